@@ -1,0 +1,197 @@
+//! A device's identity, as its Inform's DeviceId gives it (TR-069 A.3.3.1).
+
+use crate::{Invalid, TenantId};
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// What is percent-encoded inside a part of a device id: everything but
+/// letters, digits, `.`, `_` and `~` — the hyphen included, since it separates
+/// the parts (TR-069 3.4.4).
+const PART: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The longest canonical text of a device id, in bytes: it travels in the
+/// session cookie, in subjects and in keys.
+const MAX_LENGTH: usize = 512;
+
+/// A device's id in canonical form: `OUI-ProductClass-SerialNumber`, or
+/// `OUI-SerialNumber` where the device has no product class, each part
+/// percent-encoded as TR-069 3.4.4 does for certificates
+/// (`012345-Set%2DTop%2DBox-0123456789`).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DeviceId(Arc<str>);
+
+impl DeviceId {
+    /// The id of a device by the parts of its DeviceId structure. An empty
+    /// product class is left out.
+    ///
+    /// # Errors
+    /// `OUI` that is not 6 hexadecimal digits, an empty serial number, or a
+    /// part over 64 characters (its limit in TR-069).
+    pub fn new(oui: &str, product_class: &str, serial_number: &str) -> Result<Self, Invalid> {
+        if oui.len() != 6 || !oui.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(Invalid::new("OUI", "expected 6 hexadecimal digits"));
+        }
+        if serial_number.is_empty() {
+            return Err(Invalid::new("SerialNumber", "must not be empty"));
+        }
+        for (field, part) in [
+            ("SerialNumber", serial_number),
+            ("ProductClass", product_class),
+        ] {
+            if part.chars().count() > 64 {
+                return Err(Invalid::new(field, "expected at most 64 characters"));
+            }
+        }
+        let serial = utf8_percent_encode(serial_number, PART);
+        let text = if product_class.is_empty() {
+            format!("{}-{serial}", oui.to_ascii_uppercase())
+        } else {
+            let class = utf8_percent_encode(product_class, PART);
+            format!("{}-{class}-{serial}", oui.to_ascii_uppercase())
+        };
+        if text.len() > MAX_LENGTH {
+            return Err(Invalid::new(
+                "DeviceId",
+                "expected at most 512 bytes in encoded form",
+            ));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The canonical text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// OUI, product class (empty where there is none) and serial number,
+    /// decoded.
+    pub fn parts(&self) -> (String, String, String) {
+        let mut parts = self.0.split('-').map(decode);
+        let first = parts.next().unwrap_or_default();
+        let second = parts.next().unwrap_or_default();
+        match parts.next() {
+            Some(third) => (first, second, third),
+            None => (first, String::new(), second),
+        }
+    }
+}
+
+fn decode(part: &str) -> String {
+    percent_decode_str(part).decode_utf8_lossy().into_owned()
+}
+
+impl FromStr for DeviceId {
+    type Err = Invalid;
+
+    /// Reads a canonical or nearly canonical text (lower-case hexadecimal,
+    /// needless or missing encoding of anything but hyphens).
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let parts: Vec<String> = text.split('-').map(decode).collect();
+        match parts.as_slice() {
+            [oui, serial] => Self::new(oui, "", serial),
+            [oui, class, serial] => Self::new(oui, class, serial),
+            _ => Err(Invalid::new(
+                "device id",
+                "expected OUI-ProductClass-SerialNumber, with hyphens inside a part written %2D",
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for DeviceId {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<DeviceId> for String {
+    fn from(id: DeviceId) -> Self {
+        id.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// A device of a tenant: the key of everything that is kept about a device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DeviceKey {
+    /// Whose device it is.
+    pub tenant: TenantId,
+    /// Which one.
+    pub device: DeviceId,
+}
+
+impl DeviceKey {
+    /// The key of `device` of `tenant`.
+    pub fn new(tenant: TenantId, device: DeviceId) -> Self {
+        Self { tenant, device }
+    }
+
+    /// Reads the two texts that messages carry.
+    ///
+    /// # Errors
+    /// As [`TenantId`] and [`DeviceId`] read from text.
+    pub fn parse(tenant: &str, device: &str) -> Result<Self, Invalid> {
+        Ok(Self::new(tenant.parse()?, device.parse()?))
+    }
+}
+
+impl fmt::Display for DeviceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.tenant, self.device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn hyphens_inside_a_part_are_encoded() {
+        let id = DeviceId::new("012345", "Set-Top-Box", "0123456789").unwrap();
+        assert_eq!(id.as_str(), "012345-Set%2DTop%2DBox-0123456789");
+        assert_eq!(
+            id.parts(),
+            ("012345".into(), "Set-Top-Box".into(), "0123456789".into())
+        );
+        assert_eq!(id.as_str().parse::<DeviceId>().unwrap(), id);
+    }
+
+    #[test]
+    fn a_device_without_product_class_has_two_parts() {
+        let id = DeviceId::new("00aa11", "", "S/1").unwrap();
+        assert_eq!(id.as_str(), "00AA11-S%2F1");
+        assert_eq!(id.parts(), ("00AA11".into(), String::new(), "S/1".into()));
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        assert_eq!(DeviceId::new("xyz", "", "1").unwrap_err().field, "OUI");
+        assert_eq!(
+            DeviceId::new("001122", "", "").unwrap_err().field,
+            "SerialNumber"
+        );
+        assert_eq!(
+            "a-b-c-d".parse::<DeviceId>().unwrap_err().field,
+            "device id"
+        );
+    }
+}
