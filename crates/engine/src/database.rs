@@ -1,10 +1,11 @@
 //! The files underneath: opening, reading, writing, and opening again after a failure.
 
+use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::config::{BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry};
-use fjall::{CompressionType, KeyspaceCreateOptions, PersistMode, Slice};
+use fjall::{CompressionType, KeyspaceCreateOptions, PersistMode, Readable, Slice};
 use parking_lot::RwLock;
 
 use crate::batch::Op;
@@ -14,6 +15,9 @@ use crate::{EngineOptions, Error, KeyspaceOptions, Result};
 const COPY_UP_TO: usize = 256;
 /// How often the lock is tried when the files are reopened: its last holders are threads that end.
 const REOPEN_TRIES: u32 = 10;
+
+/// From a key to a key.
+pub(crate) type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 /// The open database, replaceable under its readers.
 pub(crate) struct Database {
@@ -85,6 +89,18 @@ impl Database {
         let state = self.open.read();
         let files = state.files.as_ref().ok_or_else(reopening)?;
         read(&files.keyspaces[keyspace])
+    }
+
+    /// Reads a range from a snapshot: a scan sees each batch whole or not at all.
+    pub(crate) fn scan<T>(
+        &self,
+        keyspace: usize,
+        range: KeyRange,
+        read: impl FnOnce(fjall::Iter) -> Result<T>,
+    ) -> Result<T> {
+        let state = self.open.read();
+        let files = state.files.as_ref().ok_or_else(reopening)?;
+        read(files.db.snapshot().range(&files.keyspaces[keyspace], range))
     }
 
     /// Writes operations as one journal entry and syncs it.

@@ -56,7 +56,7 @@ impl Keyspace {
         self.read(|k| Ok(k.contains_key(key.as_ref())?))
     }
 
-    /// Entries of a range, in order. For the next page, [`Scan::after`] the last key.
+    /// Entries of a range, in order, as of one moment: no batch is seen in part. For the next page, [`Scan::after`] the last key.
     ///
     /// # Errors
     /// The files can't be read.
@@ -109,8 +109,9 @@ impl Keyspace {
         if scan.is_empty() || scan.limit == 0 {
             return Ok(());
         }
-        self.read(|keyspace| {
-            let mut entries = keyspace.range((scan.start.clone(), scan.end.clone()));
+        let range = (scan.start.clone(), scan.end.clone());
+        let database = &self.engine.shared().database;
+        database.scan(self.index, range, |mut entries| {
             let mut count = 0;
             let mut bytes = 0;
             loop {
