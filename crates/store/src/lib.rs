@@ -1,1 +1,16 @@
-//! Skeleton.
+//! What Hearth remembers: devices, their parameters and history, an index to
+//! find devices by, the ledger of tasks, and small documents. The contract
+//! ([`Store`]), a suite that every backend must pass, and the backends.
+
+mod contract;
+mod device;
+mod error;
+mod task;
+
+pub use contract::Store;
+pub use device::{
+    Cell, CellValue, DeviceColumn, DeviceRow, HistoryQuery, HistoryRow, IndexEntry, IndexQuery,
+    Mutation, ParameterCell, ParameterRow,
+};
+pub use error::{Error, Result};
+pub use task::{Created, Document, DocumentKind, TaskQuery, TaskRow};

@@ -1,0 +1,94 @@
+//! The internal services as traits over the messages of their contracts
+//! (`proto/hearth/{workflow,devicestate,wakeup,files}/v1`). What each call
+//! promises is written there.
+
+use crate::Error;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use hearth_proto::{devicestate::v1 as ds, files::v1 as fs, wakeup::v1 as wk, workflow::v1 as wf};
+
+/// What a call to an internal service brings.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A file's bytes.
+pub type ByteStream = BoxStream<'static, Result<Bytes>>;
+
+/// Events as they happen.
+pub type EventStream = BoxStream<'static, Result<ds::WatchEventsResponse>>;
+
+macro_rules! service {
+    ($(#[$doc:meta])* $name:ident { $($method:ident($request:ty) -> $response:ty;)* $(; $($extra:tt)*)? }) => {
+        $(#[$doc])*
+        #[async_trait]
+        pub trait $name: Send + Sync + 'static {
+            $(
+                #[doc = concat!("`", stringify!($method), "` of the contract.")]
+                async fn $method(&self, request: $request) -> Result<$response>;
+            )*
+            $($($extra)*)?
+        }
+    };
+}
+
+service! {
+    /// Tasks and the sessions that run them (`hearth.workflow.v1`).
+    Workflow {
+        open_session(wf::OpenSessionRequest) -> wf::OpenSessionResponse;
+        next_request(wf::NextRequestRequest) -> wf::NextRequestResponse;
+        report_transfer(wf::ReportTransferRequest) -> wf::ReportTransferResponse;
+        create_task(wf::CreateTaskRequest) -> wf::CreateTaskResponse;
+        get_task(wf::GetTaskRequest) -> wf::GetTaskResponse;
+        list_tasks(wf::ListTasksRequest) -> wf::ListTasksResponse;
+        cancel_task(wf::CancelTaskRequest) -> wf::CancelTaskResponse;
+        retry_task(wf::RetryTaskRequest) -> wf::RetryTaskResponse;
+        forget_device(wf::ForgetDeviceRequest) -> wf::ForgetDeviceResponse;
+    }
+}
+
+service! {
+    /// Devices, parameters, history, credentials (`hearth.devicestate.v1`).
+    DeviceState {
+        get_device(ds::GetDeviceRequest) -> ds::GetDeviceResponse;
+        list_devices(ds::ListDevicesRequest) -> ds::ListDevicesResponse;
+        count_devices(ds::CountDevicesRequest) -> ds::CountDevicesResponse;
+        set_tags(ds::SetTagsRequest) -> ds::SetTagsResponse;
+        delete_device(ds::DeleteDeviceRequest) -> ds::DeleteDeviceResponse;
+        list_parameters(ds::ListParametersRequest) -> ds::ListParametersResponse;
+        list_history(ds::ListHistoryRequest) -> ds::ListHistoryResponse;
+        get_connection_request(ds::GetConnectionRequestRequest) -> ds::GetConnectionRequestResponse;
+        get_credential(ds::GetCredentialRequest) -> ds::GetCredentialResponse;
+        check_identity(ds::CheckIdentityRequest) -> ds::CheckIdentityResponse;
+        put_credential(ds::PutCredentialRequest) -> ds::PutCredentialResponse;
+        list_credentials(ds::ListCredentialsRequest) -> ds::ListCredentialsResponse;
+        delete_credential(ds::DeleteCredentialRequest) -> ds::DeleteCredentialResponse;
+        get_model(ds::GetModelRequest) -> ds::GetModelResponse;
+        put_model(ds::PutModelRequest) -> ds::PutModelResponse;
+        ;
+        /// `WatchEvents` of the contract: events from now on.
+        async fn watch_events(&self, request: ds::WatchEventsRequest) -> Result<EventStream>;
+    }
+}
+
+service! {
+    /// Connection requests (`hearth.wakeup.v1`).
+    Wakeup {
+        wake(wk::WakeRequest) -> wk::WakeResponse;
+    }
+}
+
+service! {
+    /// Files down to and up from devices (`hearth.files.v1`).
+    Files {
+        get_file(fs::GetFileRequest) -> fs::GetFileResponse;
+        list_files(fs::ListFilesRequest) -> fs::ListFilesResponse;
+        delete_file(fs::DeleteFileRequest) -> fs::DeleteFileResponse;
+        prepare_transfer(fs::PrepareTransferRequest) -> fs::PrepareTransferResponse;
+        ;
+        /// `PutFile` of the contract: keeps `content` under the name in
+        /// `metadata`.
+        async fn put_file(&self, metadata: fs::File, content: ByteStream) -> Result<fs::PutFileResponse>;
+        /// `ReadFile` of the contract.
+        async fn read_file(&self, request: fs::ReadFileRequest) -> Result<ByteStream>;
+    }
+}

@@ -1,0 +1,135 @@
+//! The contract of a store.
+
+use crate::{
+    Created, DeviceRow, Document, DocumentKind, HistoryQuery, HistoryRow, IndexQuery, Mutation,
+    ParameterRow, Result, TaskQuery, TaskRow,
+};
+use async_trait::async_trait;
+use hearth_types::{DeviceId, DeviceKey, TaskId, TenantId};
+
+/// What Hearth remembers.
+///
+/// For every backend:
+/// - A write MUST be durable when its call returns `Ok`: it survives the kill of
+///   any process and, where the backend's settings say so, a power cut.
+/// - A write MUST be idempotent and MUST NOT depend on the order in which
+///   writes arrive: each carries its event time (or revision), and the later
+///   one stays. A delete takes all that is not newer than itself.
+/// - A write that returned an error MAY have been kept, whole or in part.
+/// - A read MUST see every write of the same process whose call has returned.
+/// - Pages: a read with `after`/`before` MUST go on right behind it, also when
+///   rows came or went in between; fewer rows than `limit` mean the end.
+/// - A backend SHOULD apply one [`Store::write`] as a whole or not at all, and
+///   MUST do so for the mutations of one device in the embedded form.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Applies mutations.
+    async fn write(&self, mutations: Vec<Mutation>) -> Result<()>;
+
+    /// A device's row.
+    async fn device(&self, device: &DeviceKey) -> Result<Option<DeviceRow>>;
+
+    /// Devices of a tenant in the order of their ids.
+    async fn devices(
+        &self,
+        tenant: &TenantId,
+        after: Option<&DeviceId>,
+        limit: usize,
+    ) -> Result<Vec<(DeviceId, DeviceRow)>>;
+
+    /// How many devices a tenant has. SHOULD NOT read them all.
+    async fn device_count(&self, tenant: &TenantId) -> Result<u64>;
+
+    /// Tenants that have devices, sorted.
+    async fn tenants(&self) -> Result<Vec<TenantId>>;
+
+    /// Forgets a device with parameters, history and index entries. Its tasks
+    /// stay.
+    async fn delete_device(&self, device: &DeviceKey) -> Result<()>;
+
+    /// Devices by an attribute, in the order of (value, id).
+    async fn search(&self, query: &IndexQuery) -> Result<Vec<(String, DeviceId)>>;
+
+    /// Index entries of one device: (attribute, value), sorted.
+    async fn index_of(&self, device: &DeviceKey) -> Result<Vec<(String, String)>>;
+
+    /// Parameters in the byte order of their paths: one parameter, or all below
+    /// a path that ends in `.` (an empty path: all).
+    async fn parameters(
+        &self,
+        device: &DeviceKey,
+        path: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, ParameterRow)>>;
+
+    /// The rows of these parameters, in their order; `None` where there is
+    /// none.
+    async fn parameters_by_path(
+        &self,
+        device: &DeviceKey,
+        paths: &[String],
+    ) -> Result<Vec<Option<ParameterRow>>>;
+
+    /// A device's history, newest first.
+    async fn history(&self, query: &HistoryQuery) -> Result<Vec<HistoryRow>>;
+
+    /// Deletes history that is older than `before`, at most `limit` entries
+    /// of all devices; answers how many went. For retention.
+    async fn trim_history(&self, before: hearth_types::Timestamp, limit: usize) -> Result<usize>;
+
+    /// Enters a task. With an idempotency key (unique in the tenant), exactly
+    /// one of any calls with the same key MUST enter its task; the others learn
+    /// which it was.
+    async fn create_task(&self, task: TaskRow, idempotency_key: Option<&str>) -> Result<Created>;
+
+    /// Writes tasks' new revisions.
+    async fn put_tasks(&self, tasks: Vec<TaskRow>) -> Result<()>;
+
+    /// A task.
+    async fn task(&self, tenant: &TenantId, id: TaskId) -> Result<Option<TaskRow>>;
+
+    /// Tasks, newest first.
+    async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>>;
+
+    /// Open tasks of all tenants in a stable order, for rebuilding queues.
+    async fn open_tasks(
+        &self,
+        after: Option<(&TenantId, TaskId)>,
+        limit: usize,
+    ) -> Result<Vec<TaskRow>>;
+
+    /// Writes a document.
+    async fn put_document(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        document: Document,
+    ) -> Result<()>;
+
+    /// A document.
+    async fn document(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        key: &str,
+    ) -> Result<Option<Document>>;
+
+    /// Documents whose keys begin with `prefix`, in the order of their keys.
+    async fn documents(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>>;
+
+    /// Deletes a document; answers whether there was one.
+    async fn delete_document(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        key: &str,
+    ) -> Result<bool>;
+}
