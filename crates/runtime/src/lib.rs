@@ -1,1 +1,19 @@
-//! Skeleton.
+//! What every Hearth process is made of: services with an ordered start, readiness and a bounded
+//! drain ([`Runtime`]), the [`Clock`], and the one way to serve HTTP ([`http`]).
+//!
+//! Nothing here is global. A process builds its [`Runtime`], hands each [`Service`] what it needs,
+//! and runs it; a test does the same with a [`ManualClock`] and a [`Shutdown`] of its own.
+
+pub mod clock;
+pub mod http;
+pub mod readiness;
+pub mod service;
+pub mod shutdown;
+pub mod supervisor;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use readiness::{Readiness, ReadinessReporter, ServiceReadiness, ServiceState};
+pub use service::{BoxError, FnService, Service, ServiceContext};
+pub use shutdown::Shutdown;
+pub use supervisor::{Runtime, RuntimeError, RuntimeOptions};
+pub use tokio_util::sync::CancellationToken;

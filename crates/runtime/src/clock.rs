@@ -1,0 +1,121 @@
+//! Wall-clock time as the product uses it: microseconds since the Unix epoch, so that it can be
+//! paused and moved by tests.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A source of wall-clock time.
+///
+/// The unit is the one of event times and cell timestamps: microseconds since
+/// 1970-01-01T00:00:00Z. The value may step backwards when the system's clock is set; who needs a
+/// monotonic value (epochs) combines it with the last one used.
+pub trait Clock: Send + Sync + Debug {
+    /// Now, in microseconds since the Unix epoch.
+    fn now_micros(&self) -> i64;
+
+    /// Now, in whole milliseconds since the Unix epoch.
+    fn now_millis(&self) -> i64 {
+        self.now_micros() / 1_000
+    }
+
+    /// Now, in whole seconds since the Unix epoch.
+    fn now_secs(&self) -> i64 {
+        self.now_micros() / 1_000_000
+    }
+
+    /// Now as [`SystemTime`].
+    fn now_system(&self) -> SystemTime {
+        let micros = self.now_micros();
+        if micros >= 0 {
+            UNIX_EPOCH + Duration::from_micros(micros.unsigned_abs())
+        } else {
+            UNIX_EPOCH - Duration::from_micros(micros.unsigned_abs())
+        }
+    }
+}
+
+/// The operating system's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl SystemClock {
+    /// The system clock as the shared handle that services take.
+    pub fn shared() -> Arc<dyn Clock> {
+        Arc::new(SystemClock)
+    }
+}
+
+impl Clock for SystemClock {
+    fn now_micros(&self) -> i64 {
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
+            // A machine without a battery-backed clock may start before 1970.
+            Err(before) => {
+                i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros)
+            }
+        }
+    }
+}
+
+/// A clock that stands still until it is moved. Clones share the same time.
+#[derive(Debug, Clone, Default)]
+pub struct ManualClock {
+    micros: Arc<AtomicI64>,
+}
+
+impl ManualClock {
+    /// A clock that shows `micros` (µs since the Unix epoch).
+    pub fn at(micros: i64) -> Self {
+        Self {
+            micros: Arc::new(AtomicI64::new(micros)),
+        }
+    }
+
+    /// Sets the time, backwards too.
+    pub fn set(&self, micros: i64) {
+        self.micros.store(micros, Ordering::SeqCst);
+    }
+
+    /// Moves the time forward.
+    pub fn advance(&self, by: Duration) {
+        let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        self.micros.fetch_add(by, Ordering::SeqCst);
+    }
+
+    /// This clock as the shared handle that services take; it still follows `self`.
+    pub fn shared(&self) -> Arc<dyn Clock> {
+        Arc::new(self.clone())
+    }
+}
+
+impl Clock for ManualClock {
+    fn now_micros(&self) -> i64 {
+        self.micros.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manual_clock_moves_only_when_told_and_is_shared() {
+        let clock = ManualClock::at(1_000_000);
+        let shared = clock.shared();
+        assert_eq!(shared.now_secs(), 1);
+        clock.advance(Duration::from_millis(1500));
+        assert_eq!(shared.now_micros(), 2_500_000);
+        assert_eq!(shared.now_millis(), 2_500);
+        clock.set(-1);
+        assert_eq!(shared.now_system(), UNIX_EPOCH - Duration::from_micros(1));
+    }
+
+    #[test]
+    fn system_clock_is_in_microseconds() {
+        // 2020-01-01 and 2200-01-01: wrong units would fall outside.
+        let now = SystemClock.now_micros();
+        assert!((1_577_836_800_000_000..7_258_118_400_000_000).contains(&now));
+    }
+}

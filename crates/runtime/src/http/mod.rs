@@ -1,0 +1,22 @@
+//! The one way in which Hearth serves HTTP: the CPE edge, files, the API and the admin port.
+//!
+//! [`HttpServer`] puts a tower service (an axum router, tonic's routes, or a hand-written one) on a
+//! TCP listener. It accepts until told to stop, limits connections in total and by peer, closes
+//! connections that stall ([`watch`]), and drains within a bounded time. [`read_body_limited`] is
+//! how a handler reads a body from a stranger.
+
+mod body;
+mod conn;
+mod limits;
+mod listen;
+mod options;
+mod server;
+mod stats;
+mod watch;
+
+pub use body::{BodyError, BodyLimits, read_body_limited};
+pub use conn::{PeerAddr, TlsDetails, TlsInfo};
+pub use listen::{BindError, bind};
+pub use options::HttpOptions;
+pub use server::HttpServer;
+pub use stats::{HttpStats, HttpStatsSnapshot};

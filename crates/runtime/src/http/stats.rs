@@ -1,0 +1,70 @@
+//! What a server counts about its connections.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters of one server, shared with whoever exports them as metrics.
+#[derive(Debug, Default)]
+pub struct HttpStats {
+    pub(super) open: AtomicU64,
+    pub(super) accepted: AtomicU64,
+    pub(super) refused_total: AtomicU64,
+    pub(super) refused_peer: AtomicU64,
+    pub(super) accept_errors: AtomicU64,
+    pub(super) header_timeouts: AtomicU64,
+    pub(super) idle_timeouts: AtomicU64,
+    pub(super) stalled_writes: AtomicU64,
+    pub(super) tls_failures: AtomicU64,
+    pub(super) protocol_errors: AtomicU64,
+    pub(super) cut_at_drain: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HttpStatsSnapshot {
+    /// Connections open now.
+    pub open: u64,
+    /// Connections taken.
+    pub accepted: u64,
+    /// Connections refused: too many in total.
+    pub refused_total: u64,
+    /// Connections refused: too many from one peer.
+    pub refused_peer: u64,
+    /// Failures of accept(), such as no free file descriptor.
+    pub accept_errors: u64,
+    /// Connections closed because a header didn't arrive in time.
+    pub header_timeouts: u64,
+    /// Keep-alive connections closed for being idle.
+    pub idle_timeouts: u64,
+    /// Connections closed because the peer didn't read its response.
+    pub stalled_writes: u64,
+    /// TLS handshakes that failed or took too long.
+    pub tls_failures: u64,
+    /// Connections ended by an error of the protocol or of the peer.
+    pub protocol_errors: u64,
+    /// Connections cut at the end of the drain time.
+    pub cut_at_drain: u64,
+}
+
+impl HttpStats {
+    /// The counters now.
+    pub fn snapshot(&self) -> HttpStatsSnapshot {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        HttpStatsSnapshot {
+            open: get(&self.open),
+            accepted: get(&self.accepted),
+            refused_total: get(&self.refused_total),
+            refused_peer: get(&self.refused_peer),
+            accept_errors: get(&self.accept_errors),
+            header_timeouts: get(&self.header_timeouts),
+            idle_timeouts: get(&self.idle_timeouts),
+            stalled_writes: get(&self.stalled_writes),
+            tls_failures: get(&self.tls_failures),
+            protocol_errors: get(&self.protocol_errors),
+            cut_at_drain: get(&self.cut_at_drain),
+        }
+    }
+}
+
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
