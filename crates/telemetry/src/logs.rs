@@ -1,0 +1,169 @@
+//! Structured logs on stderr.
+
+use std::io::IsTerminal;
+
+use serde::{Deserialize, Serialize};
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people: time, level, target, message, fields.
+    #[default]
+    Text,
+    /// For machines: one JSON object a line, fields at the top level.
+    Json,
+}
+
+/// Settings of the logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// What is logged: a level, or directives as in `info,hearth_gateway=debug`.
+    pub filter: String,
+    /// Colours in text: `true` or `false`; unset means when stderr is a terminal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub color: Option<bool>,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            filter: "info".to_owned(),
+            color: None,
+        }
+    }
+}
+
+/// Logs could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter is not understood.
+    #[error(
+        "the log filter {filter:?} is not understood; write a level such as \"info\" or directives such as \"info,hearth_gateway=debug\""
+    )]
+    Filter {
+        /// The filter given.
+        filter: String,
+        /// Why.
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// A second call in one process.
+    #[error("logs are set up already")]
+    AlreadySet,
+}
+
+/// Sends this process's logs to stderr. To be called once, first in `main`.
+///
+/// # Errors
+/// See [`LogError`].
+pub fn init_logs(config: &LogConfig) -> Result<(), LogError> {
+    let color = config
+        .color
+        .unwrap_or_else(|| std::io::stderr().is_terminal());
+    let subscriber = subscriber(config, color, std::io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::AlreadySet)
+}
+
+/// The subscriber behind [`init_logs`], with a writer of one's own; for tests.
+///
+/// # Errors
+/// [`LogError::Filter`].
+pub fn subscriber<W>(
+    config: &LogConfig,
+    color: bool,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, LogError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::builder()
+        .parse(&config.filter)
+        .map_err(|source| LogError::Filter {
+            filter: config.filter.clone(),
+            source,
+        })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer);
+    Ok(match config.format {
+        LogFormat::Text => Box::new(builder.with_ansi(color).finish()),
+        LogFormat::Json => Box::new(
+            builder
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_span_list(false)
+                .finish(),
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(config: &LogConfig) -> String {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = subscriber(config, false, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(device = "000000-X-1", "session began");
+            tracing::debug!("not shown");
+        });
+        let bytes = sink.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn text_and_json() {
+        let text = logged(&LogConfig::default());
+        assert!(
+            text.contains("session began") && text.contains("device=\"000000-X-1\""),
+            "{text}"
+        );
+        assert!(!text.contains("not shown"));
+        let json = logged(&LogConfig {
+            format: LogFormat::Json,
+            ..LogConfig::default()
+        });
+        let line: serde_json::Value = serde_json::from_str(json.trim()).unwrap();
+        assert_eq!(line["message"], "session began");
+        assert_eq!(line["device"], "000000-X-1");
+        assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn a_bad_filter_is_named() {
+        let config = LogConfig {
+            filter: "info,=[".to_owned(),
+            ..LogConfig::default()
+        };
+        let error = subscriber(&config, false, std::io::sink).err().unwrap();
+        assert!(error.to_string().contains("info,=["), "{error}");
+    }
+}
