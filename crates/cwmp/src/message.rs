@@ -145,6 +145,12 @@ macro_rules! messages {
                 }))
             }
 
+            /// How to make up each message, by method.
+            #[cfg(test)]
+            pub(crate) fn strategies() -> Vec<(&'static str, proptest::strategy::BoxedStrategy<Self>)> {
+                vec![$( ($xml, messages!(@sample $variant $(, $ty)?)), )*]
+            }
+
             pub(crate) fn write(&self, out: &mut Writer<'_>) -> Result<(), EncodeError> {
                 match self {
                     $( messages!(@bind $variant content $(, $ty)?) => {
@@ -154,6 +160,15 @@ macro_rules! messages {
             }
         }
     )* };
+    (@sample $variant:ident) => {
+        proptest::strategy::Strategy::boxed(proptest::strategy::Just(Self::$variant))
+    };
+    (@sample $variant:ident, $ty:ty) => {
+        proptest::strategy::Strategy::boxed(proptest::strategy::Strategy::prop_map(
+            <$ty as crate::wire::sample::Sample>::strategy(),
+            Self::$variant,
+        ))
+    };
     (@pattern $variant:ident) => { Self::$variant };
     (@pattern $variant:ident, $ty:ty) => { Self::$variant(_) };
     (@bind $variant:ident $content:ident) => { Self::$variant };

@@ -7,6 +7,11 @@
 
 mod charset;
 pub(crate) mod reader;
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+pub(crate) use charset::is_xml;
 
 use crate::fault::{Fault, FaultCode};
 use crate::limits::{LimitKind, Limits};
