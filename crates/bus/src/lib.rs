@@ -1,1 +1,15 @@
-//! Skeleton.
+//! The bus: what one service tells another and must not be lost.
+//!
+//! A message is published once it is on disk; consumers are durable by name and see each message
+//! at least once, in order. The contract is written at [`Bus`] and [`Consumer`]; the suite in
+//! `conformance` (feature of the same name) runs it against a backend.
+
+mod contract;
+mod error;
+mod message;
+
+pub use contract::{
+    Bus, BusStats, Consumer, ConsumerSpec, ConsumerStats, DeadLetterPage, TailEvent,
+};
+pub use error::{Error, Result};
+pub use message::{Ack, DeadLetter, Delivery, Publish, Stream, partition, subject};
