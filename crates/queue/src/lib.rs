@@ -1,1 +1,19 @@
-//! Skeleton.
+//! The index of open tasks by device: which task a device is given next, and which session may be
+//! given it.
+//!
+//! The ledger (`hearth-store`) is the record of tasks; a queue only orders the open ones and may be
+//! lost whole: who starts it enters every open task of the ledger again ([`Queue::enqueue`]). The
+//! contract is written at [`Queue`]; the suite in `conformance` (feature of the same name) runs it
+//! against a backend.
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod contract;
+mod embedded;
+mod error;
+mod model;
+
+pub use contract::Queue;
+pub use embedded::EmbeddedQueue;
+pub use error::{Error, Result};
+pub use model::{Claim, Depth, Due, DueKind, Enqueue, Peek, Phase, Released, Removed, Session};
