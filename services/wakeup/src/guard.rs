@@ -1,0 +1,183 @@
+//! Which addresses may be asked. The URL comes from the device, so that
+//! without a guard anyone with a device's credential could make this server
+//! send requests into networks of the operator.
+
+use crate::WakeupConfig;
+use http::Uri;
+use std::net::{IpAddr, SocketAddr};
+
+/// A connection-request URL that can be asked, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Host as it goes into the Host header.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Path and query.
+    pub path: String,
+}
+
+/// Why a URL is not asked.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Not a URL of the form that is needed.
+    #[error("the device's ConnectionRequestURL can't be used: {0}")]
+    Url(&'static str),
+    /// Its address is not allowed.
+    #[error("{0} is not in a range that `wakeup.allow` holds, or is never asked")]
+    Address(IpAddr),
+}
+
+impl Target {
+    /// Takes a ConnectionRequestURL apart.
+    pub fn parse(url: &str) -> Result<Self, Refused> {
+        let uri: Uri = url
+            .trim()
+            .parse()
+            .map_err(|_| Refused::Url("it is no URL"))?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(Refused::Url("https is not supported yet")),
+            _ => return Err(Refused::Url("it is no http URL")),
+        }
+        let authority = uri.authority().ok_or(Refused::Url("it has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(Refused::Url("it has a user name in it"));
+        }
+        Ok(Self {
+            host: authority.host().to_owned(),
+            port: authority.port_u16().unwrap_or(80),
+            path: uri
+                .path_and_query()
+                .map_or_else(|| "/".to_owned(), |path| path.as_str().to_owned()),
+        })
+    }
+
+    /// The value of the Host header.
+    pub fn host_header(&self) -> String {
+        if self.port == 80 {
+            self.host.clone()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// The addresses of the host, every one of them allowed. Connecting to one
+    /// of these, and not to the name again, leaves a changing DNS answer no
+    /// way around the guard.
+    pub async fn resolve(&self, config: &WakeupConfig) -> Result<Vec<SocketAddr>, Refused> {
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+            Ok(ip) => vec![SocketAddr::new(ip, self.port)],
+            Err(_) => tokio::net::lookup_host((host, self.port))
+                .await
+                .map_err(|_| Refused::Url("its host name is not known"))?
+                .collect(),
+        };
+        match addresses
+            .iter()
+            .find(|address| !allowed(address.ip(), config))
+        {
+            Some(address) => Err(Refused::Address(address.ip())),
+            None if addresses.is_empty() => Err(Refused::Url("its host name has no address")),
+            None => Ok(addresses),
+        }
+    }
+}
+
+fn allowed(ip: IpAddr, config: &WakeupConfig) -> bool {
+    // An IPv4 address in IPv6 clothes is judged as what it is.
+    let ip = ip.to_canonical();
+    if ip.is_loopback() {
+        return config.allow_loopback;
+    }
+    let never = match ip {
+        IpAddr::V4(v4) => {
+            v4.is_link_local() || v4.is_broadcast() || v4.is_multicast() || v4.octets()[0] == 0
+        }
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified(),
+    };
+    !never
+        && config.allow.iter().any(|range| range.contains(&ip))
+        && !config.deny.iter().any(|range| range.contains(&ip))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn check(url: &str, config: &WakeupConfig) -> Result<(), Refused> {
+        let target = Target::parse(url)?;
+        let ip: IpAddr = target.host.trim_matches(['[', ']']).parse().unwrap();
+        if allowed(ip, config) {
+            Ok(())
+        } else {
+            Err(Refused::Address(ip))
+        }
+    }
+
+    #[test]
+    fn device_addresses_pass_and_others_do_not() {
+        let config = WakeupConfig::default();
+        for good in [
+            "http://10.0.0.5:7547/x",
+            "http://203.0.113.9/",
+            "http://[2001:db8::1]:80/a",
+        ] {
+            assert_eq!(check(good, &config), Ok(()), "{good}");
+        }
+        for bad in [
+            "http://127.0.0.1:7547/",
+            "http://[::1]/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://169.254.169.254/latest/meta-data",
+            "http://[fe80::1]/",
+            "http://0.0.0.0/",
+            "http://0.1.2.3/",
+            "http://224.0.0.1/",
+            "http://255.255.255.255/",
+            "http://[::]/",
+        ] {
+            assert!(
+                matches!(check(bad, &config), Err(Refused::Address(_))),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn ranges_narrow_it() {
+        let config = WakeupConfig {
+            allow: vec!["10.0.0.0/8".parse().unwrap()],
+            deny: vec!["10.96.0.0/12".parse().unwrap()],
+            ..WakeupConfig::default()
+        };
+        assert!(check("http://10.1.2.3/", &config).is_ok());
+        assert!(check("http://10.96.0.1/", &config).is_err());
+        assert!(check("http://192.0.2.1/", &config).is_err());
+    }
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let target = Target::parse("http://10.0.0.5:7547/a1b2?x=1").unwrap();
+        assert_eq!(target.host_header(), "10.0.0.5:7547");
+        assert_eq!(target.path, "/a1b2?x=1");
+        for bad in [
+            "",
+            "ftp://10.0.0.1/",
+            "https://10.0.0.1/",
+            "http://u:p@10.0.0.1/",
+            "/x",
+        ] {
+            assert!(matches!(Target::parse(bad), Err(Refused::Url(_))), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_judged_by_its_addresses() {
+        let target = Target::parse("http://localhost:1/").unwrap();
+        let refused = target.resolve(&WakeupConfig::default()).await.unwrap_err();
+        assert!(matches!(refused, Refused::Address(_) | Refused::Url(_)));
+    }
+}
