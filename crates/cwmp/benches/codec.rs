@@ -114,29 +114,40 @@ fn inform_3k_latin1(bencher: Bencher<'_, '_>) {
     let mut body = inform().into_bytes();
     let at = body.windows(7).position(|w| w == b"Example").unwrap_or(0);
     body[at] = 0xC9;
-    let options =
-        DecodeOptions { charset: Some("ISO-8859-1"), ..DecodeOptions::new(Receiver::Acs) };
+    let options = DecodeOptions {
+        charset: Some("ISO-8859-1"),
+        ..DecodeOptions::new(Receiver::Acs)
+    };
     bencher
         .counter(BytesCount::new(body.len()))
         .bench_local(|| decode(black_box(&body), &options));
 }
 
 fn write(bencher: Bencher<'_, '_>, message: Message) {
-    let envelope = Envelope { id: Some("1".to_owned()), ..Envelope::new(message) };
+    let envelope = Envelope {
+        id: Some("1".to_owned()),
+        ..Envelope::new(message)
+    };
     let mut out = Vec::new();
     let _ = encode_into(&envelope, &mut out);
-    bencher.counter(BytesCount::new(out.len())).bench_local(move || {
-        out.clear();
-        let result = encode_into(black_box(&envelope), &mut out);
-        black_box(&out);
-        result
-    });
+    bencher
+        .counter(BytesCount::new(out.len()))
+        .bench_local(move || {
+            out.clear();
+            let result = encode_into(black_box(&envelope), &mut out);
+            black_box(&out);
+            result
+        });
 }
 
 fn values(count: usize) -> Vec<ParameterValue> {
     (0..count)
         .map(|index| {
-            ParameterValue::new(format!("Device.Hosts.Host.{index}.Name"), "a & b", XsdType::String)
+            ParameterValue::new(
+                format!("Device.Hosts.Host.{index}.Name"),
+                "a & b",
+                XsdType::String,
+            )
         })
         .collect()
 }

@@ -18,7 +18,6 @@ pub(crate) fn to_text<'b>(
     charset: Option<&str>,
     repairs: &mut Repairs,
 ) -> Cow<'b, str> {
-    let body = cut_trailing(body, repairs);
     let encoding = choose(body, charset);
     let text = if encoding == UTF_8 {
         utf8(body, repairs)
@@ -28,7 +27,7 @@ pub(crate) fn to_text<'b>(
         repairs.invalid_bytes += u32::from(replaced);
         text
     };
-    let text = cut_leading(text, repairs);
+    let text = cut_trailing(cut_leading(text, repairs), repairs);
     replace_forbidden(text, repairs)
 }
 
@@ -80,16 +79,18 @@ fn utf8<'b>(body: &'b [u8], repairs: &mut Repairs) -> Cow<'b, str> {
 }
 
 /// Some clients send the terminating NUL of their C string, or a whole padded buffer.
-fn cut_trailing<'b>(body: &'b [u8], repairs: &mut Repairs) -> &'b [u8] {
-    // The last byte of UTF-16LE is a NUL in its own right.
-    if !body.ends_with(&[0]) || body.ends_with(b">\0") && body.get(1) == Some(&0) {
-        return body;
+fn cut_trailing<'b>(text: Cow<'b, str>, repairs: &mut Repairs) -> Cow<'b, str> {
+    if !text.ends_with('\0') {
+        return text;
     }
     repairs.trailing_junk = 1;
-    let end = body.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
-    // Keep the pairs of UTF-16 whole.
-    let wide = body.get(1) == Some(&0) || matches!(body, [0xFF, 0xFE, ..]);
-    &body[..if wide { (end + 1) & !1 } else { end }.min(body.len())]
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim_end_matches('\0')),
+        Cow::Owned(mut text) => {
+            text.truncate(text.trim_end_matches('\0').len());
+            Cow::Owned(text)
+        }
+    }
 }
 
 fn cut_leading<'b>(text: Cow<'b, str>, repairs: &mut Repairs) -> Cow<'b, str> {
