@@ -49,7 +49,7 @@ pub enum EncodeError {
         most: String,
     },
     /// A list with too few or too many items.
-    #[error("{method}: {field} has {count} items, allowed is {least} to {most}")]
+    #[error("{method}: {field} has {count} items, allowed are {}", allowed(*least, *most))]
     Count {
         /// RPC method.
         method: &'static str,
@@ -59,7 +59,7 @@ pub enum EncodeError {
         count: usize,
         /// The fewest allowed.
         least: usize,
-        /// The most allowed.
+        /// The most allowed; `usize::MAX` for any number.
         most: usize,
     },
     /// A text that isn't of the form TR-069 asks for.
@@ -75,6 +75,14 @@ pub enum EncodeError {
     /// [`Message::Unknown`] has no content that could be written.
     #[error("a message of an unknown method cannot be written")]
     Unknown,
+}
+
+fn allowed(least: usize, most: usize) -> String {
+    if most == usize::MAX {
+        format!("{least} or more")
+    } else {
+        format!("{least} to {most}")
+    }
 }
 
 impl EncodeError {

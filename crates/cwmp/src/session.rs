@@ -219,8 +219,8 @@ impl State {
                                                   => (Closing,       SendEmpty),
             (Choosing,      Input::Work | Input::NoWork)
                                                   => (Ended,         EndSession { unanswered: false }),
-            (phase,         Input::Work | Input::NoWork)
-                                                  => (phase,         EndSession { unanswered: out }),
+            (_,             Input::Work | Input::NoWork)
+                                                  => (Ended,         EndSession { unanswered: out }),
         };
         (self.next(phase, input, action), action)
     }
