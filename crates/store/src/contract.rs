@@ -14,7 +14,9 @@ use hearth_types::{DeviceId, DeviceKey, TaskId, TenantId};
 ///   any process and, where the backend's settings say so, a power cut.
 /// - A write MUST be idempotent and MUST NOT depend on the order in which
 ///   writes arrive: each carries its event time (or revision), and the later
-///   one stays. A delete takes all that is not newer than itself.
+///   one stays. A delete takes all that is not newer than itself, and goes on
+///   doing so for writes that arrive after it; a backend MAY forget that once
+///   the device has newer deletes, by a week of event time.
 /// - A write that returned an error MAY have been kept, whole or in part.
 /// - A read MUST see every write of the same process whose call has returned.
 /// - Pages: a read with `after`/`before` MUST go on right behind it, also when
@@ -54,7 +56,7 @@ pub trait Store: Send + Sync + 'static {
     async fn index_of(&self, device: &DeviceKey) -> Result<Vec<(String, String)>>;
 
     /// Parameters in the byte order of their paths: one parameter, or all below
-    /// a path that ends in `.` (an empty path: all).
+    /// a path that ends in `.`, the object itself included (an empty path: all).
     async fn parameters(
         &self,
         device: &DeviceKey,
@@ -83,7 +85,7 @@ pub trait Store: Send + Sync + 'static {
     /// which it was.
     async fn create_task(&self, task: TaskRow, idempotency_key: Option<&str>) -> Result<Created>;
 
-    /// Writes tasks' new revisions.
+    /// Writes tasks' new revisions; enters those that are not in the ledger.
     async fn put_tasks(&self, tasks: Vec<TaskRow>) -> Result<()>;
 
     /// A task.

@@ -33,7 +33,7 @@ pub enum DeviceColumn {
 }
 
 /// What a cell holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum CellValue {
     /// Text.
     Text(String),
@@ -110,8 +110,13 @@ pub struct IndexEntry {
     pub device: DeviceKey,
     /// `serial_number`, `tag`, or a parameter's path.
     pub attribute: String,
-    /// Value.
+    /// Value, at most [`IndexEntry::MAX_VALUE`] bytes.
     pub value: String,
+}
+
+impl IndexEntry {
+    /// The longest value in the index, in bytes.
+    pub const MAX_VALUE: usize = 1024;
 }
 
 /// One change. A batch of them is one [`crate::Store::write`].
@@ -124,7 +129,7 @@ pub enum Mutation {
         /// What.
         cells: Vec<(DeviceColumn, Cell)>,
     },
-    /// Writes parts of a parameter.
+    /// Writes parts of a parameter. Doesn't make the device's row.
     Parameter {
         /// Whose.
         device: DeviceKey,
@@ -136,7 +141,8 @@ pub enum Mutation {
         cells: Vec<ParameterCell>,
     },
     /// Deletes parts of parameters that are not newer than `time`: one
-    /// parameter, or all below a path that ends in `.` (an empty path: all).
+    /// parameter, or all below a path that ends in `.`, the object itself
+    /// included (an empty path: all).
     DeleteParameters {
         /// Whose.
         device: DeviceKey,
@@ -152,7 +158,8 @@ pub enum Mutation {
         /// What.
         row: HistoryRow,
     },
-    /// Adds an entry to the index, or removes it.
+    /// Adds an entry to the index, or removes it; of the same time the
+    /// removal stays.
     Index {
         /// Which.
         entry: IndexEntry,
@@ -161,6 +168,19 @@ pub enum Mutation {
         /// Whether it goes.
         remove: bool,
     },
+}
+
+impl Mutation {
+    /// The device that changes.
+    pub const fn device(&self) -> &DeviceKey {
+        match self {
+            Self::Device { device, .. }
+            | Self::Parameter { device, .. }
+            | Self::DeleteParameters { device, .. }
+            | Self::History { device, .. } => device,
+            Self::Index { entry, .. } => &entry.device,
+        }
+    }
 }
 
 /// Which devices to find.

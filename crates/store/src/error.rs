@@ -13,6 +13,10 @@ pub enum Error {
     /// Calls are idempotent, so that it may be made again.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A key or value is larger than the store keeps; nothing of the call was
+    /// kept, and it never will be.
+    #[error("the store can't keep this: {0}")]
+    TooLarge(String),
     /// What was read is not what was written.
     #[error("the store holds damaged data: {0}")]
     Damaged(String),

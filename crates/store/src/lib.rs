@@ -4,6 +4,7 @@
 
 mod contract;
 mod device;
+pub mod embedded;
 mod error;
 mod task;
 
@@ -12,5 +13,6 @@ pub use device::{
     Cell, CellValue, DeviceColumn, DeviceRow, HistoryQuery, HistoryRow, IndexEntry, IndexQuery,
     Mutation, ParameterCell, ParameterRow,
 };
+pub use embedded::EmbeddedStore;
 pub use error::{Error, Result};
 pub use task::{Created, Document, DocumentKind, TaskQuery, TaskRow};

@@ -1,0 +1,413 @@
+//! Merging what comes with what is stored, by event time, for one device.
+//!
+//! All rules commute, so that the order of mutations doesn't matter: of two values the later one
+//! stays, of the same time the greater one; a delete takes what is not newer than itself. Deletes
+//! leave their time in `store.deleted` (by the path that was deleted) and in the entry of
+//! `store.index_of`; those times are forgotten when they are [`REMEMBERED`] older than the newest
+//! of the device, or when a delete of a wider path covers them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hearth_engine::{Scan, WriteBatch};
+use hearth_types::{DeviceKey, Timestamp};
+use prost::Message;
+
+use super::rows::{HistoryProto, IndexOfProto, type_code};
+use super::{Spaces, keys, rows};
+use crate::{
+    Cell, DeviceColumn, Error, HistoryRow, IndexEntry, Mutation, ParameterCell, ParameterRow,
+    Result,
+};
+
+/// How long a delete is remembered after newer ones, in event time.
+const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// From so many parameters on, one scan is cheaper than point reads.
+const SCAN_PARAMETERS: usize = 48;
+
+/// Puts what `mutations`, all of `device`, change into `batch`; answers whether the device is new.
+pub fn device(
+    spaces: &Spaces,
+    device: &DeviceKey,
+    mutations: &[Mutation],
+    batch: &mut WriteBatch,
+) -> Result<bool> {
+    let mut cells = Vec::new();
+    let mut is_device = false;
+    let mut writes = Vec::new();
+    let mut deletes = Vec::new();
+    let mut entries = Vec::new();
+    for mutation in mutations {
+        match mutation {
+            Mutation::Device { cells: more, .. } => {
+                is_device = true;
+                cells.extend(more);
+            }
+            Mutation::Parameter {
+                path, time, cells, ..
+            } => writes.push((path.as_str(), *time, cells.as_slice())),
+            Mutation::DeleteParameters { path, time, .. } => deletes.push((path.as_str(), *time)),
+            Mutation::History { row, .. } => history(spaces, device, row, batch),
+            Mutation::Index {
+                entry,
+                time,
+                remove,
+            } => entries.push((entry, *time, *remove)),
+        }
+    }
+    if !writes.is_empty() || !deletes.is_empty() {
+        Parameters::load(spaces, device, &writes, &deletes)?.finish(&writes, &deletes, batch)?;
+    }
+    if !entries.is_empty() {
+        index(spaces, device, &entries, batch)?;
+    }
+    Ok(is_device && device_row(spaces, device, &cells, batch)?)
+}
+
+/// Merges cells into the device's row; answers whether the row is new.
+fn device_row(
+    spaces: &Spaces,
+    device: &DeviceKey,
+    cells: &[&(DeviceColumn, Cell)],
+    batch: &mut WriteBatch,
+) -> Result<bool> {
+    let key = keys::device(device);
+    let stored = spaces.device.get(&key)?;
+    let mut row = match &stored {
+        Some(bytes) => rows::read_device(bytes)?,
+        None => BTreeMap::new(),
+    };
+    let mut changed = stored.is_none();
+    for (column, cell) in cells {
+        match row.get(column) {
+            Some(old) if (old.time, &old.value) >= (cell.time, &cell.value) => {}
+            _ => {
+                row.insert(*column, cell.clone());
+                changed = true;
+            }
+        }
+    }
+    if changed {
+        batch.put(&spaces.device, key, rows::write_device(&row));
+    }
+    Ok(stored.is_none())
+}
+
+/// The same entry again is the same key again.
+fn history(spaces: &Spaces, device: &DeviceKey, row: &HistoryRow, batch: &mut WriteBatch) {
+    let value = HistoryProto {
+        path: row.path.clone(),
+        payload: row.payload.clone(),
+    };
+    let key = keys::history(device, row.time, row.id);
+    batch.put(&spaces.history, key, value.encode_to_vec());
+    let key = keys::history_time(device, row.time, row.id);
+    batch.put(&spaces.history_time, key, []);
+}
+
+/// Merges index entries: time and whether it was removed, of the same time the removal stays.
+fn index(
+    spaces: &Spaces,
+    device: &DeviceKey,
+    entries: &[(&IndexEntry, Timestamp, bool)],
+    batch: &mut WriteBatch,
+) -> Result<()> {
+    let below = keys::below_device(device);
+    let mut known = BTreeMap::new();
+    for stored in spaces.index_of.scan(&Scan::prefix(&below))? {
+        let (attribute, value) = keys::split_index_of(&stored.key[below.len()..])?;
+        let row: IndexOfProto = rows::read(&stored.value, "index")?;
+        let entry = (attribute.to_owned(), value.to_owned());
+        known.insert(entry, (row.time, row.removed));
+    }
+    let mut newest = known.values().map(|(time, _)| *time).max();
+    for (entry, time, remove) in entries {
+        if entry.value.len() > IndexEntry::MAX_VALUE {
+            return Err(Error::TooLarge(format!(
+                "a value of {} bytes for the index, at most {} are possible",
+                entry.value.len(),
+                IndexEntry::MAX_VALUE
+            )));
+        }
+        let next = (time.as_micros(), *remove);
+        newest = newest.max(Some(next.0));
+        let name = (entry.attribute.clone(), entry.value.clone());
+        if known.get(&name).is_some_and(|old| *old >= next) {
+            continue;
+        }
+        known.insert(name, next);
+        let (attribute, value) = (&entry.attribute, &entry.value);
+        let row = IndexOfProto {
+            time: next.0,
+            removed: *remove,
+        };
+        let of = keys::index_of(device, attribute, value);
+        batch.put(&spaces.index_of, of, row.encode_to_vec());
+        let key = keys::index(&device.tenant, attribute, value, &device.device);
+        if *remove {
+            batch.delete(&spaces.index, key);
+        } else {
+            batch.put(&spaces.index, key, []);
+        }
+    }
+    for ((attribute, value), (time, removed)) in &known {
+        if *removed && newest.is_some_and(|newest| forgotten(*time, newest)) {
+            batch.delete(&spaces.index_of, keys::index_of(device, attribute, value));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a delete of `time` no longer needs to be remembered.
+fn forgotten(time: i64, newest: i64) -> bool {
+    let (time, newest) = (Timestamp::from_micros(time), Timestamp::from_micros(newest));
+    newest.saturating_since(time) > REMEMBERED
+}
+
+/// The parameters of one device that a write touches.
+struct Parameters<'a> {
+    spaces: &'a Spaces,
+    device: &'a DeviceKey,
+    /// Times of deletes, by path.
+    deleted: BTreeMap<String, Timestamp>,
+    rows: HashMap<String, Touched>,
+}
+
+/// A row as it becomes, and what is stored of it.
+#[derive(Default)]
+struct Touched {
+    row: ParameterRow,
+    stored: Option<Bytes>,
+}
+
+impl<'a> Parameters<'a> {
+    fn load(
+        spaces: &'a Spaces,
+        device: &'a DeviceKey,
+        writes: &[(&str, Timestamp, &[ParameterCell])],
+        deletes: &[(&str, Timestamp)],
+    ) -> Result<Self> {
+        let below = keys::below_device(device);
+        let mut this = Self {
+            spaces,
+            device,
+            deleted: BTreeMap::new(),
+            rows: HashMap::with_capacity(writes.len()),
+        };
+        for stored in spaces.deleted.scan(&Scan::prefix(&below))? {
+            let path = keys::text(&stored.key[below.len()..], "path")?;
+            let time = keys::read_time(&stored.value)?;
+            this.deleted.insert(path.to_owned(), time);
+        }
+        for (path, _) in deletes {
+            if path.is_empty() || path.ends_with('.') {
+                this.load_range(&Scan::prefix(keys::path(device, path)))?;
+            } else {
+                this.load_one(path)?;
+            }
+        }
+        if writes.len() >= SCAN_PARAMETERS {
+            let paths = || writes.iter().map(|(path, ..)| *path);
+            let first = keys::path(device, paths().min().unwrap_or_default());
+            let mut end = keys::path(device, paths().max().unwrap_or_default());
+            end.push(0);
+            this.load_range(&Scan::range(first, end))?;
+        } else {
+            for (path, ..) in writes {
+                this.load_one(path)?;
+            }
+        }
+        Ok(this)
+    }
+
+    fn load_one(&mut self, path: &str) -> Result<()> {
+        if self.rows.contains_key(path) {
+            return Ok(());
+        }
+        let stored = self.spaces.parameter.get(keys::path(self.device, path))?;
+        let row = match &stored {
+            Some(bytes) => rows::read_parameter(bytes)?,
+            None => ParameterRow::default(),
+        };
+        self.rows.insert(path.to_owned(), Touched { row, stored });
+        Ok(())
+    }
+
+    fn load_range(&mut self, scan: &Scan) -> Result<()> {
+        let below = keys::below_device(self.device).len();
+        for entry in self.spaces.parameter.scan(scan)? {
+            let path = keys::text(&entry.key[below..], "path")?;
+            let touched = Touched {
+                row: rows::read_parameter(&entry.value)?,
+                stored: Some(entry.value),
+            };
+            self.rows.insert(path.to_owned(), touched);
+        }
+        Ok(())
+    }
+
+    fn finish(
+        mut self,
+        writes: &[(&str, Timestamp, &[ParameterCell])],
+        deletes: &[(&str, Timestamp)],
+        batch: &mut WriteBatch,
+    ) -> Result<()> {
+        for (path, time) in deletes {
+            let newest = self.deleted.entry((*path).to_owned()).or_insert(*time);
+            *newest = (*newest).max(*time);
+        }
+        for (path, time, cells) in writes {
+            let touched = self.rows.entry((*path).to_owned()).or_default();
+            for cell in *cells {
+                merge_cell(&mut touched.row, *time, cell);
+            }
+        }
+        let parameter = &self.spaces.parameter;
+        for (path, Touched { mut row, stored }) in std::mem::take(&mut self.rows) {
+            if let Some(time) = self.deleted_at(&path) {
+                delete_cells(&mut row, time);
+            }
+            let key = keys::path(self.device, &path);
+            if row == ParameterRow::default() {
+                if stored.is_some() {
+                    batch.delete(parameter, key);
+                }
+                continue;
+            }
+            let bytes = rows::write_parameter(&row);
+            if stored.as_deref() != Some(bytes.as_slice()) {
+                batch.put(parameter, key, bytes);
+            }
+        }
+        if !deletes.is_empty() {
+            self.remember(deletes, batch);
+        }
+        Ok(())
+    }
+
+    /// When `path` was last deleted, alone or with what it lies below.
+    fn deleted_at(&self, path: &str) -> Option<Timestamp> {
+        if self.deleted.is_empty() {
+            return None;
+        }
+        let above = path.match_indices('.').map(|(at, _)| &path[..=at]);
+        std::iter::once("")
+            .chain(above)
+            .chain(std::iter::once(path))
+            .filter_map(|p| self.deleted.get(p).copied())
+            .max()
+    }
+
+    /// Writes the times of new deletes, and forgets those that are old or covered.
+    fn remember(&self, deletes: &[(&str, Timestamp)], batch: &mut WriteBatch) {
+        let deleted = &self.spaces.deleted;
+        let newest = self.deleted.values().max().copied().unwrap_or_default();
+        for (path, time) in &self.deleted {
+            let key = keys::path(self.device, path);
+            let covered = self.deleted.iter().any(|(other, at)| {
+                other != path
+                    && at >= time
+                    && (other.is_empty() || other.ends_with('.') && path.starts_with(other))
+            });
+            if covered || forgotten(time.as_micros(), newest.as_micros()) {
+                batch.delete(deleted, key);
+            } else if deletes.iter().any(|(new, _)| new == path) {
+                batch.put(deleted, key, keys::time(*time));
+            }
+        }
+    }
+}
+
+/// The later one stays, of the same time the greater one.
+fn merge_cell(row: &mut ParameterRow, time: Timestamp, cell: &ParameterCell) {
+    match cell {
+        ParameterCell::Value {
+            text,
+            value_type,
+            sealed,
+        } => {
+            let newer = row.value.as_ref().is_none_or(|(old, of, was, at)| {
+                (*at, old, type_code(*of), was) < (time, text, type_code(*value_type), sealed)
+            });
+            if newer {
+                row.value = Some((text.clone(), *value_type, sealed.clone(), time));
+            }
+        }
+        ParameterCell::Writable(writable) => {
+            let new = (time, *writable);
+            if row.writable.is_none_or(|(old, at)| (at, old) < new) {
+                row.writable = Some((*writable, time));
+            }
+        }
+        ParameterCell::Notification(number) => {
+            let new = (time, *number);
+            if row.notification.is_none_or(|(old, at)| (at, old) < new) {
+                row.notification = Some((*number, time));
+            }
+        }
+        ParameterCell::AccessList(list) => {
+            let newer = row
+                .access_list
+                .as_ref()
+                .is_none_or(|(old, at)| (*at, old) < (time, list));
+            if newer {
+                row.access_list = Some((list.clone(), time));
+            }
+        }
+    }
+}
+
+fn delete_cells(row: &mut ParameterRow, time: Timestamp) {
+    row.value = row.value.take().filter(|(.., at)| *at > time);
+    row.writable = row.writable.filter(|(_, at)| *at > time);
+    row.notification = row.notification.filter(|(_, at)| *at > time);
+    row.access_list = row.access_list.take().filter(|(_, at)| *at > time);
+}
+
+/// A batch that forgets a device, and whether it had a row.
+pub fn forget(spaces: &Spaces, device: &DeviceKey) -> Result<(WriteBatch, bool)> {
+    let mut batch = WriteBatch::new();
+    batch.set_reclaims();
+    let key = keys::device(device);
+    let existed = spaces.device.contains(&key)?;
+    batch.delete(&spaces.device, key);
+    let below = keys::below_device(device);
+    for space in [&spaces.parameter, &spaces.deleted] {
+        space.scan_with(&Scan::prefix(&below), |key, _| {
+            batch.delete(space, key);
+            ControlFlow::Continue(())
+        })?;
+    }
+    for stored in spaces.index_of.scan(&Scan::prefix(&below))? {
+        let (attribute, value) = keys::split_index_of(&stored.key[below.len()..])?;
+        let key = keys::index(&device.tenant, attribute, value, &device.device);
+        batch.delete(&spaces.index, key);
+        batch.delete(&spaces.index_of, &stored.key);
+    }
+    for stored in spaces.history.scan(&Scan::prefix(&below))? {
+        let (time, id) = keys::split_history(&stored.key[below.len()..])?;
+        batch.delete(&spaces.history_time, keys::history_time(device, time, id));
+        batch.delete(&spaces.history, &stored.key);
+    }
+    Ok((batch, existed))
+}
+
+/// A batch that deletes the oldest history, and how many entries it takes.
+pub fn trim_history(
+    spaces: &Spaces,
+    before: Timestamp,
+    limit: usize,
+) -> Result<(WriteBatch, usize)> {
+    let mut batch = WriteBatch::new();
+    batch.set_reclaims();
+    let start = keys::time(Timestamp::from_micros(i64::MIN));
+    let scan = Scan::range(start, keys::time(before)).limit(limit);
+    let old = spaces.history_time.scan(&scan)?;
+    for entry in &old {
+        batch.delete(&spaces.history, keys::history_of_time(&entry.key)?);
+        batch.delete(&spaces.history_time, &entry.key);
+    }
+    Ok((batch, old.len()))
+}
