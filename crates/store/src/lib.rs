@@ -2,6 +2,8 @@
 //! find devices by, the ledger of tasks, and small documents. The contract
 //! ([`Store`]), a suite that every backend must pass, and the backends.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod contract;
 mod device;
 pub mod embedded;

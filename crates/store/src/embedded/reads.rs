@@ -108,23 +108,29 @@ pub fn parameters_by_path(
 /// Devices by an attribute.
 pub fn search(spaces: &Spaces, query: &IndexQuery) -> Result<Vec<(String, DeviceId)>> {
     let (tenant, attribute) = (&query.tenant, &query.attribute);
-    let prefix = if query.prefix {
+    let start = if query.prefix {
         keys::value_prefix(tenant, attribute, &query.value)
     } else {
         keys::value(tenant, attribute, &query.value)
     };
-    let mut scan = Scan::prefix(&prefix).limit(query.limit);
+    let scan = if query.prefix {
+        Scan::prefix(&start)
+    } else {
+        // Not a prefix: a longer value whose next byte is an escaped zero begins the same.
+        Scan::range(&start, [start.as_slice(), &[0xFF]].concat())
+    };
+    let mut scan = scan.limit(query.limit);
     if let Some((value, device)) = &query.after {
         let after = keys::index(tenant, attribute, value, device);
-        if after >= prefix {
+        if after >= start {
             scan = scan.after(after);
         }
     }
-    let start = keys::attribute(tenant, attribute).len();
+    let skip = keys::attribute(tenant, attribute).len();
     let entries = spaces.index.scan(&scan)?;
     entries
         .iter()
-        .map(|e| keys::split_index(&e.key[start..]))
+        .map(|e| keys::split_index(&e.key[skip..]))
         .collect()
 }
 

@@ -1,0 +1,214 @@
+//! The task ledger, and documents.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use hearth_types::{DeviceKey, TaskId};
+
+use super::{at, id, key, tenant};
+use crate::{Created, Document, DocumentKind, Store, TaskQuery, TaskRow};
+
+/// The `n`th task in the order of creation.
+fn nth(n: u8) -> TaskId {
+    let mut bytes = [1; 16];
+    bytes[5] = n;
+    TaskId::from_bytes(bytes)
+}
+
+fn row(device: &DeviceKey, n: u8, revision: u64, open: bool) -> TaskRow {
+    TaskRow {
+        id: nth(n),
+        device: device.clone(),
+        open,
+        revision,
+        payload: vec![n, u8::try_from(revision).unwrap()],
+    }
+}
+
+pub async fn enter_one(store: &dyn Store, device: &DeviceKey) {
+    let created = store.create_task(row(device, 1, 1, true), None).await;
+    assert_eq!(created.unwrap(), Created::New);
+}
+
+pub async fn revisions(store: Arc<dyn Store>) {
+    let device = key("a", "001122-X-1");
+    enter_one(&*store, &device).await;
+    let third = row(&device, 1, 3, false);
+    store.put_tasks(vec![third.clone()]).await.unwrap();
+    for older in [row(&device, 1, 2, true), row(&device, 1, 1, true)] {
+        store.put_tasks(vec![older]).await.unwrap();
+    }
+    store.put_tasks(vec![third.clone()]).await.unwrap();
+    let found = store.task(&device.tenant, nth(1)).await.unwrap();
+    assert_eq!(found, Some(third));
+    assert!(store.open_tasks(None, 9).await.unwrap().is_empty());
+    assert_eq!(store.task(&tenant("b"), nth(1)).await.unwrap(), None);
+    // In one call, and of a task that isn't there yet.
+    let both = vec![row(&device, 2, 2, true), row(&device, 2, 1, false)];
+    store.put_tasks(both).await.unwrap();
+    let found = store.task(&device.tenant, nth(2)).await.unwrap();
+    assert_eq!(found, Some(row(&device, 2, 2, true)));
+    store.delete_device(&device).await.unwrap();
+    let found = store.task(&device.tenant, nth(2)).await.unwrap();
+    assert!(found.is_some(), "tasks outlive their device");
+}
+
+fn query(device: Option<&str>, open_only: bool) -> TaskQuery {
+    TaskQuery {
+        tenant: tenant("a"),
+        device: device.map(id),
+        open_only,
+        before: None,
+        limit: 100,
+    }
+}
+
+async fn listed(store: &dyn Store, query: &TaskQuery) -> Vec<u8> {
+    let rows = store.tasks(query).await.unwrap();
+    rows.iter().map(|row| row.payload[0]).collect()
+}
+
+pub async fn lists_and_pages(store: Arc<dyn Store>) {
+    let (one, two) = (key("a", "001122-X-1"), key("a", "001122-X-12"));
+    let other = key("b", "001122-X-1");
+    for n in 1..=6 {
+        let device = if n % 2 == 0 { &two } else { &one };
+        store
+            .create_task(row(device, n, 1, n > 2), None)
+            .await
+            .unwrap();
+    }
+    store
+        .create_task(row(&other, 7, 1, true), None)
+        .await
+        .unwrap();
+    assert_eq!(
+        listed(&*store, &query(None, false)).await,
+        [6, 5, 4, 3, 2, 1]
+    );
+    assert_eq!(listed(&*store, &query(None, true)).await, [6, 5, 4, 3]);
+    let mut of_one = query(Some("001122-X-1"), false);
+    assert_eq!(listed(&*store, &of_one).await, [5, 3, 1]);
+    of_one.open_only = true;
+    assert_eq!(listed(&*store, &of_one).await, [5, 3]);
+    of_one.before = Some(nth(5));
+    assert_eq!(listed(&*store, &of_one).await, [3]);
+    for (of, expected) in [(None, [4, 3]), (Some("001122-X-12"), [4, 2])] {
+        let mut page = query(of, false);
+        (page.before, page.limit) = (Some(nth(5)), 2);
+        assert_eq!(listed(&*store, &page).await, expected);
+    }
+}
+
+pub async fn open_tasks_of_all_tenants(store: Arc<dyn Store>) {
+    for (n, of) in (1..=6).zip(["a", "b", "ab", "b", "a", "c"]) {
+        let device = key(of, "001122-X-1");
+        store
+            .create_task(row(&device, n, 1, n != 6), None)
+            .await
+            .unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut after: Option<TaskRow> = None;
+    loop {
+        let place = after.as_ref().map(|row| (&row.device.tenant, row.id));
+        let page = store.open_tasks(place, 2).await.unwrap();
+        let end = page.len() < 2;
+        after = page.last().cloned().or(after);
+        seen.extend(page.iter().map(|row| row.payload[0]));
+        // One that comes behind is seen, and the place may end.
+        if seen.len() == 2 {
+            let gone = row(&key("a", "001122-X-1"), seen[1], 2, false);
+            store.put_tasks(vec![gone]).await.unwrap();
+        }
+        if end {
+            break;
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [1, 2, 3, 4, 5]);
+}
+
+pub async fn one_task_for_an_idempotency_key(store: Arc<dyn Store>) {
+    let device = key("a", "001122-X-1");
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 1..=20 {
+        let (store, device) = (store.clone(), device.clone());
+        calls.spawn(async move {
+            let task = row(&device, n, 1, true);
+            let created = store.create_task(task, Some("key")).await.unwrap();
+            match created {
+                Created::New => nth(n),
+                Created::Existed(id) => id,
+            }
+        });
+    }
+    let mut ids = HashSet::new();
+    while let Some(id) = calls.join_next().await {
+        ids.insert(id.unwrap());
+    }
+    assert_eq!(ids.len(), 1, "all learn of the same task");
+    assert_eq!(listed(&*store, &query(None, false)).await.len(), 1);
+    // Another key, another tenant, no key.
+    let task = |of: &str, n| row(&key(of, "001122-X-1"), n, 1, true);
+    for (of, n, key) in [
+        ("a", 21, Some("key2")),
+        ("b", 22, Some("key")),
+        ("a", 23, None),
+    ] {
+        let created = store.create_task(task(of, n), key).await.unwrap();
+        assert_eq!(created, Created::New);
+    }
+}
+
+fn document(key: &str, time: i64, payload: u8) -> Document {
+    Document {
+        key: key.to_owned(),
+        time: at(time),
+        payload: vec![payload],
+    }
+}
+
+pub async fn documents(store: Arc<dyn Store>) {
+    let (of, kind) = (tenant("a"), DocumentKind::File);
+    for key in ["b/2", "a", "b/1", "b/3", "c", "b"] {
+        store
+            .put_document(kind, &of, document(key, 5, 1))
+            .await
+            .unwrap();
+    }
+    for (time, payload) in [(4, 9), (6, 2), (6, 1), (5, 3)] {
+        let late = document("a", time, payload);
+        store.put_document(kind, &of, late).await.unwrap();
+    }
+    let found = store.document(kind, &of, "a").await.unwrap();
+    assert_eq!(
+        found,
+        Some(document("a", 6, 2)),
+        "the later, then the greater"
+    );
+    let elsewhere = [(DocumentKind::Model, "a"), (kind, "ab")];
+    for (kind, of) in elsewhere {
+        let found = store.document(kind, &tenant(of), "a").await.unwrap();
+        assert_eq!(found, None, "kinds and tenants are apart");
+    }
+    let keys = |docs: Vec<Document>| docs.into_iter().map(|d| d.key).collect::<Vec<_>>();
+    let page = store.documents(kind, &of, "b/", None, 2).await.unwrap();
+    assert_eq!(keys(page), ["b/1", "b/2"]);
+    let page = store
+        .documents(kind, &of, "b/", Some("b/2"), 2)
+        .await
+        .unwrap();
+    assert_eq!(keys(page), ["b/3"]);
+    let page = store
+        .documents(kind, &of, "b/", Some("a"), 9)
+        .await
+        .unwrap();
+    assert_eq!(keys(page), ["b/1", "b/2", "b/3"]);
+    let all = store.documents(kind, &of, "", None, 9).await.unwrap();
+    assert_eq!(all.len(), 6);
+    assert!(store.delete_document(kind, &of, "b").await.unwrap());
+    assert!(!store.delete_document(kind, &of, "b").await.unwrap());
+    assert_eq!(store.document(kind, &of, "b").await.unwrap(), None);
+    assert!(store.document(kind, &of, "b/1").await.unwrap().is_some());
+}
