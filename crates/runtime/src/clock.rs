@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hearth_types::Timestamp;
+
 /// A source of wall-clock time.
 ///
 /// The unit is the one of event times and cell timestamps: microseconds since
@@ -14,6 +16,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub trait Clock: Send + Sync + Debug {
     /// Now, in microseconds since the Unix epoch.
     fn now_micros(&self) -> i64;
+
+    /// Now, as the type that is stored and compared.
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.now_micros())
+    }
 
     /// Now, in whole milliseconds since the Unix epoch.
     fn now_millis(&self) -> i64 {

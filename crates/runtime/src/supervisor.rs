@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::service::{BoxError, Service, ServiceContext};
-use crate::{Clock, Readiness, Shutdown};
+use crate::{Clock, Readiness, ReadinessReporter, Shutdown};
 
 /// Time limits of a [`Runtime`].
 #[derive(Debug, Clone)]
@@ -72,7 +72,7 @@ pub enum RuntimeError {
 
 /// Owns the services and runs them.
 pub struct Runtime {
-    services: Vec<Box<dyn Service>>,
+    services: Vec<(Box<dyn Service>, ReadinessReporter)>,
     readiness: Readiness,
     clock: Arc<dyn Clock>,
     options: RuntimeOptions,
@@ -103,7 +103,9 @@ impl Runtime {
     /// Adds a service. Services start in the order in which they are added, each when the one
     /// before is ready, and stop in reverse order.
     pub fn add(&mut self, service: impl Service) -> &mut Self {
-        self.services.push(Box::new(service));
+        // Registered now, so that an early look at readiness shows what is missing.
+        let reporter = self.readiness.register(service.name());
+        self.services.push((Box::new(service), reporter));
         self
     }
 
@@ -120,13 +122,8 @@ impl Runtime {
             options,
         } = self;
         let mut running = Vec::with_capacity(services.len());
-        // All lines exist from the start, so that an early look at readiness shows what is missing.
-        let reporters: Vec<_> = services
-            .iter()
-            .map(|service| readiness.register(service.name()))
-            .collect();
         let mut outcome = Ok(());
-        for (service, reporter) in services.into_iter().zip(reporters) {
+        for (service, reporter) in services {
             let name = service.name().to_owned();
             let stop = CancellationToken::new();
             let context = ServiceContext {

@@ -36,10 +36,10 @@ impl<'a> Authorization<'a> {
         if scheme.eq_ignore_ascii_case("digest") {
             return Self::Digest(DigestResponse::parse(rest));
         }
-        if scheme.eq_ignore_ascii_case("basic") {
-            if let Some(basic) = BasicCredentials::parse(rest) {
-                return Self::Basic(basic);
-            }
+        if scheme.eq_ignore_ascii_case("basic")
+            && let Some(basic) = BasicCredentials::parse(rest)
+        {
+            return Self::Basic(basic);
         }
         Self::Other(scheme)
     }

@@ -118,7 +118,7 @@ where
             let certificates = session.peer_certificates().unwrap_or_default();
             let details = TlsDetails {
                 server_name: session.server_name().map(str::to_owned),
-                peer_certificates: certificates.iter().cloned().collect(),
+                peer_certificates: certificates.to_vec(),
             };
             serve_stream(shared, stream, peer, Some(TlsInfo(Arc::new(details)))).await;
         }

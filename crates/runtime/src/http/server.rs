@@ -202,7 +202,7 @@ impl Backoff {
             return;
         }
         let pause = Duration::from_millis(10 << self.failures.min(7)).min(Duration::from_secs(1));
-        if self.failures % 16 == 0 {
+        if self.failures.is_multiple_of(16) {
             tracing::warn!(server, %error, "can't accept connections; going on trying");
         }
         self.failures = self.failures.wrapping_add(1);
