@@ -4,12 +4,16 @@
 //! at least once, in order. The contract is written at [`Bus`] and [`Consumer`]; the suite in
 //! `conformance` (feature of the same name) runs it against a backend.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod contract;
+pub mod embedded;
 mod error;
 mod message;
 
 pub use contract::{
     Bus, BusStats, Consumer, ConsumerSpec, ConsumerStats, DeadLetterPage, TailEvent,
 };
+pub use embedded::{EmbeddedBus, EmbeddedOptions};
 pub use error::{Error, Result};
 pub use message::{Ack, DeadLetter, Delivery, Publish, Stream, partition, subject};
