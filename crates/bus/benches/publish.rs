@@ -1,0 +1,102 @@
+//! How many messages a second the embedded bus takes, each durable before its publisher goes on,
+//! and what a message costs in CPU time, with one consumer that keeps up.
+//!
+//! `cargo bench -p hearth-bus --bench publish [-- DIRECTORY]`
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hearth_bus::conformance::device;
+use hearth_bus::{Bus, ConsumerSpec, EmbeddedBus, EmbeddedOptions, Publish, Stream};
+use hearth_engine::{Engine, EngineOptions};
+use hearth_types::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+
+const RUN: Duration = Duration::from_secs(3);
+const PAYLOAD: usize = 3 * 1024;
+
+fn main() {
+    let root = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'))
+        .map_or_else(std::env::temp_dir, PathBuf::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    println!("{PAYLOAD} bytes a message, files in {}", root.display());
+    println!("publishers  messages/s  CPU µs/message  messages/sync  mean ms");
+    for publishers in [1, 16, 64, 256, 1024, 4096] {
+        runtime.block_on(run(&root, publishers));
+    }
+}
+
+async fn run(root: &std::path::Path, publishers: u32) {
+    let directory = tempfile::TempDir::new_in(root).unwrap();
+    let engine = Engine::open(EngineOptions::new(directory.path())).unwrap();
+    let bus = EmbeddedBus::open(engine.clone(), EmbeddedOptions::default());
+    let bus = Arc::new(bus.await.unwrap());
+    let spec = ConsumerSpec::new("bench", [Stream::Inform]);
+    let consumer = bus.consumer(spec).await.unwrap();
+    let consumed = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&consumed);
+    let consuming = tokio::spawn(async move {
+        while let Ok(messages) = consumer.fetch(1000, Duration::from_secs(1)).await {
+            let seqs: Vec<_> = messages.iter().map(|m| m.seq).collect();
+            consumer.ack(&seqs).await.unwrap();
+            count.fetch_add(seqs.len() as u64, Relaxed);
+        }
+    });
+    let (cpu, started) = (cpu_seconds(), Instant::now());
+    let tasks: Vec<_> = (0..publishers)
+        .map(|n| tokio::spawn(publish(Arc::clone(&bus), n, started)))
+        .collect();
+    let mut published = 0_u64;
+    for task in tasks {
+        published += task.await.unwrap();
+    }
+    let elapsed = started.elapsed().as_secs_f64();
+    let cpu = cpu_seconds() - cpu;
+    let per_sync = published as f64 / engine.stats().groups as f64;
+    bus.close().await.unwrap();
+    consuming.await.unwrap();
+    let behind = published - consumed.load(Relaxed);
+    println!(
+        "{publishers:>10}  {:>10.0}  {:>14.1}  {per_sync:>13.1}  {:>7.2}{}",
+        published as f64 / elapsed,
+        cpu * 1e6 / published as f64,
+        elapsed * 1e3 * f64::from(publishers) / published as f64,
+        if behind > 100_000 {
+            format!("  (consumer {behind} behind)")
+        } else {
+            String::new()
+        },
+    );
+}
+
+async fn publish(bus: Arc<EmbeddedBus>, n: u32, started: Instant) -> u64 {
+    let device = device(n);
+    let payload = Bytes::from(vec![b'x'; PAYLOAD]);
+    let mut published = 0;
+    while started.elapsed() < RUN {
+        let message = Publish {
+            stream: Stream::Inform,
+            device: device.clone(),
+            message_id: None,
+            time: Timestamp::ZERO,
+            payload: payload.clone(),
+        };
+        bus.publish(message).await.unwrap();
+        published += 1;
+    }
+    published
+}
+
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
