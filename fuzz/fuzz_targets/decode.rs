@@ -1,7 +1,8 @@
 //! Any body is read or refused without a panic, and what is read and can be written is read the
 //! same again.
 //!
-//! `cargo +nightly fuzz run decode fuzz/corpus/decode crates/cwmp/tests/fixtures`
+//! `mkdir -p fuzz/corpus/decode && cargo +nightly fuzz run decode fuzz/corpus/decode \
+//!  fuzz/seeds/decode crates/cwmp/tests/fixtures -- -dict=fuzz/cwmp.dict`
 #![no_main]
 
 use hearth_cwmp::session::{Input, State};

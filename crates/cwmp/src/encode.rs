@@ -9,6 +9,9 @@ use std::ops::RangeInclusive;
 use crate::fault::Fault;
 use crate::message::{Envelope, Message};
 
+/// Content-Type of every envelope, faults included.
+pub const CONTENT_TYPE: &str = "text/xml; charset=utf-8";
+
 /// Why an envelope can't be written. The field's value itself is never part of the error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {

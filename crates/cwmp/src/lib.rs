@@ -40,8 +40,10 @@ pub mod session;
 mod time;
 mod value;
 
-pub use decode::{DecodeError, DecodeOptions, Decoded, Receiver, decode};
-pub use encode::{EncodeError, encode, encode_into};
+pub use decode::{
+    DecodeError, DecodeOptions, Decoded, Receiver, charset_parameter, decode, is_empty_post,
+};
+pub use encode::{CONTENT_TYPE, EncodeError, encode, encode_into};
 pub use event::EventCode;
 pub use fault::{Fault, FaultCode, FaultSource, SetParameterValuesFault};
 pub use limits::{LimitKind, Limits};

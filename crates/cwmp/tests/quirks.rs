@@ -3,7 +3,8 @@
 
 use hearth_cwmp::{
     CpeRequest, CpeResponse, CwmpTime, CwmpVersion, DecodeError, DecodeOptions, Decoded, EventCode,
-    Fault, FaultCode, FaultSource, Inform, Message, Namespace, Receiver, Repairs, XsdType, decode,
+    Fault, FaultCode, FaultSource, Inform, Message, Namespace, Receiver, Repairs, XsdType,
+    charset_parameter, decode, is_empty_post,
 };
 
 fn read(file: &str, charset: Option<&str>) -> Result<Decoded, DecodeError> {
@@ -44,9 +45,17 @@ fn fault(decoded: &Decoded) -> &Fault {
     }
 }
 
+type Row = (
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    &'static [(&'static str, u32)],
+    Check,
+);
+
 /// Fixture, the fact it stands for, charset of Content-Type, repairs it counts, what is read.
 #[rustfmt::skip]
-const READ: &[(&str, &str, Option<&str>, &[(&str, u32)], Check)] = &[
+const READ: &[Row] = &[
     ("clean.xml", "nothing to repair", None, &[],
         |d| manufacturer(d, "Acme") && d.envelope.id.as_deref() == Some("7") && d.envelope.namespace == Namespace::V1_0),
     ("charset-content-type.xml", "Content-Type's charset comes first", Some("ISO-8859-1"), &[("charset", 1)],
@@ -230,4 +239,24 @@ fn repairs_count_together() {
     };
     assert_eq!(repairs.total(), 3);
     assert!(!repairs.is_clean());
+}
+
+#[test]
+fn the_charset_parameter_is_found_in_any_spelling() {
+    for (header, expected) in [
+        ("text/xml; charset=utf-8", Some("utf-8")),
+        ("text/xml;CHARSET = \"ISO-8859-1\"; x=y", Some("ISO-8859-1")),
+        ("text/xml; action=\"a\" ;charset='utf-16'", Some("utf-16")),
+        ("text/xml; charset=", None),
+        ("text/xml", None),
+        ("", None),
+    ] {
+        assert_eq!(charset_parameter(header), expected, "{header}");
+    }
+}
+
+#[test]
+fn an_empty_post_holds_nothing_but_blanks() {
+    assert!(is_empty_post(b"") && is_empty_post(b" \r\n\t"));
+    assert!(!is_empty_post(b"<a/>") && !is_empty_post(b"\0"));
 }

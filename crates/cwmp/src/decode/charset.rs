@@ -45,9 +45,9 @@ fn choose(body: &[u8], charset: Option<&str>) -> &'static Encoding {
     }
     let named = charset
         .and_then(label)
-        .filter(|encoding| !wide(*encoding))
+        .filter(|encoding| !wide(encoding))
         .or_else(|| declared(body).and_then(label));
-    named.filter(|encoding| !wide(*encoding)).unwrap_or(UTF_8)
+    named.filter(|encoding| !wide(encoding)).unwrap_or(UTF_8)
 }
 
 fn label(name: &str) -> Option<&'static Encoding> {
