@@ -1,5 +1,6 @@
 //! Settings of the role.
 
+use hearth_config::{ByteSize, Documented, FieldDoc, HumanDuration, Shape};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the files that devices fetch and send.
@@ -7,17 +8,16 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct FilesConfig {
     /// The URL by which devices reach this role: `http://files.isp.example`.
-    /// Empty: the host name by which the device reached the gateway, with the
-    /// port of `public_port`.
+    /// Empty: the host name by which the device reached the gateway.
     pub public_url: String,
     /// The port in URLs where `public_url` is empty; 0: the one listened on.
     pub public_port: u16,
-    /// The largest file that the API takes, in bytes.
-    pub max_file_bytes: u64,
-    /// The largest file that a device may send, in bytes.
-    pub max_upload_bytes: u64,
-    /// The longest time between two pieces of a device's upload, in seconds.
-    pub upload_stall_seconds: u64,
+    /// The largest file that the API takes.
+    pub max_file_size: ByteSize,
+    /// The largest file that a device may send.
+    pub max_upload_size: ByteSize,
+    /// The longest time between two pieces of a device's upload.
+    pub upload_stall: HumanDuration,
 }
 
 impl Default for FilesConfig {
@@ -25,9 +25,43 @@ impl Default for FilesConfig {
         Self {
             public_url: String::new(),
             public_port: 0,
-            max_file_bytes: 1 << 30,
-            max_upload_bytes: 64 << 20,
-            upload_stall_seconds: 60,
+            max_file_size: ByteSize(1 << 30),
+            max_upload_size: ByteSize(64 << 20),
+            upload_stall: HumanDuration::secs(60),
         }
+    }
+}
+
+impl Documented for FilesConfig {
+    fn fields() -> Vec<FieldDoc> {
+        vec![
+            FieldDoc::new(
+                "public_url",
+                Shape::Url,
+                "The URL by which devices reach the files. Empty: the host name by which the \
+                 device reached the gateway, with the port of `public_port`.",
+            )
+            .example("\"http://files.isp.example:7567\""),
+            FieldDoc::new(
+                "public_port",
+                Shape::Integer,
+                "The port in files' URLs where `public_url` is empty; 0: the one listened on.",
+            ),
+            FieldDoc::new(
+                "max_file_size",
+                Shape::Size,
+                "The largest file that the API takes.",
+            ),
+            FieldDoc::new(
+                "max_upload_size",
+                Shape::Size,
+                "The largest file that a device may send.",
+            ),
+            FieldDoc::new(
+                "upload_stall",
+                Shape::Duration,
+                "The longest time between two pieces of a device's upload.",
+            ),
+        ]
     }
 }

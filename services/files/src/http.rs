@@ -222,7 +222,7 @@ async fn receive(
         return Err(Error::not_found("no upload of this name is expected"));
     };
     let received = inner.metrics.received.clone();
-    let stall = service.upload_stall();
+    let stall = inner.config.upload_stall.0;
     let pieces = request.into_body().into_data_stream();
     let content: ByteStream = futures::stream::try_unfold(pieces, move |mut pieces| async move {
         match tokio::time::timeout(stall, pieces.next()).await {
@@ -236,7 +236,7 @@ async fn receive(
     .boxed();
     let written = inner
         .objects
-        .write(content, inner.config.max_upload_bytes)
+        .write(content, inner.config.max_upload_size.0)
         .await?;
     // A device that did not see our answer sends again: the last one counts.
     service.keep(expected, written, true).await?;

@@ -14,7 +14,7 @@ use hearth_runtime::Clock;
 use hearth_store::Store;
 use hearth_telemetry::{MetricError, Registry};
 use hearth_types::{TaskId, TenantId};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 use tokio::sync::Mutex;
 
 /// The longest URL that a Download may have (TR-069 A.3.2.8).
@@ -162,7 +162,7 @@ impl Files for FilesService {
         let written = self
             .inner
             .objects
-            .write(content, self.inner.config.max_file_bytes)
+            .write(content, self.inner.config.max_file_size.0)
             .await?;
         if let Err(error) = check_content(&metadata, &written) {
             self.inner.objects.delete(&written.object).await?;
@@ -294,10 +294,6 @@ impl FilesService {
                 Direction::Upload => file.to_owned(),
             },
         })
-    }
-
-    pub(crate) fn upload_stall(&self) -> Duration {
-        Duration::from_secs(self.inner.config.upload_stall_seconds)
     }
 }
 

@@ -170,7 +170,7 @@ async fn a_ticket_opens_nothing_else_and_expires() {
 #[tokio::test]
 async fn an_upload_is_kept_and_may_be_repeated() {
     let config = FilesConfig {
-        max_upload_bytes: 8,
+        max_upload_size: hearth_config::ByteSize(8),
         ..FilesConfig::default()
     };
     let world = world(config).await;

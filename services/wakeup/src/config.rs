@@ -1,53 +1,85 @@
 //! Settings of the role.
 
+use hearth_config::{CidrList, Documented, FieldDoc, HumanDuration, Shape};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// Settings of connection requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WakeupConfig {
-    /// Ranges in which devices may be asked to connect. A device tells its own
-    /// URL, so narrow this to your access network. Link-local, multicast and
-    /// unspecified addresses are never asked, whatever stands here.
-    pub allow: Vec<IpNet>,
-    /// Ranges that are not asked although `allow` holds them: the cluster's
-    /// own, for one.
-    pub deny: Vec<IpNet>,
-    /// Whether loopback addresses may be asked. For tests and the demo.
+    /// Ranges in which devices may be asked to connect.
+    pub allow: CidrList,
+    /// Ranges that are not asked although `allow` holds them.
+    pub deny: CidrList,
+    /// Whether loopback addresses may be asked.
     pub allow_loopback: bool,
-    /// How long one attempt may take, from connecting to the answer, in
-    /// milliseconds.
-    pub timeout_ms: u64,
-    /// The least time between two requests to one device, in milliseconds.
-    pub min_interval_ms: u64,
+    /// How long one attempt may take, from connecting to the answer.
+    pub timeout: HumanDuration,
+    /// The least time between two requests to one device.
+    pub min_interval: HumanDuration,
     /// Requests under way at once, over all devices.
     pub max_concurrent: usize,
-}
-
-impl WakeupConfig {
-    pub(crate) const fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout_ms)
-    }
-
-    pub(crate) const fn min_interval(&self) -> Duration {
-        Duration::from_millis(self.min_interval_ms)
-    }
 }
 
 impl Default for WakeupConfig {
     fn default() -> Self {
         Self {
-            allow: vec![
+            allow: CidrList(vec![
                 IpNet::V4(ipnet::Ipv4Net::default()),
                 IpNet::V6(ipnet::Ipv6Net::default()),
-            ],
-            deny: Vec::new(),
+            ]),
+            deny: CidrList::default(),
             allow_loopback: false,
-            timeout_ms: 5000,
-            min_interval_ms: 1000,
+            timeout: HumanDuration::secs(5),
+            min_interval: HumanDuration::secs(1),
             max_concurrent: 256,
         }
+    }
+}
+
+impl Documented for WakeupConfig {
+    fn fields() -> Vec<FieldDoc> {
+        vec![
+            FieldDoc::new(
+                "allow",
+                Shape::List("CIDR ranges"),
+                "Where devices may be asked to connect. A device tells its own URL: narrow this to \
+                 your access network. Link-local, multicast and unspecified addresses are never asked.",
+            ),
+            FieldDoc::new(
+                "deny",
+                Shape::List("CIDR ranges"),
+                "Ranges that are not asked although `allow` holds them, such as the cluster's own.",
+            ),
+            FieldDoc::new(
+                "allow_loopback",
+                Shape::Bool,
+                "Whether loopback addresses may be asked. For tests and the demo.",
+            ),
+            FieldDoc::new(
+                "timeout",
+                Shape::Duration,
+                "How long one connection request may take.",
+            ),
+            FieldDoc::new(
+                "min_interval",
+                Shape::Duration,
+                "The least time between two connection requests to one device.",
+            ),
+            FieldDoc::new(
+                "max_concurrent",
+                Shape::Integer,
+                "Connection requests under way at once, over all devices.",
+            ),
+        ]
+    }
+
+    fn validate(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        if self.max_concurrent == 0 {
+            problems.push(("max_concurrent".into(), "expected at least 1".into()));
+        }
+        problems
     }
 }

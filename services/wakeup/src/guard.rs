@@ -97,15 +97,14 @@ fn allowed(ip: IpAddr, config: &WakeupConfig) -> bool {
         }
         IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified(),
     };
-    !never
-        && config.allow.iter().any(|range| range.contains(&ip))
-        && !config.deny.iter().any(|range| range.contains(&ip))
+    !never && config.allow.contains(ip) && !config.deny.contains(ip)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use hearth_config::CidrList;
 
     fn check(url: &str, config: &WakeupConfig) -> Result<(), Refused> {
         let target = Target::parse(url)?;
@@ -149,8 +148,8 @@ mod tests {
     #[test]
     fn ranges_narrow_it() {
         let config = WakeupConfig {
-            allow: vec!["10.0.0.0/8".parse().unwrap()],
-            deny: vec!["10.96.0.0/12".parse().unwrap()],
+            allow: CidrList(vec!["10.0.0.0/8".parse().unwrap()]),
+            deny: CidrList(vec!["10.96.0.0/12".parse().unwrap()]),
             ..WakeupConfig::default()
         };
         assert!(check("http://10.1.2.3/", &config).is_ok());

@@ -51,7 +51,7 @@ impl WakeupService {
     ) -> std::result::Result<Self, MetricError> {
         let recent = moka::future::Cache::builder()
             .max_capacity(REMEMBERED)
-            .time_to_live(config.min_interval())
+            .time_to_live(config.min_interval.0)
             .build();
         let slots = Semaphore::new(config.max_concurrent);
         let metrics = Metrics::new(registry)?;
@@ -91,7 +91,8 @@ impl Wakeup for WakeupService {
         }
         let wait = inner
             .config
-            .min_interval()
+            .min_interval
+            .0
             .saturating_sub(finished.at.elapsed());
         inner.count(WakeOutcome::RateLimited);
         Ok(WakeResponse {
@@ -134,7 +135,7 @@ impl Inner {
     }
 
     async fn request(&self, url: &str, login: Option<&Login>) -> (WakeOutcome, String) {
-        let attempt = timeout(self.config.timeout(), self.attempt(url, login)).await;
+        let attempt = timeout(self.config.timeout.0, self.attempt(url, login)).await;
         match attempt {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(refused @ Refused::Address(_))) => (
@@ -145,8 +146,8 @@ impl Inner {
             Err(_) => (
                 WakeOutcome::Unreachable,
                 format!(
-                    "no answer within {} ms; the device may be off, or behind NAT or a firewall",
-                    self.config.timeout_ms
+                    "no answer within {:?}; the device may be off, or behind NAT or a firewall",
+                    self.config.timeout.0
                 ),
             ),
         }

@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use hearth_clients::{DeviceState, Error, EventStream, Result, Wakeup};
+use hearth_config::HumanDuration;
 use hearth_proto::devicestate::v1::*;
 use hearth_proto::wakeup::v1::{WakeOutcome, WakeRequest, WakeResponse};
 use hearth_telemetry::Registry;
@@ -118,7 +119,7 @@ fn role(url: &str, login: bool, config: WakeupConfig) -> WakeupService {
 fn loopback() -> WakeupConfig {
     WakeupConfig {
         allow_loopback: true,
-        timeout_ms: 1000,
+        timeout: HumanDuration::secs(1),
         ..WakeupConfig::default()
     }
 }
@@ -211,12 +212,12 @@ async fn a_closed_port_and_a_silent_device_are_unreachable() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/cr", silent.local_addr().unwrap());
     let config = WakeupConfig {
-        timeout_ms: 100,
+        timeout: HumanDuration::millis(100),
         ..loopback()
     };
     let response = wake(&role(&url, true, config)).await;
     assert_eq!(response.outcome(), WakeOutcome::Unreachable);
-    assert!(response.detail.contains("100 ms"), "{}", response.detail);
+    assert!(response.detail.contains("100ms"), "{}", response.detail);
 }
 
 #[tokio::test]
@@ -226,7 +227,7 @@ async fn requests_under_way_are_shared_and_the_next_is_paced() {
         &url,
         true,
         WakeupConfig {
-            min_interval_ms: 60_000,
+            min_interval: HumanDuration::secs(60),
             ..loopback()
         },
     );
