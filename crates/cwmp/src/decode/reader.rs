@@ -143,6 +143,8 @@ impl<'a> XmlReader<'a> {
         if self.close_empty() {
             return Ok(None);
         }
+        // Blanks between elements are a third of all events, and nobody wants them.
+        self.xml.config_mut().trim_text_start = true;
         loop {
             match self.event()? {
                 Event::Start(start) => {
@@ -172,6 +174,8 @@ impl<'a> XmlReader<'a> {
         }
         let mut text = Cow::Borrowed("");
         loop {
+            // In here blanks count; passing over an unknown child turns it on again.
+            self.xml.config_mut().trim_text_start = false;
             match self.event()? {
                 Event::Text(part) => {
                     let part = part.into_inner();
