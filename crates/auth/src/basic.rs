@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::digest::{Ha1, VerifyWith};
 
@@ -30,10 +31,14 @@ impl BasicCredentials {
     /// as ISO-8859-1. `None` when it isn't base64 of `user:password`.
     pub fn parse(token: &str) -> Option<Self> {
         let bytes = LENIENT.decode(token.trim()).ok()?;
-        let text = match String::from_utf8(bytes) {
+        let text = Zeroizing::new(match String::from_utf8(bytes) {
             Ok(text) => text,
-            Err(error) => error.into_bytes().iter().copied().map(char::from).collect(),
-        };
+            Err(error) => Zeroizing::new(error.into_bytes())
+                .iter()
+                .copied()
+                .map(char::from)
+                .collect(),
+        });
         let (username, password) = text.split_once(':')?;
         Some(Self {
             username: username.to_owned(),

@@ -19,9 +19,11 @@
 //! # Ok::<(), hearth_telemetry::MetricError>(())
 //! ```
 
+pub mod http;
 pub mod hygiene;
 pub mod logs;
 pub mod metrics;
+mod polled;
 pub mod process;
 
 pub use hygiene::{ForLog, Redacted, for_log, for_log_capped};
@@ -32,3 +34,6 @@ pub use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec,
 };
+
+/// The metrics of this crate, as every crate that writes some lists its own.
+pub const METRICS: &[&[MetricDef]] = &[process::METRICS, http::METRICS, &[BUILD_INFO]];

@@ -2,10 +2,7 @@
 
 use std::fs;
 
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::{self, MetricFamily, MetricType};
-
-use crate::metrics::{MetricDef, MetricError, MetricKind, Registry, expect, opts};
+use crate::metrics::{MetricDef, MetricError, Registry};
 
 /// The metrics of [`register_process_metrics`]; names as every Prometheus client has them.
 pub const METRICS: &[MetricDef] = &[
@@ -133,72 +130,6 @@ fn max_fds() -> f64 {
         .and_then(|rest| rest.split_whitespace().next())
         .and_then(|number| number.parse().ok())
         .unwrap_or(0.0)
-}
-
-/// Metrics whose values are read when they are asked for.
-pub(crate) struct Polled {
-    descs: Vec<Desc>,
-    defs: Vec<MetricDef>,
-    read: Box<dyn Fn() -> Vec<f64> + Send + Sync>,
-}
-
-impl Polled {
-    pub(crate) fn new(
-        defs: &[MetricDef],
-        read: Box<dyn Fn() -> Vec<f64> + Send + Sync>,
-    ) -> Result<Self, MetricError> {
-        let mut descs = Vec::with_capacity(defs.len());
-        for def in defs {
-            let kind = match def.kind {
-                MetricKind::Histogram => MetricKind::Gauge,
-                kind => kind,
-            };
-            expect(def, kind, false, "a polled counter or gauge")?;
-            let desc = prometheus::core::Describer::describe(&opts(def)).map_err(|source| {
-                MetricError::Refused {
-                    name: def.name,
-                    source,
-                }
-            })?;
-            descs.push(desc);
-        }
-        Ok(Self {
-            descs,
-            defs: defs.to_vec(),
-            read,
-        })
-    }
-}
-
-impl Collector for Polled {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descs.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let values = (self.read)();
-        let family = |(def, value): (&MetricDef, f64)| {
-            let mut metric = proto::Metric::default();
-            let kind = if def.kind == MetricKind::Counter {
-                let mut counter = proto::Counter::default();
-                counter.set_value(value);
-                metric.set_counter(counter);
-                MetricType::COUNTER
-            } else {
-                let mut gauge = proto::Gauge::default();
-                gauge.set_value(value);
-                metric.set_gauge(gauge);
-                MetricType::GAUGE
-            };
-            let mut family = MetricFamily::default();
-            family.set_name(def.name.to_owned());
-            family.set_help(def.help.to_owned());
-            family.set_field_type(kind);
-            family.set_metric(vec![metric]);
-            family
-        };
-        self.defs.iter().zip(values).map(family).collect()
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! [`HttpServer`] puts a tower service (an axum router, tonic's routes, or a hand-written one) on a
 //! TCP listener. It accepts until told to stop, limits connections in total and by peer, closes
-//! connections that stall ([`watch`]), and drains within a bounded time. [`read_body_limited`] is
+//! connections that stall, and drains within a bounded time. [`read_body_limited`] is
 //! how a handler reads a body from a stranger.
 
 mod body;

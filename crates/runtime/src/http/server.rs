@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::Request;
 use http_body::Body;
@@ -19,7 +20,7 @@ use super::conn::{Shared, serve};
 use super::limits::Places;
 use super::options::HttpOptions;
 use super::stats::{HttpStats, count};
-use crate::BoxError;
+use crate::{BoxError, Service, ServiceContext};
 
 /// Refused connections that may linger to let their 503 be read.
 const MAX_LINGERING: usize = 256;
@@ -29,7 +30,11 @@ const LINGER: Duration = Duration::from_secs(2);
 /// An HTTP server on a listener that is already bound.
 ///
 /// The service is cloned for each request, so its clone should be cheap. Requests carry
-/// [`super::PeerAddr`] and, over TLS, [`super::TlsInfo`] as extensions.
+/// [`super::PeerAddr`] and, over TLS, [`super::TlsInfo`] as extensions. A handler must bound its own
+/// time: a client that half-closes after its request is still answered, so one that is gone does
+/// not end its handler.
+///
+/// It is a [`Service`] under its options' name, or runs by itself with [`HttpServer::run`].
 #[derive(Debug)]
 pub struct HttpServer<S> {
     listener: TcpListener,
@@ -137,6 +142,31 @@ where
     }
 }
 
+#[async_trait]
+impl<S, B> Service for HttpServer<S>
+where
+    S: tower::Service<Request<Incoming>, Response = http::Response<B>>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    async fn run(self: Box<Self>, ctx: ServiceContext) -> Result<(), BoxError> {
+        // The listener is bound: connections queue from now on.
+        ctx.readiness.ready();
+        HttpServer::run(*self, ctx.stop).await;
+        Ok(())
+    }
+}
+
 /// How a connection beyond the limits is turned away.
 struct Refusal {
     answer: Option<Bytes>,
@@ -210,5 +240,33 @@ impl Backoff {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lack_of_descriptors_is_waited_out_and_a_lost_peer_is_not() {
+        let stop = CancellationToken::new();
+        let mut backoff = Backoff::default();
+        let start = tokio::time::Instant::now();
+        let lost = io::Error::from(io::ErrorKind::ConnectionAborted);
+        backoff.wait_after(&lost, "test", &stop).await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        const EMFILE: i32 = 24;
+        let full = io::Error::from_raw_os_error(EMFILE);
+        for _ in 0..8 {
+            backoff.wait_after(&full, "test", &stop).await;
+        }
+        let eight = start.elapsed();
+        assert!(
+            eight > Duration::from_secs(2) && eight < Duration::from_secs(3),
+            "{eight:?}"
+        );
+        stop.cancel();
+        backoff.wait_after(&full, "test", &stop).await;
+        assert_eq!(start.elapsed(), eight, "a stop is not waited out");
     }
 }

@@ -45,6 +45,25 @@ pub struct HttpStatsSnapshot {
     pub cut_at_drain: u64,
 }
 
+impl HttpStatsSnapshot {
+    /// The values in the order of the fields, for exporters.
+    pub const fn to_array(&self) -> [u64; 11] {
+        [
+            self.open,
+            self.accepted,
+            self.refused_total,
+            self.refused_peer,
+            self.accept_errors,
+            self.header_timeouts,
+            self.idle_timeouts,
+            self.stalled_writes,
+            self.tls_failures,
+            self.protocol_errors,
+            self.cut_at_drain,
+        ]
+    }
+}
+
 impl HttpStats {
     /// The counters now.
     pub fn snapshot(&self) -> HttpStatsSnapshot {
