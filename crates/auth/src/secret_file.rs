@@ -97,16 +97,33 @@ pub(crate) fn create(path: &Path, text: &str) -> Result<bool, SecretFileError> {
     name.push(format!(".{}.tmp", Hex::of(&suffix).as_str()));
     let temporary = directory.join(name);
     let written = write_new(&temporary, text).map_err(io_error("write", &temporary));
-    // A link, unlike a rename, fails when the name is taken: of two processes one wins.
-    let linked = written.and_then(|()| match fs::hard_link(&temporary, path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(io_error("create", path)(error)),
-    });
+    let linked = written.and_then(|()| publish(&temporary, path, text));
     let _ = fs::remove_file(&temporary);
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
     synced.map_err(io_error("sync", directory))?;
     linked
+}
+
+/// Gives the finished file its name; `false` when the name is taken.
+fn publish(temporary: &Path, path: &Path, text: &str) -> Result<bool, SecretFileError> {
+    // A link, unlike a rename, fails when the name is taken: of two processes one wins.
+    let made = match fs::hard_link(temporary, path) {
+        // Some network volumes have no links: there a crash may leave a part, which reading tells.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            write_new(path, text)
+        }
+        made => made,
+    };
+    match made {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(io_error("create", path)(error)),
+    }
 }
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {

@@ -194,6 +194,8 @@ where
     let interval = watch.interval();
     let mut connection = pin!(connection);
     let mut tick = pin!(tokio::time::sleep(interval));
+    // A token of its own: polling a shared one would take one lock from all connections.
+    let stop = shared.stop.child_token();
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -218,7 +220,7 @@ where
                 count(counter);
                 return;
             }
-            () = shared.stop.cancelled(), if !stopping => {
+            () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }

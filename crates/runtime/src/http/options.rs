@@ -17,7 +17,8 @@ pub struct HttpOptions {
     /// Time from a connection's start, or from a request's first byte, to the end of its header.
     pub header_timeout: Duration,
     /// Time without a request, or without a byte moved while a response waits to be read, after
-    /// which a connection is closed.
+    /// which a connection is closed. An HTTP/2 connection without requests is kept instead, as
+    /// long as its peer answers pings, sent twice in this time.
     pub idle_timeout: Duration,
     /// Bytes of a request's header, and of the read buffer; at least 8192.
     pub max_header_bytes: usize,
