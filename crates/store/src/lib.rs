@@ -8,6 +8,7 @@ mod contract;
 mod device;
 pub mod embedded;
 mod error;
+mod merge;
 mod task;
 
 pub use contract::Store;

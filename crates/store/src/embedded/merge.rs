@@ -15,7 +15,7 @@ use hearth_engine::{Scan, WriteBatch};
 use hearth_types::{DeviceKey, Timestamp};
 use prost::Message;
 
-use super::rows::{HistoryProto, IndexOfProto, type_code};
+use super::rows::{HistoryProto, IndexOfProto};
 use super::{Spaces, keys, rows};
 use crate::{
     Cell, DeviceColumn, Error, HistoryRow, IndexEntry, Mutation, ParameterCell, ParameterRow,
@@ -81,13 +81,7 @@ fn device_row(
     };
     let mut changed = stored.is_none();
     for (column, cell) in cells {
-        match row.get(column) {
-            Some(old) if (old.time, &old.value) >= (cell.time, &cell.value) => {}
-            _ => {
-                row.insert(*column, cell.clone());
-                changed = true;
-            }
-        }
+        changed |= cell.merge_into(&mut row, *column);
     }
     if changed {
         batch.put(&spaces.device, key, rows::write_device(&row));
@@ -261,16 +255,16 @@ impl<'a> Parameters<'a> {
         for (path, time, cells) in writes {
             let touched = self.rows.entry((*path).to_owned()).or_default();
             for cell in *cells {
-                merge_cell(&mut touched.row, *time, cell);
+                touched.row.merge(*time, cell);
             }
         }
         let parameter = &self.spaces.parameter;
         for (path, Touched { mut row, stored }) in std::mem::take(&mut self.rows) {
             if let Some(time) = self.deleted_at(&path) {
-                delete_cells(&mut row, time);
+                row.delete_until(time);
             }
             let key = keys::path(self.device, &path);
-            if row == ParameterRow::default() {
+            if row.is_empty() {
                 if stored.is_some() {
                     batch.delete(parameter, key);
                 }
@@ -318,52 +312,6 @@ impl<'a> Parameters<'a> {
             }
         }
     }
-}
-
-/// The later one stays, of the same time the greater one.
-fn merge_cell(row: &mut ParameterRow, time: Timestamp, cell: &ParameterCell) {
-    match cell {
-        ParameterCell::Value {
-            text,
-            value_type,
-            sealed,
-        } => {
-            let newer = row.value.as_ref().is_none_or(|(old, of, was, at)| {
-                (*at, old, type_code(*of), was) < (time, text, type_code(*value_type), sealed)
-            });
-            if newer {
-                row.value = Some((text.clone(), *value_type, sealed.clone(), time));
-            }
-        }
-        ParameterCell::Writable(writable) => {
-            let new = (time, *writable);
-            if row.writable.is_none_or(|(old, at)| (at, old) < new) {
-                row.writable = Some((*writable, time));
-            }
-        }
-        ParameterCell::Notification(number) => {
-            let new = (time, *number);
-            if row.notification.is_none_or(|(old, at)| (at, old) < new) {
-                row.notification = Some((*number, time));
-            }
-        }
-        ParameterCell::AccessList(list) => {
-            let newer = row
-                .access_list
-                .as_ref()
-                .is_none_or(|(old, at)| (*at, old) < (time, list));
-            if newer {
-                row.access_list = Some((list.clone(), time));
-            }
-        }
-    }
-}
-
-fn delete_cells(row: &mut ParameterRow, time: Timestamp) {
-    row.value = row.value.take().filter(|(.., at)| *at > time);
-    row.writable = row.writable.filter(|(_, at)| *at > time);
-    row.notification = row.notification.filter(|(_, at)| *at > time);
-    row.access_list = row.access_list.take().filter(|(_, at)| *at > time);
 }
 
 /// A batch that forgets a device, and whether it had a row.

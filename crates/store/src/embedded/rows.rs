@@ -221,9 +221,8 @@ fn column_code(column: DeviceColumn) -> u32 {
         .map_or(0, |(code, _)| *code)
 }
 
-/// Number of a type; in stored rows never reused, and of two values of the same time and text the
-/// greater stays.
-pub const fn type_code(value_type: ValueType) -> u32 {
+/// Number of a type in stored rows; never reused.
+const fn type_code(value_type: ValueType) -> u32 {
     match value_type {
         ValueType::String => 0,
         ValueType::Int => 1,
