@@ -9,12 +9,19 @@ use fjall::{CompressionType, KeyspaceCreateOptions, PersistMode, Readable, Slice
 use parking_lot::RwLock;
 
 use crate::batch::Op;
-use crate::{EngineOptions, Error, KeyspaceOptions, Result};
+use crate::{EngineOptions, Error, KeyspaceOptions, Result, repair};
 
 /// Values up to this size are copied out; larger ones share the engine's memory.
 const COPY_UP_TO: usize = 256;
 /// How often the lock is tried when the files are reopened: its last holders are threads that end.
 const REOPEN_TRIES: u32 = 10;
+
+/// Full memtables of a keyspace that may wait to be flushed; `fjall` stops at 4.
+const MAX_SEALED: usize = 2;
+/// Tables of a keyspace that may wait to be merged; `fjall` stops at 30.
+const MAX_UNMERGED: usize = 24;
+/// How often flushing is looked at while writes wait for it.
+const FLUSH_POLL: Duration = Duration::from_millis(5);
 
 /// From a key to a key.
 pub(crate) type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
@@ -113,6 +120,7 @@ impl Database {
         let Some(files) = state.files.as_ref() else {
             return Err(WriteError::Poisoned);
         };
+        files.wait_for_flushes()?;
         let mut batch = fjall::OwnedWriteBatch::with_capacity(files.db.clone(), count)
             .durability(Some(PersistMode::SyncData));
         for op in ops {
@@ -170,7 +178,49 @@ impl Database {
     }
 }
 
+impl Files {
+    /// Waits while flushing or compaction is behind. `fjall` would wait too, but for ever when the
+    /// thread it waits for has failed.
+    fn wait_for_flushes(&self) -> std::result::Result<(), WriteError> {
+        let behind = |k: &fjall::Keyspace| {
+            k.sealed_memtable_count() > MAX_SEALED || k.l0_table_count() > MAX_UNMERGED
+        };
+        while self.keyspaces.iter().any(behind) {
+            // The cheapest way to learn that a background thread has failed.
+            if self.db.persist(PersistMode::Buffer).is_err() {
+                return Err(WriteError::Poisoned);
+            }
+            std::thread::sleep(FLUSH_POLL);
+        }
+        Ok(())
+    }
+}
+
+/// Opens the files; drops a last journal entry that a crash of the machine has torn.
 fn open_files(options: &EngineOptions) -> Result<fjall::Database> {
+    let first = match open_once(options) {
+        Err(error) if repair::is_torn(&error) => error,
+        other => return other.map_err(|error| describe(error, options)),
+    };
+    let Some(cut) = repair::cut_last_entry(&options.path)? else {
+        return Err(first.into());
+    };
+    match open_once(options) {
+        Ok(db) => {
+            tracing::error!(
+                error = %first,
+                "the last journal entry was torn, as by a crash of the machine: it was dropped"
+            );
+            Ok(db)
+        }
+        Err(_) => {
+            cut.undo()?;
+            Err(first.into())
+        }
+    }
+}
+
+fn open_once(options: &EngineOptions) -> fjall::Result<fjall::Database> {
     fjall::Database::builder(&options.path)
         .cache_size(options.cache_bytes)
         .max_journaling_size(options.journal_bytes.max(64 * 1024 * 1024))
@@ -179,12 +229,15 @@ fn open_files(options: &EngineOptions) -> Result<fjall::Database> {
         .journal_compression(CompressionType::None)
         .manual_journal_persist(true)
         .open()
-        .map_err(|error| match error {
-            fjall::Error::Locked => Error::Locked {
-                path: options.path.clone(),
-            },
-            other => other.into(),
-        })
+}
+
+fn describe(error: fjall::Error, options: &EngineOptions) -> Error {
+    match error {
+        fjall::Error::Locked => Error::Locked {
+            path: options.path.clone(),
+        },
+        other => other.into(),
+    }
 }
 
 fn create_options(options: &KeyspaceOptions) -> KeyspaceCreateOptions {

@@ -30,6 +30,7 @@ mod error;
 mod keyspace;
 mod options;
 mod queue;
+mod repair;
 mod scan;
 mod stats;
 

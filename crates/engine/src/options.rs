@@ -20,7 +20,8 @@ pub struct EngineOptions {
     /// Journal kept before data is forced into tables; bounds the time a restart takes.
     /// Default and minimum 64 MiB.
     pub journal_bytes: u64,
-    /// Threads that flush and compact. Default 2.
+    /// Threads that flush and compact. Default 1: with more, `fjall` 3.1 keeps one of them spinning
+    /// for as long as another one compacts.
     pub workers: usize,
     /// Commits are refused when less than this, and what memory still has to flush, is free.
     /// Default 64 MiB.
@@ -46,7 +47,7 @@ impl EngineOptions {
             path: path.into(),
             cache_bytes: 64 * MIB,
             journal_bytes: 64 * MIB,
-            workers: 2,
+            workers: 1,
             disk_reserve_bytes: 64 * MIB,
             space_check_interval: Duration::from_millis(100),
             space_probe: Arc::new(statvfs_free),

@@ -3,7 +3,7 @@
 //! - `publisher`: whatever waits is framed into one record and committed with one sync.
 //! - `log`: records on disk; the newest also in memory, so that consumers that keep up read none.
 //! - `cursor`, `consumer`: a consumer's place, deliveries, redeliveries.
-//! - `core`: shared state; progress and removal, twice a second.
+//! - `core`: shared state; progress and removal, four times a second.
 //! - `dedupe`, `dead`: ids within the window, dead letters.
 
 mod consumer;

@@ -29,7 +29,7 @@ pub struct EmbeddedOptions {
     /// Ids remembered at most; older ones go first. Default 500,000.
     pub dedupe_ids: usize,
     /// How often consumers' progress is persisted and worked messages are removed.
-    /// Default 500 ms; the contract allows 1 s.
+    /// Default 250 ms; the contract allows 1 s.
     pub progress_interval: Duration,
     /// The time of day. Default: the system's.
     pub clock: Clock,
@@ -45,7 +45,7 @@ impl Default for EmbeddedOptions {
             tail_bytes: 64 * MIB,
             dedupe_window: Duration::from_secs(120),
             dedupe_ids: 500_000,
-            progress_interval: Duration::from_millis(500),
+            progress_interval: Duration::from_millis(250),
             clock: Arc::new(system_time),
         }
     }
