@@ -1,1 +1,40 @@
-//! Skeleton.
+//! The CPE edge: HTTP/1.1, authentication, admission and CWMP sessions (TR-069 3).
+//!
+//! A gateway keeps nothing: a session travels in its sealed cookie, tasks are workflow's, events go
+//! to the bus, and a CPE is told that it was heard only when the bus has the event on disk.
+//!
+//! A request's way, from file to file: `service` (the listener) → `edge` (who is it, what is it,
+//! what does the session machine say) → `inform` for an Inform, `answer` for the CPE's other
+//! requests, `turn` for empty POSTs and the CPE's answers. `outcome` and `request` map CWMP to the
+//! house's contracts and back. What isn't served is a `refusal`.
+//!
+//! Decisions where TR-069 leaves room:
+//! - A session is authenticated at its Inform; later turns need its cookie, or credentials each
+//!   time ([`GatewayConfig::reauthenticate_every_turn`]). Credentials that are sent must be right
+//!   at every turn; those of another user must be allowed for the session's device.
+//! - A device that its credentials aren't for gets HTTP 403, not a fault: whoever sits there is not
+//!   a CPE that can mend it.
+//! - A turn of a superseded session gets HTTP 400 and the connection ends, as without a session.
+//! - The cookie isn't cleared with the closing 204: a late TransferComplete of the same session is
+//!   answered (S-19). It dies by silence; on an Inform it is ignored.
+
+mod admission;
+mod answer;
+mod auth;
+mod config;
+mod cookie;
+mod edge;
+mod http;
+mod inform;
+mod logs;
+mod metrics;
+mod outcome;
+mod publish;
+mod refusal;
+mod request;
+mod service;
+mod turn;
+
+pub use config::{AuthSchemes, GatewayConfig};
+pub use metrics::METRICS;
+pub use service::{Dependencies, Gateway, GatewayError};

@@ -1,0 +1,203 @@
+//! The CPE's own requests beside Inform: recorded first, then answered (TR-069 A.3.3, A.4.2).
+
+use std::collections::HashMap;
+
+use hearth_bus::Stream;
+use hearth_cwmp::{
+    AcsResponse, CpeRequest, Decoded, GetRpcMethodsResponse, Kicked, KickedResponse, Message,
+    RequestDownload,
+};
+use hearth_proto::events::v1 as ev;
+use hearth_proto::workflow::v1 as wf;
+use hearth_types::CommandKey;
+
+use crate::cookie::Session;
+use crate::edge::Turn;
+use crate::http::Reply;
+use crate::inform::workflow_failed;
+use crate::outcome;
+use crate::publish::Source;
+use crate::refusal::Refusal;
+use crate::turn::bad_cookie;
+
+/// Longest cut of a device's text that an event keeps.
+const MAX_ARGUMENT: usize = 1024;
+
+impl Turn<'_> {
+    /// Answers a request of the CPE. TransferComplete always is, whether its CommandKey is known
+    /// or not.
+    pub(crate) async fn answer(self, session: Session, decoded: Decoded) -> Result<Reply, Refusal> {
+        let mut envelope = decoded.envelope;
+        let nothing = Message::Unknown {
+            method: String::new(),
+        };
+        let Message::CpeRequest(request) = std::mem::replace(&mut envelope.message, nothing) else {
+            return Err(Refusal::NoSession);
+        };
+        let (response, event) = match request {
+            // The machine gives an Inform to another hand.
+            CpeRequest::Inform(_) => return Err(Refusal::NoSession),
+            CpeRequest::GetRpcMethods => (methods(), None),
+            CpeRequest::TransferComplete(ended) => {
+                let transfer = outcome::transfer(ended);
+                self.transfer_complete(&session, transfer).await?;
+                (AcsResponse::TransferComplete, None)
+            }
+            CpeRequest::AutonomousTransferComplete(ended) => {
+                let event = ev::event::Kind::TransferComplete(outcome::autonomous_transfer(ended));
+                (AcsResponse::AutonomousTransferComplete, Some(event))
+            }
+            CpeRequest::Kicked(kicked) => {
+                let response = AcsResponse::Kicked(KickedResponse {
+                    next_url: kicked.next.clone(),
+                });
+                (response, Some(of_kicked(kicked)))
+            }
+            CpeRequest::RequestDownload(wanted) => (
+                AcsResponse::RequestDownload,
+                Some(of_request_download(wanted)),
+            ),
+            CpeRequest::DuStateChangeComplete(changed) => {
+                let command_key = changed.command_key.unwrap_or_default();
+                let results = changed.results.iter().map(|unit| {
+                    (
+                        unit.uuid.as_str(),
+                        unit.current_state.as_str(),
+                        unit.fault.fault_code.0,
+                    )
+                });
+                let event = of_units("DUStateChangeComplete", command_key, results);
+                (AcsResponse::DuStateChangeComplete, Some(event))
+            }
+            CpeRequest::AutonomousDuStateChangeComplete(changed) => {
+                let results = changed.results.iter().map(|unit| {
+                    (
+                        unit.uuid.as_str(),
+                        unit.current_state.as_str(),
+                        unit.fault.fault_code.0,
+                    )
+                });
+                let event = of_units("AutonomousDUStateChangeComplete", String::new(), results);
+                (AcsResponse::AutonomousDuStateChangeComplete, Some(event))
+            }
+        };
+        if let Some(event) = event {
+            self.record(&session, None, event).await?;
+        }
+        self.send_in(&session, &envelope.answer(Message::AcsResponse(response)))
+    }
+
+    async fn transfer_complete(
+        &self,
+        session: &Session,
+        transfer: ev::TransferComplete,
+    ) -> Result<(), Refusal> {
+        // Delivered at least once by the CPE. For a key of ours the key and the time tell a
+        // repetition; for others they may well repeat by themselves.
+        let ours = transfer.command_key.parse::<CommandKey>().is_ok();
+        let message_id = ours.then(|| {
+            let time: String = transfer.complete_time.chars().take(40).collect();
+            format!(
+                "transfer/{}/{}/{time}",
+                session.device, transfer.command_key
+            )
+        });
+        let message_id = message_id.filter(|id| id.len() <= 255);
+        let event = ev::event::Kind::TransferComplete(transfer.clone());
+        self.record(session, message_id, event).await?;
+        let report = wf::ReportTransferRequest {
+            tenant: session.tenant.as_str().to_owned(),
+            device: session.device.clone(),
+            transfer: Some(transfer),
+        };
+        let reported = self.edge.workflow.report_transfer(report).await;
+        let reported = reported.map_err(|error| workflow_failed(&error))?;
+        tracing::debug!(session = %session.id_text(), known = reported.known, "transfer complete");
+        Ok(())
+    }
+
+    async fn record(
+        &self,
+        session: &Session,
+        message_id: Option<String>,
+        event: ev::event::Kind,
+    ) -> Result<(), Refusal> {
+        let key = session.key().map_err(bad_cookie)?;
+        let source = Source {
+            key: &key,
+            session: session.id_text(),
+            time: self.now,
+        };
+        self.edge
+            .publish(Stream::Transfer, source, message_id, event)
+            .await
+            .map(|_| ())
+    }
+}
+
+/// Exactly what is answered here: every method that the codec reads as a CPE's request.
+fn methods() -> AcsResponse {
+    AcsResponse::GetRpcMethods(GetRpcMethodsResponse {
+        method_list: CpeRequest::METHODS
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect(),
+    })
+}
+
+fn device_request(
+    method: &str,
+    arguments: impl IntoIterator<Item = (String, String)>,
+) -> ev::event::Kind {
+    let cut = |text: String| match text.char_indices().nth(MAX_ARGUMENT) {
+        Some((end, _)) => text[..end].to_owned(),
+        None => text,
+    };
+    let arguments: HashMap<_, _> = arguments
+        .into_iter()
+        .map(|(name, value)| (cut(name), cut(value)))
+        .collect();
+    ev::event::Kind::DeviceRequest(ev::DeviceRequest {
+        method: method.to_owned(),
+        arguments,
+    })
+}
+
+fn of_kicked(kicked: Kicked) -> ev::event::Kind {
+    let arguments = [
+        ("Command", kicked.command),
+        ("Referer", kicked.referer),
+        ("Arg", kicked.arg),
+        ("Next", kicked.next),
+    ];
+    device_request(
+        "Kicked",
+        arguments.map(|(name, value)| (name.to_owned(), value)),
+    )
+}
+
+fn of_request_download(wanted: RequestDownload) -> ev::event::Kind {
+    let file_type = ("FileType".to_owned(), wanted.file_type);
+    let arguments = wanted.file_type_arg.into_iter();
+    device_request(
+        "RequestDownload",
+        std::iter::once(file_type).chain(arguments.map(|one| (one.name, one.value))),
+    )
+}
+
+/// Deployment units are recorded, not managed yet: each by its UUID with its state.
+fn of_units<'a>(
+    method: &str,
+    command_key: String,
+    results: impl Iterator<Item = (&'a str, &'a str, u32)>,
+) -> ev::event::Kind {
+    let key = ("CommandKey".to_owned(), command_key);
+    let units = results.map(|(uuid, state, fault)| {
+        let what = match fault {
+            0 => state.to_owned(),
+            fault => format!("{state}, fault {fault}"),
+        };
+        (uuid.to_owned(), what)
+    });
+    device_request(method, std::iter::once(key).chain(units))
+}

@@ -1,0 +1,196 @@
+//! Who a CPE proves to be: Digest and Basic against the stored credentials (TR-069 3.4.5).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use hearth_auth::{
+    Authorization, DigestFailure, DigestOptions, DigestServer, ExposeSecret, Nonces, RequestTarget,
+    SecretString, VerifyWith,
+};
+use hearth_clients::DeviceState;
+use hearth_proto::devicestate::v1 as ds;
+use hearth_types::{TenantId, Timestamp};
+use http::header;
+use http::request::Parts;
+
+use crate::config::{AuthSchemes, GatewayConfig};
+use crate::http::target;
+use crate::refusal::Refusal;
+
+/// Longest user name that is looked up.
+const MAX_USERNAME: usize = 256;
+
+/// Challenges CPEs and verifies what they answer.
+pub(crate) struct Authenticator {
+    digest: DigestServer,
+    schemes: AuthSchemes,
+    basic_challenge: String,
+    device_state: Arc<dyn DeviceState>,
+}
+
+impl Authenticator {
+    pub(crate) fn new(
+        config: &GatewayConfig,
+        nonces: Nonces,
+        device_state: Arc<dyn DeviceState>,
+    ) -> Self {
+        let mut options = DigestOptions::new(config.realm.clone());
+        options.nonce_lifetime = config.nonce_lifetime.get();
+        let realm = config.realm.replace(['"', '\\'], "");
+        Self {
+            digest: DigestServer::new(nonces, options),
+            schemes: config.auth,
+            basic_challenge: format!("Basic realm=\"{realm}\""),
+            device_state,
+        }
+    }
+
+    /// The values of WWW-Authenticate, Digest first.
+    pub(crate) fn challenges(&self, now: i64, stale: bool) -> Vec<String> {
+        let mut challenges = Vec::with_capacity(2);
+        if self.schemes.digest() {
+            let made = self.digest.challenges(Timestamp::from_micros(now), stale);
+            // Without random bytes Basic is what is left to offer, or nothing.
+            challenges.extend(made.unwrap_or_default());
+        }
+        if self.schemes.basic() {
+            challenges.push(self.basic_challenge.clone());
+        }
+        challenges
+    }
+
+    /// The user that the request proves; `None` if it has no Authorization.
+    ///
+    /// # Errors
+    /// [`Refusal::Unauthorized`] for an Authorization that proves nothing.
+    pub(crate) async fn check(
+        &self,
+        parts: &Parts,
+        tenant: &TenantId,
+        now: i64,
+    ) -> Result<Option<String>, Refusal> {
+        let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
+            return Ok(None);
+        };
+        let value = text(value.as_bytes());
+        let claim = Authorization::parse(&value);
+        let username = claim.username().unwrap_or_default();
+        if username.is_empty() || username.len() > MAX_USERNAME {
+            return Err(unauthorized("malformed"));
+        }
+        let allowed = match &claim {
+            Authorization::Digest(_) => self.schemes.digest(),
+            Authorization::Basic(_) => self.schemes.basic(),
+            Authorization::Other(_) => false,
+        };
+        if !allowed {
+            return Err(unauthorized("scheme"));
+        }
+        let password = self.password(tenant, username).await?;
+        // An unknown user is verified too, so that the time taken doesn't tell.
+        let (known, password) = match password {
+            Some(password) => (true, password),
+            None => (false, SecretString::from("no such user".to_owned())),
+        };
+        let stored = VerifyWith::Password(password.expose_secret());
+        let verified = match &claim {
+            Authorization::Digest(response) => {
+                let request = RequestTarget {
+                    method: parts.method.as_str(),
+                    uri: target(parts),
+                };
+                let now = Timestamp::from_micros(now);
+                self.digest
+                    .verify(request, response, stored, now)
+                    .map(|_| ())
+            }
+            Authorization::Basic(basic) if basic.verify(self.digest.realm(), stored) => Ok(()),
+            _ => Err(DigestFailure::WrongResponse),
+        };
+        match verified {
+            _ if !known => Err(unauthorized("unknown_user")),
+            Ok(()) => Ok(Some(username.to_owned())),
+            Err(failure) => Err(Refusal::Unauthorized {
+                stale: failure.is_stale(),
+                reason: label(failure),
+            }),
+        }
+    }
+
+    async fn password(
+        &self,
+        tenant: &TenantId,
+        username: &str,
+    ) -> Result<Option<SecretString>, Refusal> {
+        let request = ds::GetCredentialRequest {
+            tenant: tenant.as_str().to_owned(),
+            username: username.to_owned(),
+        };
+        let found = self.device_state.get_credential(request).await;
+        let found = found.map_err(|error| device_state_failed(&error))?;
+        Ok(found
+            .credential
+            .is_some()
+            .then(|| SecretString::from(found.password)))
+    }
+
+    /// Whether a user who was proved may be a device.
+    ///
+    /// # Errors
+    /// [`Refusal::Identity`] if not.
+    pub(crate) async fn check_identity(
+        &self,
+        tenant: &TenantId,
+        username: &str,
+        device: &str,
+        bootstrap: bool,
+    ) -> Result<(), Refusal> {
+        let request = ds::CheckIdentityRequest {
+            tenant: tenant.as_str().to_owned(),
+            username: username.to_owned(),
+            device: device.to_owned(),
+            bootstrap,
+        };
+        let answer = self.device_state.check_identity(request).await;
+        let answer = answer.map_err(|error| device_state_failed(&error))?;
+        if answer.allowed {
+            Ok(())
+        } else {
+            Err(Refusal::Identity(answer.reason))
+        }
+    }
+}
+
+/// User names outside ASCII come in UTF-8 or ISO-8859-1.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(bytes.iter().copied().map(char::from).collect()),
+    }
+}
+
+const fn unauthorized(reason: &'static str) -> Refusal {
+    Refusal::Unauthorized {
+        stale: false,
+        reason,
+    }
+}
+
+const fn label(failure: DigestFailure) -> &'static str {
+    match failure {
+        DigestFailure::Stale => "stale_nonce",
+        DigestFailure::WrongResponse => "wrong_password",
+        DigestFailure::Malformed(_) => "malformed",
+        DigestFailure::WrongRealm => "wrong_realm",
+        DigestFailure::Algorithm => "algorithm",
+        DigestFailure::Qop => "qop",
+        DigestFailure::WrongUri => "wrong_uri",
+    }
+}
+
+fn device_state_failed(error: &hearth_clients::Error) -> Refusal {
+    Refusal::Unavailable {
+        part: "device_state",
+        why: error.to_string(),
+    }
+}

@@ -1,0 +1,214 @@
+//! Settings of the CPE edge.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use hearth_config::{ByteSize, Documented, FieldDoc, HumanDuration, Shape};
+use serde::{Deserialize, Serialize};
+
+/// How CPEs may prove who they are (TR-069 3.4.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthSchemes {
+    /// HTTP Digest only.
+    Digest,
+    /// HTTP Basic only.
+    Basic,
+    /// Digest first, and Basic for CPEs that know nothing better.
+    #[default]
+    Both,
+}
+
+impl AuthSchemes {
+    pub(crate) const fn digest(self) -> bool {
+        matches!(self, Self::Digest | Self::Both)
+    }
+
+    pub(crate) const fn basic(self) -> bool {
+        matches!(self, Self::Basic | Self::Both)
+    }
+}
+
+/// Settings of the CPE edge. Every one has a default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Where CPEs connect. 7547 is TR-069's port.
+    pub listen: SocketAddr,
+    /// The realm of the challenges.
+    pub realm: String,
+    /// Which schemes are offered and taken.
+    pub auth: AuthSchemes,
+    /// Ask for credentials at every turn. Off, the sealed session cookie proves the session that
+    /// was authenticated at its Inform: many CPEs send credentials only when challenged.
+    pub reauthenticate_every_turn: bool,
+    /// How long a Digest nonce can be used.
+    pub nonce_lifetime: HumanDuration,
+    /// Largest body of a CPE, before and after decompression.
+    pub max_body: ByteSize,
+    /// How many times larger than it came a body may become by decompression.
+    pub max_decompression_ratio: u32,
+    /// Time that every body has to arrive; large ones get more as long as 1 KiB/s arrives.
+    pub body_timeout: HumanDuration,
+    /// Silence after which a session is over (TR-069 3.7.1.1), where the CPE sends no
+    /// SessionTimeout of its own.
+    pub idle_timeout: HumanDuration,
+    /// A CPE's SessionTimeout is raised to this.
+    pub idle_timeout_min: HumanDuration,
+    /// A CPE's SessionTimeout is lowered to this.
+    pub idle_timeout_max: HumanDuration,
+    /// The longest session, come what may.
+    pub session_max: HumanDuration,
+    /// Informs being worked on at once; more are answered 503. Periodic ones get 70 % of it,
+    /// boots 85 %, bootstraps and transfers 95 %, woken devices all.
+    pub max_informs: usize,
+    /// Bytes of bodies held at once; beyond it 503 is answered.
+    pub max_body_in_flight: ByteSize,
+    /// The least Retry-After of a 503; up to twice as long is answered, at random, so that
+    /// devices don't come back together.
+    pub retry_after: HumanDuration,
+    /// Open connections.
+    pub max_connections: usize,
+    /// Open connections from one address; 0 for no limit, since many CPEs may stand behind one
+    /// carrier's address translation.
+    pub max_connections_per_peer: usize,
+    /// Time for a request's header.
+    pub header_timeout: HumanDuration,
+    /// Silence after which a connection is closed.
+    pub keep_alive: HumanDuration,
+    /// Time that open requests get when the process stops.
+    pub drain_timeout: HumanDuration,
+    /// What `{host}` in a transfer's URL stands for when a CPE sends no usable Host header; empty
+    /// for the address listened on.
+    pub public_host: String,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7547)),
+            realm: "hearth".to_owned(),
+            auth: AuthSchemes::Both,
+            reauthenticate_every_turn: false,
+            nonce_lifetime: HumanDuration::secs(300),
+            max_body: ByteSize::mib(16),
+            max_decompression_ratio: 200,
+            body_timeout: HumanDuration::secs(30),
+            idle_timeout: HumanDuration::secs(30),
+            idle_timeout_min: HumanDuration::secs(5),
+            idle_timeout_max: HumanDuration::secs(300),
+            session_max: HumanDuration::secs(3600),
+            max_informs: 2000,
+            max_body_in_flight: ByteSize::mib(256),
+            retry_after: HumanDuration::secs(30),
+            max_connections: 100_000,
+            max_connections_per_peer: 0,
+            header_timeout: HumanDuration::secs(10),
+            keep_alive: HumanDuration::secs(60),
+            drain_timeout: HumanDuration::secs(10),
+            public_host: String::new(),
+        }
+    }
+}
+
+impl Documented for GatewayConfig {
+    fn fields() -> Vec<FieldDoc> {
+        use Shape::{Bool, Choice, Duration, Integer, Size, Text};
+        let doc = FieldDoc::new;
+        vec![
+            doc(
+                "listen",
+                Shape::SocketAddr,
+                "Where CPEs connect. 7547 is TR-069's port.",
+            ),
+            doc("realm", Text, "The realm of the challenges."),
+            doc(
+                "auth",
+                Choice(&["digest", "basic", "both"]),
+                "Which authentication schemes are offered to CPEs and taken.",
+            ),
+            doc(
+                "reauthenticate_every_turn",
+                Bool,
+                "Ask for credentials at every turn of a session. Off, the sealed session cookie proves it.",
+            ),
+            doc(
+                "nonce_lifetime",
+                Duration,
+                "How long a Digest nonce can be used.",
+            ),
+            doc(
+                "max_body",
+                Size,
+                "Largest body of a CPE, before and after decompression.",
+            ),
+            doc(
+                "max_decompression_ratio",
+                Integer,
+                "How many times larger than it came a body may become by decompression.",
+            ),
+            doc(
+                "body_timeout",
+                Duration,
+                "Time that every body has to arrive; large ones get more while 1 KiB/s arrives.",
+            ),
+            doc(
+                "idle_timeout",
+                Duration,
+                "Silence after which a session is over, where the CPE sends no SessionTimeout.",
+            ),
+            doc(
+                "idle_timeout_min",
+                Duration,
+                "A CPE's SessionTimeout is raised to this.",
+            ),
+            doc(
+                "idle_timeout_max",
+                Duration,
+                "A CPE's SessionTimeout is lowered to this.",
+            ),
+            doc(
+                "session_max",
+                Duration,
+                "The longest session, come what may.",
+            ),
+            doc(
+                "max_informs",
+                Integer,
+                "Informs being worked on at once; more are answered 503, periodic ones first.",
+            ),
+            doc(
+                "max_body_in_flight",
+                Size,
+                "Bytes of bodies held at once; beyond it 503 is answered.",
+            ),
+            doc(
+                "retry_after",
+                Duration,
+                "The least Retry-After of a 503; up to twice as long is answered, at random.",
+            ),
+            doc("max_connections", Integer, "Open connections."),
+            doc(
+                "max_connections_per_peer",
+                Integer,
+                "Open connections from one address; 0 for no limit.",
+            ),
+            doc("header_timeout", Duration, "Time for a request's header."),
+            doc(
+                "keep_alive",
+                Duration,
+                "Silence after which a connection is closed.",
+            ),
+            doc(
+                "drain_timeout",
+                Duration,
+                "Time that open requests get when the process stops.",
+            ),
+            doc(
+                "public_host",
+                Text,
+                "What {host} in a transfer's URL stands for when a CPE sends no usable Host header; \
+                 empty for the address listened on.",
+            ),
+        ]
+    }
+}

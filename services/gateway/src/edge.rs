@@ -1,0 +1,449 @@
+//! One request of a CPE, from its header to its answer: who sends it, what it is, and what the
+//! session machine says to do.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use hearth_auth::Sealer;
+use hearth_bus::Bus;
+use hearth_clients::Workflow;
+use hearth_cwmp::decode::is_empty_post;
+use hearth_cwmp::session::{Action, Delivery, Input};
+use hearth_cwmp::{
+    CpeRequest, DecodeError, DecodeOptions, Decoded, Envelope, Fault, FaultCode, Limits, Message,
+    Receiver,
+};
+use hearth_runtime::Clock;
+use hearth_runtime::http::PeerAddr;
+use hearth_telemetry::for_log;
+use hearth_types::TenantId;
+use http::HeaderValue;
+use http::request::Parts;
+use http_body::Body;
+
+use crate::admission::{Admission, Taken};
+use crate::auth::Authenticator;
+use crate::config::GatewayConfig;
+use crate::cookie::{Cookies, Found, InFlight, Session, user_mark};
+use crate::http::{Bodies, Reply};
+use crate::logs::LogGate;
+use crate::metrics::{Metrics, TurnKind};
+use crate::refusal::Refusal;
+
+/// Above this, an envelope is read on a thread of its own.
+const LARGE_ENVELOPE: usize = 1 << 20;
+
+/// What all requests share.
+pub(crate) struct Edge {
+    pub config: GatewayConfig,
+    pub bus: Arc<dyn Bus>,
+    pub workflow: Arc<dyn Workflow>,
+    pub cookies: Cookies,
+    pub at_rest: Sealer,
+    pub auth: Authenticator,
+    pub admission: Arc<Admission>,
+    pub metrics: Metrics,
+    pub clock: Arc<dyn Clock>,
+    pub bodies: Bodies,
+    pub limits: Limits,
+    pub default_tenant: TenantId,
+    /// For `{host}` where the CPE's Host header is of no use.
+    pub local_host: String,
+    pub refusal_log: LogGate,
+}
+
+/// One request.
+pub(crate) struct Turn<'a> {
+    pub edge: &'a Edge,
+    pub parts: &'a Parts,
+    pub tenant: TenantId,
+    /// µs since 1970: when its header was there.
+    pub now: i64,
+}
+
+/// What a body is, and what it says.
+struct Heard {
+    input: Input,
+    decoded: Option<Result<Decoded, DecodeError>>,
+}
+
+impl Edge {
+    /// Answers a request, come what may.
+    pub(crate) async fn serve<B: Body<Data = Bytes>>(&self, request: http::Request<B>) -> Reply {
+        let start = Instant::now();
+        let (parts, body) = request.into_parts();
+        let now = self.clock.now_micros();
+        let mut kind = TurnKind::Other;
+        let reply = match self.exchange(&parts, body, now, &mut kind).await {
+            Ok(reply) => reply,
+            Err(refusal) => self.refuse(&refusal, &parts, now),
+        };
+        self.metrics.turn(kind, start.elapsed().as_secs_f64());
+        reply
+    }
+
+    async fn exchange<B: Body<Data = Bytes>>(
+        &self,
+        parts: &Parts,
+        body: B,
+        now: i64,
+        kind: &mut TurnKind,
+    ) -> Result<Reply, Refusal> {
+        let tenant = crate::http::tenant(parts, &self.default_tenant)?;
+        let session = self.session(parts, &tenant, now);
+        let entered = self.enter(parts, &tenant, now, session.is_none()).await;
+        let (user, place) = match entered {
+            Ok(entered) => entered,
+            Err(refusal) => return Err(self.unread(refusal, body).await),
+        };
+        let known = session.is_some() && !self.config.reauthenticate_every_turn;
+        if user.is_none() && !known {
+            return Err(self.unread(missing(), body).await);
+        }
+        let body = self
+            .bodies
+            .read(&parts.headers, body, &self.admission)
+            .await?;
+        self.metrics
+            .body_bytes
+            .inc_by(u64::try_from(body.received).unwrap_or(0));
+        let heard = self.hear(parts, &body.bytes).await;
+        *kind = turn_kind(heard.input);
+        let turn = Turn {
+            edge: self,
+            parts,
+            tenant,
+            now,
+        };
+        turn.act(session, user, place, heard).await
+    }
+
+    /// The live session of a request's cookie.
+    fn session(&self, parts: &Parts, tenant: &TenantId, now: i64) -> Option<Session> {
+        match self.cookies.find(&parts.headers, tenant, now) {
+            Found::Live(session) => Some(*session),
+            Found::Over => {
+                self.metrics.cookie_over();
+                None
+            }
+            Found::Unreadable => {
+                self.metrics.cookies_unreadable.inc();
+                None
+            }
+            Found::Nothing => None,
+        }
+    }
+
+    /// Takes a place for what is an Inform by all appearances, then checks who it is: in a storm
+    /// most are turned away before anything is computed for them.
+    async fn enter(
+        &self,
+        parts: &Parts,
+        tenant: &TenantId,
+        now: i64,
+        new: bool,
+    ) -> Result<(Option<String>, Option<Taken<'_>>), Refusal> {
+        let claims = parts.headers.contains_key(http::header::AUTHORIZATION);
+        let place = match new && claims {
+            true => Some(self.admission.inform().ok_or(BUSY)?),
+            false => None,
+        };
+        let user = self.auth.check(parts, tenant, now).await?;
+        Ok((user, place))
+    }
+
+    /// Refuses a request whose body isn't read yet: reads it away if it is small, so that the
+    /// connection can be used for the next try.
+    async fn unread<B: Body<Data = Bytes>>(&self, refusal: Refusal, body: B) -> Refusal {
+        let gone = self.bodies.discard(body).await;
+        match refusal {
+            Refusal::Busy { reason, .. } => Refusal::Busy {
+                reason,
+                unread: !gone,
+            },
+            // Nobody to challenge: the rest of the body stands where the next request should.
+            Refusal::Unauthorized { .. } if !gone => Refusal::TooLarge,
+            other => other,
+        }
+    }
+
+    async fn hear(&self, parts: &Parts, body: &Bytes) -> Heard {
+        if is_empty_post(body) {
+            return Heard {
+                input: Input::Empty,
+                decoded: None,
+            };
+        }
+        let charset = crate::http::charset(&parts.headers);
+        let limits = self.limits;
+        let decoded = if body.len() < LARGE_ENVELOPE {
+            decode(body, charset, limits)
+        } else {
+            let (body, charset) = (body.clone(), charset.map(str::to_owned));
+            let reading =
+                tokio::task::spawn_blocking(move || decode(&body, charset.as_deref(), limits));
+            reading
+                .await
+                .unwrap_or(Err(DecodeError::NotEnvelope("reading it failed")))
+        };
+        if let Ok(decoded) = &decoded {
+            self.metrics.repaired(&decoded.repairs);
+        }
+        Heard {
+            input: Input::of(&decoded),
+            decoded: Some(decoded),
+        }
+    }
+
+    /// The answer to what isn't served: counted, and logged a few times a second.
+    fn refuse(&self, refusal: &Refusal, parts: &Parts, now: i64) -> Reply {
+        self.metrics.refused(refusal);
+        let mut challenges = Vec::new();
+        match refusal {
+            Refusal::Unauthorized { stale, reason } => {
+                self.metrics.auth_failed(reason);
+                challenges = self.auth.challenges(now, *stale);
+            }
+            Refusal::Identity(_) | Refusal::OtherUser => {
+                self.metrics.auth_failed(refusal.reason());
+            }
+            Refusal::Superseded => self.metrics.sessions_superseded.inc(),
+            _ => {}
+        }
+        // The challenge to a first request is how every session begins: no line for it.
+        let expected = matches!(
+            refusal,
+            Refusal::Unauthorized {
+                reason: "missing" | "stale_nonce",
+                ..
+            }
+        );
+        if let (false, Some(left_out)) = (expected, self.refusal_log.pass(now)) {
+            let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0);
+            tracing::info!(
+                peer = ?peer,
+                status = refusal.status().as_u16(),
+                reason = refusal.reason(),
+                detail = %for_log(refusal.detail()),
+                left_out,
+                "request of a CPE refused"
+            );
+        }
+        crate::http::refuse(refusal, self.admission.retry_after_secs(), &challenges)
+    }
+}
+
+/// Busy, and nothing of it was read.
+const BUSY: Refusal = Refusal::Busy {
+    reason: "busy_informs",
+    unread: true,
+};
+
+fn missing() -> Refusal {
+    Refusal::Unauthorized {
+        stale: false,
+        reason: "missing",
+    }
+}
+
+fn decode(body: &[u8], charset: Option<&str>, limits: Limits) -> Result<Decoded, DecodeError> {
+    let options = DecodeOptions {
+        receiver: Receiver::Acs,
+        charset,
+        limits,
+    };
+    hearth_cwmp::decode(body, &options)
+}
+
+const fn turn_kind(input: Input) -> TurnKind {
+    match input {
+        Input::Inform | Input::BadInform => TurnKind::Inform,
+        Input::CpeRequest | Input::UnknownMethod | Input::BadRequest => TurnKind::Request,
+        Input::CpeResponse | Input::BadResponse => TurnKind::Response,
+        Input::CpeFault => TurnKind::Fault,
+        Input::Empty => TurnKind::Empty,
+        _ => TurnKind::Other,
+    }
+}
+
+impl<'a> Turn<'a> {
+    /// The CPE's address.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.parts.extensions.get::<PeerAddr>().map(|peer| peer.0)
+    }
+
+    /// What `{host}` stands for.
+    pub(crate) fn host(&self) -> &'a str {
+        crate::http::host(self.parts).unwrap_or(&self.edge.local_host)
+    }
+
+    /// Does what the session machine says.
+    async fn act(
+        self,
+        session: Option<Session>,
+        user: Option<String>,
+        place: Option<Taken<'_>>,
+        heard: Heard,
+    ) -> Result<Reply, Refusal> {
+        let state = session
+            .as_ref()
+            .map(|session| session.state)
+            .unwrap_or_default();
+        let (state, action) = state.on(heard.input);
+        if action == Action::AcceptInform {
+            let (Some(user), Some(Ok(decoded))) = (user, heard.decoded) else {
+                // The cookie of the session before proves nothing about this one.
+                return Err(missing());
+            };
+            let place = match place {
+                Some(place) => place,
+                None => self.edge.admission.inform().ok_or(Refusal::Busy {
+                    reason: "busy_informs",
+                    unread: false,
+                })?,
+            };
+            return Box::pin(self.inform(state, decoded, &user, place)).await;
+        }
+        drop(place);
+        let Some(mut session) = session else {
+            return self.without_session(heard, action);
+        };
+        if let Some(user) = user {
+            self.check_user(&mut session, &user).await?;
+        }
+        session.state = state;
+        session.last_turn = self.now;
+        self.continue_session(session, heard, action).await
+    }
+
+    async fn continue_session(
+        self,
+        session: Session,
+        heard: Heard,
+        action: Action,
+    ) -> Result<Reply, Refusal> {
+        match (action, heard.decoded) {
+            (Action::AskForWork | Action::RepeatRequest, _) => self.next(session, None).await,
+            (Action::AnswerRequest, Some(Ok(decoded))) => {
+                Box::pin(self.answer(session, decoded)).await
+            }
+            (Action::Deliver { what, expected }, Some(decoded)) => {
+                let answer = match (what, decoded) {
+                    (Delivery::Garbled, _) | (_, Err(_)) => None,
+                    (_, Ok(decoded)) => Some(decoded),
+                };
+                Box::pin(self.deliver(session, answer, expected)).await
+            }
+            (Action::SendFault(code), Some(decoded)) => self.fault(Some(session), &decoded, code),
+            (Action::EndSession { unanswered }, _) => {
+                tracing::debug!(
+                    session = %session.id_text(),
+                    device = %session.device,
+                    unanswered,
+                    "session ended"
+                );
+                self.edge.metrics.sessions_ended.inc();
+                Ok(crate::http::no_content(None))
+            }
+            (_, decoded) => Err(refused(decoded)),
+        }
+    }
+
+    fn without_session(&self, heard: Heard, action: Action) -> Result<Reply, Refusal> {
+        match (action, heard.decoded) {
+            (Action::SendFault(code), Some(decoded)) => self.fault(None, &decoded, code),
+            (_, decoded) => Err(refused(decoded)),
+        }
+    }
+
+    /// Another user in mid-session is normal when the CPE was just given new credentials; it must
+    /// be one who may be this device.
+    async fn check_user(&self, session: &mut Session, user: &str) -> Result<(), Refusal> {
+        let mark = user_mark(user);
+        if mark == session.user {
+            return Ok(());
+        }
+        let checked = self
+            .edge
+            .auth
+            .check_identity(&self.tenant, user, &session.device, false)
+            .await;
+        match checked {
+            Ok(()) => {
+                session.user = mark;
+                Ok(())
+            }
+            Err(Refusal::Identity(_)) => Err(Refusal::OtherUser),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// A fault; the session, if there is one, goes on (S-24).
+    fn fault(
+        &self,
+        session: Option<Session>,
+        decoded: &Result<Decoded, DecodeError>,
+        code: FaultCode,
+    ) -> Result<Reply, Refusal> {
+        let fault = match decoded {
+            Ok(decoded) => decoded.envelope.answer(Message::Fault(Fault::new(code))),
+            Err(error) => {
+                tracing::debug!(error = %for_log(&error.to_string()), "bad content");
+                error.fault().ok_or(Refusal::NoSession)?
+            }
+        };
+        self.edge.metrics.fault(code.0);
+        let cookie = session.and_then(|session| self.edge.cookies.set(&session));
+        self.send(&fault, cookie)
+    }
+
+    /// Sends an envelope of the gateway's own making.
+    pub(crate) fn send(
+        &self,
+        envelope: &Envelope,
+        cookie: Option<HeaderValue>,
+    ) -> Result<Reply, Refusal> {
+        let mut bytes = Vec::with_capacity(1024);
+        hearth_cwmp::encode_into(envelope, &mut bytes).map_err(|error| Refusal::Unavailable {
+            // A cwmp:ID that can be read can be written, so this is a defect.
+            part: "encoder",
+            why: error.to_string(),
+        })?;
+        Ok(crate::http::envelope(bytes, cookie))
+    }
+
+    /// Sends what belongs to a session, with its new cookie.
+    pub(crate) fn send_in(&self, session: &Session, envelope: &Envelope) -> Result<Reply, Refusal> {
+        self.send(envelope, self.edge.cookies.set(session))
+    }
+}
+
+/// Why the session machine refuses a body.
+fn refused(decoded: Option<Result<Decoded, DecodeError>>) -> Refusal {
+    match decoded {
+        Some(Err(error)) if error.fault().is_none() => Refusal::Undecodable {
+            status: error.http_status(),
+            why: error.to_string(),
+        },
+        _ => Refusal::NoSession,
+    }
+}
+
+/// The id that an answer belongs to: what came back as cwmp:ID, or what the cookie knows is in
+/// flight, since some CPEs leave it out or mangle it (S-15).
+pub(crate) fn request_id(echoed: Option<&str>, in_flight: &InFlight) -> Option<String> {
+    let echoed = echoed
+        .map(str::trim)
+        .filter(|id| matches!(InFlight::of(id), InFlight::Task { .. }));
+    echoed.map(str::to_owned).or_else(|| in_flight.text())
+}
+
+/// Whether a decoded envelope is an Inform; then its content.
+pub(crate) fn into_inform(message: Message) -> Option<hearth_cwmp::Inform> {
+    match message {
+        Message::CpeRequest(CpeRequest::Inform(inform)) => Some(inform),
+        _ => None,
+    }
+}

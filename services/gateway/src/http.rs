@@ -1,0 +1,420 @@
+//! HTTP as CPEs speak it: the ACS URL, bodies and their codings, answers.
+
+use std::io::Read as _;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use hearth_runtime::http::{BodyError, BodyLimits, read_body_limited};
+use hearth_types::TenantId;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::Full;
+
+use crate::admission::{Admission, Taken};
+use crate::config::GatewayConfig;
+use crate::refusal::Refusal;
+
+/// What goes back to a CPE: always in one piece, so that Content-Length is known.
+pub(crate) type Reply = Response<Full<Bytes>>;
+
+/// Bodies of requests that aren't authenticated yet are read, so that the connection can be used
+/// for the answer to the challenge, but only up to this.
+const STRANGERS_BODY: usize = 64 * 1024;
+/// Above this, unpacking goes to a thread of its own.
+const LARGE_PACKED: usize = 64 * 1024;
+/// A body may always grow to this, whatever the ratio.
+const SMALL_UNPACKED: usize = 256 * 1024;
+
+/// The tenant of an ACS URL: `/` and `/acs` are the default one's, `/t/{tenant}` names it.
+pub(crate) fn tenant(parts: &Parts, default: &TenantId) -> Result<TenantId, Refusal> {
+    if parts.method != Method::POST {
+        return Err(Refusal::Method);
+    }
+    let path = parts.uri.path();
+    match path.strip_suffix('/').unwrap_or(path) {
+        "" | "/acs" => Ok(default.clone()),
+        path => path
+            .strip_prefix("/t/")
+            .and_then(|tenant| tenant.parse().ok())
+            .ok_or(Refusal::Path),
+    }
+}
+
+/// The target as the CPE hashed it for Digest.
+pub(crate) fn target(parts: &Parts) -> &str {
+    parts
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str())
+}
+
+/// How a body is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Plain,
+    Gzip,
+    Deflate,
+}
+
+fn coding(headers: &HeaderMap) -> Result<Coding, Refusal> {
+    let mut found = Coding::Plain;
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        let value = value.to_str().map_err(|_| Refusal::Encoding)?;
+        for name in value
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
+            let coding = match name.to_ascii_lowercase().as_str() {
+                "identity" => continue,
+                "gzip" | "x-gzip" => Coding::Gzip,
+                "deflate" => Coding::Deflate,
+                _ => return Err(Refusal::Encoding),
+            };
+            // Packed twice: nobody does it but to hide a bomb.
+            if found != Coding::Plain {
+                return Err(Refusal::Encoding);
+            }
+            found = coding;
+        }
+    }
+    Ok(found)
+}
+
+/// Reads bodies within the limits.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    limits: BodyLimits,
+    strangers: BodyLimits,
+    ratio: usize,
+}
+
+/// A body, unpacked, and the room that it takes.
+pub(crate) struct ReadBody<'a> {
+    pub bytes: Bytes,
+    /// Bytes as they came.
+    pub received: usize,
+    _room: [Option<Taken<'a>>; 2],
+}
+
+impl Bodies {
+    pub(crate) fn new(config: &GatewayConfig) -> Self {
+        let limits = |max_bytes| BodyLimits {
+            grace: config.body_timeout.get(),
+            ..BodyLimits::new(max_bytes)
+        };
+        Self {
+            limits: limits(config.max_body.as_usize()),
+            strangers: limits(STRANGERS_BODY.min(config.max_body.as_usize())),
+            ratio: usize::try_from(config.max_decompression_ratio.max(1)).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Reads and drops the body of a request that is going to be challenged. `false` if it was
+    /// too large, too slow or broken: then the connection can't be used again.
+    pub(crate) async fn discard<B: Body<Data = Bytes>>(&self, body: B) -> bool {
+        body.is_end_stream() || read_body_limited(body, &self.strangers).await.is_ok()
+    }
+
+    /// Reads and unpacks the body of a CPE that is known.
+    pub(crate) async fn read<'a, B: Body<Data = Bytes>>(
+        &self,
+        headers: &HeaderMap,
+        body: B,
+        admission: &'a Admission,
+    ) -> Result<ReadBody<'a>, Refusal> {
+        let coding = coding(headers)?;
+        if body.is_end_stream() {
+            return Ok(ReadBody {
+                bytes: Bytes::new(),
+                received: 0,
+                _room: [None, None],
+            });
+        }
+        let busy = |unread| Refusal::Busy {
+            reason: "busy_bytes",
+            unread,
+        };
+        // A chunked body doesn't tell its length: it takes room for a usual one at first.
+        let announced = body.size_hint().exact().map_or(STRANGERS_BODY, |exact| {
+            usize::try_from(exact).unwrap_or(usize::MAX)
+        });
+        if announced > self.limits.max_bytes {
+            return Err(Refusal::TooLarge);
+        }
+        let room = admission.bytes(announced).ok_or_else(|| busy(true))?;
+        let bytes = read_body_limited(body, &self.limits)
+            .await
+            .map_err(|error| match error {
+                BodyError::TooLarge { .. } => Refusal::TooLarge,
+                BodyError::Timeout { .. } => Refusal::Timeout,
+                BodyError::Disconnected { .. } => Refusal::Disconnected,
+            })?;
+        let received = bytes.len();
+        if coding == Coding::Plain || bytes.is_empty() {
+            let more = match received.saturating_sub(announced) {
+                0 => None,
+                more => Some(admission.bytes(more).ok_or_else(|| busy(false))?),
+            };
+            return Ok(ReadBody {
+                bytes,
+                received,
+                _room: [Some(room), more],
+            });
+        }
+        let unpacked = self.unpack(coding, bytes).await?;
+        let more = admission.bytes(unpacked.len()).ok_or_else(|| busy(false))?;
+        Ok(ReadBody {
+            bytes: unpacked,
+            received,
+            _room: [Some(room), Some(more)],
+        })
+    }
+
+    async fn unpack(&self, coding: Coding, packed: Bytes) -> Result<Bytes, Refusal> {
+        let by_ratio = packed.len().saturating_mul(self.ratio).max(SMALL_UNPACKED);
+        let most = by_ratio.min(self.limits.max_bytes);
+        if packed.len() <= LARGE_PACKED {
+            return unpack(coding, &packed, most);
+        }
+        let unpacked = tokio::task::spawn_blocking(move || unpack(coding, &packed, most));
+        unpacked.await.unwrap_or(Err(Refusal::BadEncoding))
+    }
+}
+
+/// Unpacks at most `most` bytes. `deflate` is zlib by the standard, and raw from some clients.
+fn unpack(coding: Coding, packed: &[u8], most: usize) -> Result<Bytes, Refusal> {
+    match coding {
+        Coding::Plain => Ok(Bytes::copy_from_slice(packed)),
+        Coding::Gzip => limited(
+            flate2::read::MultiGzDecoder::new(packed),
+            packed.len(),
+            most,
+        ),
+        Coding::Deflate => {
+            let zlib = limited(flate2::read::ZlibDecoder::new(packed), packed.len(), most);
+            match zlib {
+                Err(Refusal::BadEncoding) => limited(
+                    flate2::read::DeflateDecoder::new(packed),
+                    packed.len(),
+                    most,
+                ),
+                read => read,
+            }
+        }
+    }
+}
+
+fn limited(reader: impl std::io::Read, packed: usize, most: usize) -> Result<Bytes, Refusal> {
+    let mut out = Vec::with_capacity(packed.saturating_mul(4).min(most).min(1 << 20));
+    let past = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    reader
+        .take(past)
+        .read_to_end(&mut out)
+        .map_err(|_| Refusal::BadEncoding)?;
+    if out.len() > most {
+        return Err(Refusal::TooLarge);
+    }
+    Ok(out.into())
+}
+
+/// The charset of a Content-Type, however it is written.
+pub(crate) fn charset(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    value.split(';').skip(1).find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim()
+            .eq_ignore_ascii_case("charset")
+            .then(|| value.trim().trim_matches(['"', '\'']))
+    })
+}
+
+/// The host that a CPE reached the server by, without port, for `{host}` in transfer URLs; `None`
+/// when its Host header holds anything but a host.
+pub(crate) fn host(parts: &Parts) -> Option<&str> {
+    let authority = match parts.uri.host() {
+        Some(host) => return usable_host(host),
+        None => parts.headers.get(header::HOST)?.to_str().ok()?.trim(),
+    };
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => &authority[..=rest.find(']')? + 1],
+        None => authority.split(':').next()?,
+    };
+    usable_host(host)
+}
+
+fn usable_host(host: &str) -> Option<&str> {
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let good = match inner {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            (1..=253).contains(&host.len())
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        }
+    };
+    good.then_some(host)
+}
+
+/// An address as it stands in a URL.
+pub(crate) fn host_of(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
+}
+
+const XML: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// An envelope: HTTP 200, faults included (S-03).
+pub(crate) fn envelope(bytes: Vec<u8>, cookie: Option<HeaderValue>) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from(bytes)));
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, XML);
+    if let Some(cookie) = cookie {
+        headers.insert(header::SET_COOKIE, cookie);
+    }
+    reply
+}
+
+/// Nothing to say (S-04).
+pub(crate) fn no_content(cookie: Option<HeaderValue>) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::new()));
+    *reply.status_mut() = StatusCode::NO_CONTENT;
+    if let Some(cookie) = cookie {
+        reply.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    reply
+}
+
+/// Tells the peer that the connection ends.
+pub(crate) fn close(reply: &mut Reply) {
+    let close = HeaderValue::from_static("close");
+    reply.headers_mut().insert(header::CONNECTION, close);
+}
+
+/// An HTTP error.
+pub(crate) fn refuse(refusal: &Refusal, retry_after: u64, challenges: &[String]) -> Reply {
+    let text = refusal.text();
+    let mut reply = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *reply.status_mut() = refusal.status();
+    let headers = reply.headers_mut();
+    if !text.is_empty() {
+        headers.insert(header::CONTENT_TYPE, TEXT);
+    }
+    if *refusal == Refusal::Method {
+        headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    if refusal.is_temporary() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+    }
+    for challenge in challenges {
+        if let Ok(value) = HeaderValue::from_str(challenge) {
+            headers.append(header::WWW_AUTHENTICATE, value);
+        }
+    }
+    if refusal.closes() {
+        close(&mut reply);
+    }
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Write as _;
+
+    fn parts(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn acs_urls() {
+        let of = |method, uri| tenant(&parts(method, uri, &[]), &TenantId::default());
+        for uri in ["/", "/acs", "/acs/", "/?x=1", "http://acs.example:7547/"] {
+            assert_eq!(of("POST", uri).unwrap().as_str(), "default", "{uri}");
+        }
+        assert_eq!(of("POST", "/t/isp-1").unwrap().as_str(), "isp-1");
+        assert_eq!(of("POST", "/t/isp-1/").unwrap().as_str(), "isp-1");
+        for uri in ["/x", "/t", "/t/", "/t/A", "/t/a/b", "/acs/x", "/t/a%2Fb"] {
+            assert_eq!(of("POST", uri), Err(Refusal::Path), "{uri}");
+        }
+        for method in ["GET", "HEAD", "PUT", "OPTIONS", "FOO"] {
+            assert_eq!(of(method, "/"), Err(Refusal::Method));
+        }
+    }
+
+    #[test]
+    fn hosts_are_hosts_only() {
+        for (given, expected) in [
+            ("acs.example:7547", Some("acs.example")),
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("[2001:db8::1]:7547", Some("[2001:db8::1]")),
+            ("[2001:db8::1]", Some("[2001:db8::1]")),
+            ("[evil", None),
+            ("[evil]", None),
+            ("a/b", None),
+            ("user@host", None),
+            ("", None),
+            ("a b", None),
+        ] {
+            let parts = parts("POST", "/", &[("host", given)]);
+            assert_eq!(host(&parts), expected, "{given}");
+        }
+        let absolute = parts("POST", "http://acs.example:1/", &[("host", "other")]);
+        assert_eq!(host(&absolute), Some("acs.example"));
+        assert_eq!(host(&parts("POST", "/", &[])), None);
+    }
+
+    #[test]
+    fn charsets_and_codings() {
+        let of = |value| {
+            let parts = parts("POST", "/", &[("content-type", value)]);
+            charset(&parts.headers).map(str::to_owned)
+        };
+        assert_eq!(
+            of("text/xml; charset=\"ISO-8859-1\"").unwrap(),
+            "ISO-8859-1"
+        );
+        assert_eq!(of("text/xml;a=b; Charset = utf-16").unwrap(), "utf-16");
+        assert_eq!(of("text/xml"), None);
+        let coding_of = |value| {
+            let parts = parts("POST", "/", &[("content-encoding", value)]);
+            coding(&parts.headers)
+        };
+        assert_eq!(coding_of("GZIP"), Ok(Coding::Gzip));
+        assert_eq!(coding_of("identity, deflate"), Ok(Coding::Deflate));
+        assert_eq!(coding_of("gzip, gzip"), Err(Refusal::Encoding));
+        assert_eq!(coding_of("br"), Err(Refusal::Encoding));
+    }
+
+    #[test]
+    fn bombs_stop_at_the_limit() {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packer.write_all(&vec![0; 4 << 20]).unwrap();
+        let bomb = packer.finish().unwrap();
+        assert_eq!(unpack(Coding::Gzip, &bomb, 1 << 20), Err(Refusal::TooLarge));
+        assert_eq!(unpack(Coding::Gzip, &bomb, 4 << 20).unwrap().len(), 4 << 20);
+        assert_eq!(
+            unpack(Coding::Gzip, b"not gzip", 100),
+            Err(Refusal::BadEncoding)
+        );
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        zlib.write_all(b"abc").unwrap();
+        let mut raw = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        raw.write_all(b"abc").unwrap();
+        for packed in [zlib.finish().unwrap(), raw.finish().unwrap()] {
+            assert_eq!(unpack(Coding::Deflate, &packed, 100).unwrap(), "abc");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! From CWMP to the house's contracts: what CPEs report and answer.
+
+use hearth_cwmp as cwmp;
+use hearth_cwmp::{CpeResponse, XsdType};
+use hearth_proto::events::v1 as ev;
+use hearth_proto::types::v1 as ty;
+use hearth_proto::workflow::v1 as wf;
+use wf::request_outcome::Kind;
+
+/// A CPE's answer to a request.
+pub(crate) enum Answer {
+    /// Values read: for the bus, too.
+    Values(Vec<ty::ParameterValue>),
+    /// Names read: for the bus, too.
+    Names(Vec<ty::ParameterName>),
+    /// Attributes read: for the bus, too.
+    Attributes(Vec<ty::ParameterAttributes>),
+    /// For workflow alone.
+    Outcome(Kind),
+}
+
+/// What a response says.
+pub(crate) fn of_response(response: CpeResponse) -> Answer {
+    let method = response.method();
+    Answer::Outcome(match response {
+        CpeResponse::GetParameterValues(read) => {
+            return Answer::Values(values(read.parameter_list));
+        }
+        CpeResponse::GetParameterNames(read) => {
+            return Answer::Names(read.parameter_list.into_iter().map(name).collect());
+        }
+        CpeResponse::GetParameterAttributes(read) => {
+            return Answer::Attributes(read.parameter_list.into_iter().map(attributes).collect());
+        }
+        CpeResponse::SetParameterValues(done) | CpeResponse::DeleteObject(done) => {
+            applied(done.status)
+        }
+        CpeResponse::AddObject(added) => Kind::Applied(wf::Applied {
+            status: added.status,
+            instance_number: added.instance_number,
+            ..wf::Applied::default()
+        }),
+        CpeResponse::Download(answer) | CpeResponse::Upload(answer) => Kind::Applied(wf::Applied {
+            status: answer.status,
+            instance_number: 0,
+            start_time: answer.start_time.0,
+            complete_time: answer.complete_time.0,
+        }),
+        CpeResponse::SetParameterAttributes
+        | CpeResponse::Reboot
+        | CpeResponse::FactoryReset
+        | CpeResponse::ScheduleInform => Kind::Empty(wf::Empty {}),
+        CpeResponse::GetRpcMethods(methods) => Kind::Methods(wf::Methods {
+            names: methods.method_list,
+        }),
+        CpeResponse::GetQueuedTransfers(queued) => {
+            let all = queued.transfer_list.into_iter();
+            transfers(all.map(|one| (one.command_key, one.state)))
+        }
+        CpeResponse::GetAllQueuedTransfers(queued) => {
+            let all = queued.transfer_list.into_iter();
+            transfers(all.map(|one| (one.command_key, one.state)))
+        }
+        CpeResponse::ScheduleDownload
+        | CpeResponse::CancelTransfer
+        | CpeResponse::ChangeDuState
+        | CpeResponse::SetVouchers
+        | CpeResponse::GetOptions(_) => Kind::Invalid(format!(
+            "{method} is the answer to a request that was not sent"
+        )),
+    })
+}
+
+fn applied(status: u32) -> Kind {
+    Kind::Applied(wf::Applied {
+        status,
+        ..wf::Applied::default()
+    })
+}
+
+fn transfers(all: impl Iterator<Item = (String, u32)>) -> Kind {
+    let transfers = all.map(|(command_key, state)| wf::QueuedTransfer { command_key, state });
+    Kind::Transfers(wf::Transfers {
+        transfers: transfers.collect(),
+    })
+}
+
+/// A CPE's fault.
+pub(crate) fn of_fault(fault: cwmp::Fault) -> ty::Fault {
+    let text = fault.string.unwrap_or_else(|| fault.code.text().to_owned());
+    let parameters = fault.parameters.into_iter().map(|one| ty::ParameterFault {
+        path: one.parameter_name,
+        code: one.fault_code.0,
+        text: one
+            .fault_string
+            .unwrap_or_else(|| one.fault_code.text().to_owned()),
+    });
+    ty::Fault {
+        code: fault.code.0,
+        text,
+        remedy: String::new(),
+        parameters: parameters.collect(),
+    }
+}
+
+/// Values as they came.
+pub(crate) fn values(list: Vec<cwmp::ParameterValue>) -> Vec<ty::ParameterValue> {
+    let value = |read: cwmp::ParameterValue| ty::ParameterValue {
+        path: read.name,
+        value: read.value,
+        r#type: i32::from(value_type(read.xsd_type)),
+        sealed: Vec::new(),
+    };
+    list.into_iter().map(value).collect()
+}
+
+const fn value_type(of: XsdType) -> ty::ValueType {
+    match of {
+        XsdType::String => ty::ValueType::String,
+        XsdType::Int => ty::ValueType::Int,
+        XsdType::UnsignedInt => ty::ValueType::UnsignedInt,
+        XsdType::Long => ty::ValueType::Long,
+        XsdType::UnsignedLong => ty::ValueType::UnsignedLong,
+        XsdType::Boolean => ty::ValueType::Boolean,
+        XsdType::DateTime => ty::ValueType::DateTime,
+        XsdType::Base64 => ty::ValueType::Base64,
+        XsdType::HexBinary => ty::ValueType::HexBinary,
+        XsdType::Other => ty::ValueType::Unspecified,
+    }
+}
+
+fn name(read: cwmp::ParameterInfo) -> ty::ParameterName {
+    ty::ParameterName {
+        path: read.name,
+        writable: read.writable,
+    }
+}
+
+fn attributes(read: cwmp::ParameterAttribute) -> ty::ParameterAttributes {
+    ty::ParameterAttributes {
+        path: read.name,
+        notification: Some(read.notification),
+        access_list: read.access_list,
+        set_access_list: false,
+    }
+}
+
+/// An Inform's events.
+pub(crate) fn events(list: Vec<cwmp::EventStruct>) -> Vec<ev::InformEvent> {
+    let event = |came: cwmp::EventStruct| ev::InformEvent {
+        code: came.event_code,
+        command_key: came.command_key,
+    };
+    list.into_iter().map(event).collect()
+}
+
+/// A transfer that the ACS asked for has ended.
+pub(crate) fn transfer(ended: cwmp::TransferComplete) -> ev::TransferComplete {
+    ev::TransferComplete {
+        command_key: ended.command_key,
+        fault_code: ended.fault_struct.fault_code.0,
+        fault_string: ended.fault_struct.fault_string,
+        start_time: ended.start_time.0,
+        complete_time: ended.complete_time.0,
+        ..ev::TransferComplete::default()
+    }
+}
+
+/// A transfer that the ACS didn't ask for has ended.
+pub(crate) fn autonomous_transfer(ended: cwmp::AutonomousTransferComplete) -> ev::TransferComplete {
+    ev::TransferComplete {
+        command_key: String::new(),
+        fault_code: ended.fault_struct.fault_code.0,
+        fault_string: ended.fault_struct.fault_string,
+        start_time: ended.start_time.0,
+        complete_time: ended.complete_time.0,
+        autonomous: true,
+        announce_url: ended.announce_url,
+        transfer_url: ended.transfer_url,
+        file_type: ended.file_type,
+        is_download: ended.is_download,
+    }
+}

@@ -1,0 +1,88 @@
+//! Events to the bus. What returns `Ok` is on disk: only then is a CPE told that it was heard.
+
+use hearth_bus::{Publish, Stream};
+use hearth_proto::events::v1 as ev;
+use hearth_proto::types::v1::ParameterValue;
+use hearth_types::{DeviceKey, Timestamp, is_secret_name};
+use prost::Message as _;
+
+use crate::edge::Edge;
+use crate::refusal::Refusal;
+
+/// Where an event comes from.
+pub(crate) struct Source<'a> {
+    pub key: &'a DeviceKey,
+    pub session: String,
+    /// µs since 1970: when the CPE's message came.
+    pub time: i64,
+}
+
+impl Edge {
+    /// Publishes an event and gives its content back, so that large ones are moved, not copied.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`]: the event was not acknowledged, and nothing may be confirmed.
+    pub(crate) async fn publish(
+        &self,
+        stream: Stream,
+        source: Source<'_>,
+        message_id: Option<String>,
+        kind: ev::event::Kind,
+    ) -> Result<Option<ev::event::Kind>, Refusal> {
+        let event = ev::Event {
+            tenant: source.key.tenant.as_str().to_owned(),
+            device: source.key.device.as_str().to_owned(),
+            time_us: source.time,
+            session: source.session,
+            kind: Some(kind),
+        };
+        let message = Publish {
+            stream,
+            device: source.key.clone(),
+            message_id,
+            time: Timestamp::from_micros(source.time),
+            payload: event.encode_to_vec().into(),
+        };
+        match self.bus.publish(message).await {
+            Ok(_) => Ok(event.kind),
+            Err(error) => Err(Refusal::Unavailable {
+                part: "bus",
+                why: error.to_string(),
+            }),
+        }
+    }
+
+    /// Seals the secrets among values: they rest in the bus and in the store as they leave here.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`]: they can't be sealed, and don't leave in plain text.
+    pub(crate) fn seal_secrets(
+        &self,
+        key: &DeviceKey,
+        values: &mut [ParameterValue],
+    ) -> Result<(), Refusal> {
+        for value in values
+            .iter_mut()
+            .filter(|value| is_secret_name(&value.path))
+        {
+            // An empty value is what CPEs give for a secret that they hide: nothing to seal.
+            if value.value.is_empty() {
+                continue;
+            }
+            let sealed = self
+                .at_rest
+                .seal(&place(key, &value.path), value.value.as_bytes());
+            value.sealed = sealed.map_err(|error| Refusal::Unavailable {
+                part: "sealer",
+                why: error.to_string(),
+            })?;
+            value.value = String::new();
+        }
+        Ok(())
+    }
+}
+
+/// The associated data of a parameter's sealed value: `{tenant}/{device}/{path}`.
+pub(crate) fn place(key: &DeviceKey, path: &str) -> Vec<u8> {
+    format!("{key}/{path}").into_bytes()
+}

@@ -1,0 +1,132 @@
+//! Why a request is answered with an HTTP error: one list, from which status, headers, counters
+//! and log lines follow.
+
+use http::StatusCode;
+
+/// A request that is not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Not a POST (S-01).
+    Method,
+    /// No ACS URL.
+    Path,
+    /// No credentials, or wrong ones: challenged (S-12 too). The reason is a label.
+    Unauthorized { stale: bool, reason: &'static str },
+    /// Who proved to be this user may not be this device.
+    Identity(String),
+    /// Another user in mid-session, who may not be the session's device.
+    OtherUser,
+    /// A content coding other than gzip and deflate, or several (S-09).
+    Encoding,
+    /// A gzip or deflate body that doesn't unpack.
+    BadEncoding,
+    /// The body, unpacked or not, is over the limit.
+    TooLarge,
+    /// The body came too slowly.
+    Timeout,
+    /// The CPE went away within its body: nobody to answer.
+    Disconnected,
+    /// Not an envelope (S-24); the status is the decoder's.
+    Undecodable { status: u16, why: String },
+    /// Something else than an Inform, without a live session (S-13).
+    NoSession,
+    /// A newer session of the device has taken over (S-25).
+    Superseded,
+    /// Over a limit of admission; the reason is a label.
+    Busy {
+        reason: &'static str,
+        /// The body was left unread: the connection can't be used again.
+        unread: bool,
+    },
+    /// A part behind the gateway can't work now; the reason is a label, the text for the log.
+    Unavailable { part: &'static str, why: String },
+}
+
+impl Refusal {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Path => StatusCode::NOT_FOUND,
+            Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+            Self::Identity(_) | Self::OtherUser => StatusCode::FORBIDDEN,
+            Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Undecodable { status, .. } => {
+                StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST)
+            }
+            Self::BadEncoding | Self::Disconnected | Self::NoSession | Self::Superseded => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Busy { .. } | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The label in metrics and logs.
+    pub(crate) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::Path => "path",
+            Self::Unauthorized { reason, .. } => reason,
+            Self::Identity(_) => "identity",
+            Self::OtherUser => "other_user",
+            Self::Encoding => "encoding",
+            Self::BadEncoding => "bad_encoding",
+            Self::TooLarge => "too_large",
+            Self::Timeout => "timeout",
+            Self::Disconnected => "disconnected",
+            Self::Undecodable { .. } => "undecodable",
+            Self::NoSession => "no_session",
+            Self::Superseded => "superseded",
+            Self::Busy { reason, .. } => reason,
+            Self::Unavailable { part, .. } => part,
+        }
+    }
+
+    /// More for the log, from devices and from errors: to be escaped.
+    pub(crate) fn detail(&self) -> &str {
+        match self {
+            Self::Identity(why) | Self::Undecodable { why, .. } | Self::Unavailable { why, .. } => {
+                why
+            }
+            _ => "",
+        }
+    }
+
+    /// Whether the connection is of no further use: its body wasn't read to the end, or what came
+    /// makes no sense (S-13, S-24, S-25).
+    pub(crate) const fn closes(&self) -> bool {
+        !matches!(
+            self,
+            Self::Unauthorized { .. }
+                | Self::Identity(_)
+                | Self::OtherUser
+                | Self::Unavailable { .. }
+                | Self::Busy { unread: false, .. }
+        )
+    }
+
+    /// Whether Retry-After is due.
+    pub(crate) const fn is_temporary(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Unavailable { .. })
+    }
+
+    /// What a person at the other end may read; nothing about the inside.
+    pub(crate) const fn text(&self) -> &'static str {
+        match self {
+            Self::Method => "This is a CWMP server (TR-069): CPEs POST to it.\n",
+            Self::Path => "No such ACS URL: it is / or /acs or /t/{tenant}.\n",
+            Self::Unauthorized { .. } => "",
+            Self::Identity(_) | Self::OtherUser => "These credentials are not for this device.\n",
+            Self::Encoding => "Content-Encoding must be gzip or deflate, or none.\n",
+            Self::BadEncoding => "The body does not unpack as its Content-Encoding says.\n",
+            Self::TooLarge => "The body is too large.\n",
+            Self::Timeout => "The body did not arrive in time.\n",
+            Self::Disconnected => "",
+            Self::Undecodable { .. } => "The body is not a SOAP envelope.\n",
+            Self::NoSession => "There is no live session: it begins with an Inform.\n",
+            Self::Superseded => "A newer Inform has taken over this session.\n",
+            Self::Busy { .. } | Self::Unavailable { .. } => "Busy: come again later.\n",
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! From the house's contracts to CWMP: the request that goes to a CPE.
+
+use hearth_cwmp as cwmp;
+use hearth_cwmp::{AcsRequest, Envelope, Message, Namespace, XsdType};
+use hearth_proto::types::v1 as ty;
+use hearth_proto::workflow::v1 as wf;
+use wf::request::Rpc;
+
+/// The envelope of a request.
+///
+/// # Errors
+/// Why it can't be sent, in words and without values: the task is to end with it, not the session.
+pub(crate) fn envelope(
+    request: wf::Request,
+    namespace: Namespace,
+    host: &str,
+) -> Result<Vec<u8>, String> {
+    let rpc = request.rpc.ok_or("the request names no RPC")?;
+    let envelope = Envelope {
+        id: Some(request.id),
+        namespace,
+        ..Envelope::new(Message::AcsRequest(of_rpc(rpc, host)))
+    };
+    cwmp::encode(&envelope).map_err(|error| error.to_string())
+}
+
+fn of_rpc(rpc: Rpc, host: &str) -> AcsRequest {
+    match rpc {
+        Rpc::GetParameterValues(get) => AcsRequest::GetParameterValues(cwmp::GetParameterValues {
+            parameter_names: get.paths,
+        }),
+        Rpc::SetParameterValues(set) => AcsRequest::SetParameterValues(cwmp::SetParameterValues {
+            parameter_list: set.values.into_iter().map(value).collect(),
+            parameter_key: set.parameter_key,
+        }),
+        Rpc::GetParameterNames(get) => AcsRequest::GetParameterNames(cwmp::GetParameterNames {
+            parameter_path: get.path,
+            next_level: get.next_level,
+        }),
+        Rpc::GetParameterAttributes(get) => {
+            AcsRequest::GetParameterAttributes(cwmp::GetParameterAttributes {
+                parameter_names: get.paths,
+            })
+        }
+        Rpc::SetParameterAttributes(set) => {
+            AcsRequest::SetParameterAttributes(cwmp::SetParameterAttributes {
+                parameter_list: set.attributes.into_iter().map(attributes).collect(),
+            })
+        }
+        Rpc::AddObject(add) => AcsRequest::AddObject(cwmp::AddObject {
+            object_name: add.object,
+            parameter_key: add.parameter_key,
+        }),
+        Rpc::DeleteObject(delete) => AcsRequest::DeleteObject(cwmp::DeleteObject {
+            object_name: delete.object,
+            parameter_key: delete.parameter_key,
+        }),
+        Rpc::Download(download) => AcsRequest::Download(of_download(download, host)),
+        Rpc::Upload(upload) => AcsRequest::Upload(cwmp::Upload {
+            command_key: upload.command_key,
+            file_type: upload.file_type,
+            url: with_host(upload.url, host),
+            username: upload.username,
+            password: upload.password.into(),
+            delay_seconds: upload.delay_seconds,
+        }),
+        Rpc::Reboot(reboot) => AcsRequest::Reboot(cwmp::Reboot {
+            command_key: reboot.command_key,
+        }),
+        Rpc::FactoryReset(_) => AcsRequest::FactoryReset,
+        Rpc::ScheduleInform(schedule) => AcsRequest::ScheduleInform(cwmp::ScheduleInform {
+            delay_seconds: schedule.delay_seconds,
+            command_key: schedule.command_key,
+        }),
+        Rpc::GetRpcMethods(_) => AcsRequest::GetRpcMethods,
+        Rpc::GetAllQueuedTransfers(_) => AcsRequest::GetAllQueuedTransfers,
+    }
+}
+
+fn of_download(download: wf::DownloadRpc, host: &str) -> cwmp::Download {
+    cwmp::Download {
+        command_key: download.command_key,
+        file_type: download.file_type,
+        url: with_host(download.url, host),
+        username: download.username,
+        password: download.password.into(),
+        // Over 4 GiB can't be said: 0 is "not known".
+        file_size: u32::try_from(download.file_size).unwrap_or(0),
+        target_file_name: download.target_file_name,
+        delay_seconds: download.delay_seconds,
+        ..cwmp::Download::default()
+    }
+}
+
+/// Files are served under the name by which the CPE reaches this server: only it is known to
+/// work for the CPE, behind whatever address translation.
+fn with_host(url: String, host: &str) -> String {
+    if url.contains("{host}") {
+        url.replacen("{host}", host, 1)
+    } else {
+        url
+    }
+}
+
+fn value(set: ty::ParameterValue) -> cwmp::ParameterValue {
+    let xsd_type = match set.r#type() {
+        ty::ValueType::Unspecified | ty::ValueType::String => XsdType::String,
+        ty::ValueType::Int => XsdType::Int,
+        ty::ValueType::UnsignedInt => XsdType::UnsignedInt,
+        ty::ValueType::Long => XsdType::Long,
+        ty::ValueType::UnsignedLong => XsdType::UnsignedLong,
+        ty::ValueType::Boolean => XsdType::Boolean,
+        ty::ValueType::DateTime => XsdType::DateTime,
+        ty::ValueType::Base64 => XsdType::Base64,
+        ty::ValueType::HexBinary => XsdType::HexBinary,
+    };
+    cwmp::ParameterValue::new(set.path, set.value, xsd_type)
+}
+
+fn attributes(set: ty::ParameterAttributes) -> cwmp::SetParameterAttributesStruct {
+    cwmp::SetParameterAttributesStruct {
+        name: set.path,
+        notification_change: set.notification.is_some(),
+        notification: set.notification.unwrap_or(0),
+        access_list_change: set.set_access_list,
+        access_list: set.access_list,
+    }
+}
