@@ -1,1 +1,101 @@
-fn main() {}
+//! `hearth`: the server. Phases in order: command line, configuration, logs,
+//! build, serve, drain.
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory, Parser};
+use hearth_runtime::Shutdown;
+use hearth_server::cli::{Cli, Command, ConfigCommand, RunArgs};
+use hearth_server::config::{self, HearthConfig};
+use hearth_server::{demo, first_start, server::Server};
+use std::process::ExitCode;
+
+/// Sessions allocate and free small buffers on all threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run(args) => with_config(&args, |config| {
+            hearth_telemetry::init_logs(&config.log)?;
+            block_on(serve(config))?;
+            Ok(ExitCode::SUCCESS)
+        }),
+        Command::Config { command } => configure(command),
+        Command::Demo(args) => block_on(demo::run(args)),
+        Command::Completion { shell } => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "hearth", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Loads the configuration; its problems go out as a list, with exit code 2.
+fn with_config(
+    args: &RunArgs,
+    then: impl FnOnce(HearthConfig) -> Result<ExitCode>,
+) -> Result<ExitCode> {
+    match config::load(args) {
+        Ok(loaded) => then(loaded.value),
+        Err(problems) => {
+            eprintln!("error: {problems}");
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+fn configure(command: ConfigCommand) -> Result<ExitCode> {
+    match command {
+        ConfigCommand::Example => print!("{}", hearth_config::example::<HearthConfig>()?),
+        ConfigCommand::Check(args) => {
+            return with_config(&args, |_| {
+                println!("the configuration is good");
+                Ok(ExitCode::SUCCESS)
+            });
+        }
+        ConfigCommand::Print(args) => match config::load(&args) {
+            Ok(loaded) => print!("{}", loaded.print()?),
+            Err(problems) => {
+                eprintln!("error: {problems}");
+                return Ok(ExitCode::from(2));
+            }
+        },
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("can't start threads")?
+        .block_on(future)
+}
+
+async fn serve(config: HearthConfig) -> Result<()> {
+    let shutdown = Shutdown::new();
+    shutdown.listen_to_signals()?;
+    let server = Server::build(&config).await?;
+    let addresses = server.addresses;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data_dir = %config.data_dir.display(),
+        cwmp = %addresses.cwmp,
+        api = %addresses.api,
+        files = %addresses.files,
+        admin = %addresses.admin,
+        "starting"
+    );
+    first_start::tell(&server, &config.data_dir);
+    server.run(shutdown).await
+}
