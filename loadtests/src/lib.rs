@@ -2,10 +2,20 @@
 //! in one process, with faults and latencies on demand, and counters of what they executed so
 //! that a test can tell a doubled RPC; and the load scenarios that measure an ACS.
 //!
-//! * [`tree`] is a device's data model.
-//! * [`tree::kinds`] says where trees come from.
+//! * [`Fleet`] makes devices and lets them live; [`Device`] is one of them.
+//! * [`Behaviour`] is what a device does to an ACS; [`Ledger`] what it did.
+//! * [`tree`] is a device's data model, [`tree::kinds`] where trees come from.
 
+mod cpe;
+mod dice;
+mod fleet;
 pub mod tree;
 
+pub use cpe::{
+    Acknowledged, AuthStyle, Behaviour, CookieStyle, Device, Doubled, Executed, FaultRate, Keep,
+    Ledger, ListenerStyle, Point, PowerLoss, StoredFile, TimeScale,
+};
+pub use dice::Dice;
+pub use fleet::{Fleet, FleetError, FleetOptions, FleetStats};
 pub use tree::kinds::Kind;
 pub use tree::{Attributes, BaseTree, Tree, TreeBuilder, TreeError};

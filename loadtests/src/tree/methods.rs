@@ -180,7 +180,7 @@ impl Tree {
                 let mut attributes = self.attributes(path).unwrap_or_default();
                 if item.notification_change {
                     let deny = self.leaf(path).is_some_and(|leaf| leaf.deny_active);
-                    if deny && matches!(notification, 2 | 4 | 6) {
+                    if deny && matches!(notification, 2 | 5 | 6) {
                         return Err(fault(FaultCode::NOTIFICATION_REJECTED));
                     }
                     attributes.notification = notification;

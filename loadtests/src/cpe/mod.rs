@@ -1,0 +1,24 @@
+//! A simulated CPE: it informs, answers the ACS's requests, reboots, fetches files, listens for
+//! connection requests, and counts what it does.
+
+mod behaviour;
+mod clock;
+mod device;
+mod execute;
+mod http;
+mod ledger;
+mod listener;
+mod session;
+mod state;
+mod transfer;
+
+pub use behaviour::{
+    AuthStyle, Behaviour, CookieStyle, FaultRate, ListenerStyle, Point, PowerLoss,
+};
+pub use clock::TimeScale;
+pub use device::Device;
+pub use ledger::{Acknowledged, Doubled, Executed, Keep, Ledger};
+pub use state::StoredFile;
+
+pub(crate) use device::Shared;
+pub(crate) use listener::Registry;
