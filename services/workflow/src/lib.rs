@@ -1,1 +1,34 @@
-//! Skeleton.
+//! Tasks and the sessions that run them.
+//!
+//! - `create`, `validate`, `list`: the calls of the API's side.
+//! - `session`, `turn`: the calls of a CWMP session. A turn settles the answer to the request in
+//!   flight, chooses the next one and writes both to the ledger in one commit before it leaves.
+//! - `plan`: what each kind of task sends, as step machines without I/O.
+//! - `settle`: what an outcome, an event, a lost session or a passed deadline means for a task.
+//! - `rebuild`, `mind`, `wake`, `publish`: what goes on behind.
+//!
+//! The ledger in the store is the record; the queue and the lanes in memory may be lost.
+
+mod create;
+mod faults;
+mod lanes;
+mod ledger;
+mod list;
+pub mod metrics;
+mod mind;
+mod options;
+mod plan;
+mod publish;
+mod rebuild;
+mod request;
+mod secrets;
+mod service;
+mod session;
+mod settle;
+mod turn;
+mod validate;
+mod wake;
+
+pub use faults::remedy;
+pub use options::WorkflowOptions;
+pub use service::{WorkflowDeps, WorkflowRunner, WorkflowService};

@@ -1,0 +1,243 @@
+//! Tasks are made, cancelled, repeated, forgotten.
+
+use crate::{
+    ledger::{Work, queue_error, store_error},
+    plan::Progress,
+    service::Inner,
+    validate,
+};
+use hearth_clients::{Error, Kind as ErrorKind, Result};
+use hearth_proto::{
+    types::v1::{TaskSpec, TaskState},
+    workflow::v1::{
+        CancelTaskRequest, CancelTaskResponse, CreateTaskRequest, CreateTaskResponse,
+        ForgetDeviceRequest, ForgetDeviceResponse, RetryTaskRequest, RetryTaskResponse, Task,
+    },
+};
+use hearth_store::Created;
+use hearth_types::{DeviceKey, TaskId, Timestamp};
+
+/// What a task is made of, checked and sealed.
+struct NewTask {
+    device: DeviceKey,
+    spec: TaskSpec,
+    priority: i32,
+    deadline: Timestamp,
+    max_attempts: u32,
+    idempotency_key: String,
+    retry_of: String,
+    no_wake: bool,
+}
+
+impl Inner {
+    pub(crate) async fn create_task(
+        &self,
+        request: CreateTaskRequest,
+    ) -> Result<CreateTaskResponse> {
+        let now = self.now();
+        validate::request(&request, now)?;
+        let device = DeviceKey::parse(&request.tenant, &request.device)?;
+        let mut spec = request
+            .spec
+            .ok_or_else(|| Error::invalid("spec", "expected one kind of task"))?;
+        validate::spec(&device, &spec)?;
+        self.secrets.seal_spec(&device, &mut spec)?;
+        let deadline = match request.deadline_us {
+            0 => now.saturating_add(self.options.default_deadline),
+            at => Timestamp::from_micros(at),
+        };
+        let max_attempts = match request.max_attempts {
+            0 => self.options.default_max_attempts,
+            tries => tries,
+        };
+        let (task, existed) = self
+            .make(
+                NewTask {
+                    device,
+                    spec,
+                    priority: request.priority,
+                    deadline,
+                    max_attempts,
+                    idempotency_key: request.idempotency_key,
+                    retry_of: String::new(),
+                    no_wake: request.no_wake,
+                },
+                now,
+            )
+            .await?;
+        Ok(CreateTaskResponse {
+            task: Some(task),
+            existed,
+        })
+    }
+
+    /// Enters a task: ledger, then queue, then the wake-up.
+    async fn make(&self, new: NewTask, now: Timestamp) -> Result<(Task, bool)> {
+        let device = new.device.clone();
+        let peek = self.queue.peek(&device, now).await.map_err(queue_error)?;
+        if peek.open >= self.options.max_open_per_device {
+            return Err(Error::new(
+                ErrorKind::ResourceExhausted,
+                format!(
+                    "device {} has {} open tasks, as many as it may; wait until some have ended, \
+                     or cancel some",
+                    device.device, peek.open
+                ),
+            ));
+        }
+        let wake = !new.no_wake && !peek.in_session;
+        let key = new.idempotency_key.clone();
+        let mut work = new_work(new, now, wake);
+        let row = work.next_row(now);
+        let key = (!key.is_empty()).then_some(key.as_str());
+        let created = self.ledger.store().create_task(row, key).await;
+        if let Created::Existed(id) = created.map_err(store_error)? {
+            let first = self.ledger.get(&device.tenant, id).await?;
+            let first = first.ok_or_else(|| {
+                Error::internal(format!("task {id} of this idempotency key is gone"))
+            })?;
+            return Ok((first.task, true));
+        }
+        self.metrics.created(work.label());
+        self.changes.tell(&work, "", now, &self.metrics);
+        let entered = self.queue.enqueue(&device, self.entry(&work, now));
+        entered.await.map_err(queue_error)?;
+        if wake {
+            self.waker.ask(&device, now);
+        }
+        Ok((work.task, false))
+    }
+
+    pub(crate) async fn cancel_task(
+        &self,
+        request: CancelTaskRequest,
+    ) -> Result<CancelTaskResponse> {
+        let device = self.task(&request.tenant, &request.task).await?.device;
+        let _lane = self.lanes.lock(&device).await;
+        let mut work = self.task(&request.tenant, &request.task).await?;
+        let refused = |why: String| Err(Error::new(ErrorKind::FailedPrecondition, why));
+        let id = work.id;
+        match work.state() {
+            TaskState::Queued | TaskState::Waking
+                if work.open_attempt().is_none() && !work.progress.uncertain => {}
+            TaskState::Cancelled => {
+                return Ok(CancelTaskResponse {
+                    task: Some(work.task),
+                });
+            }
+            state if state.is_final() => {
+                return refused(format!("task {id} has ended ({})", state.label()));
+            }
+            TaskState::WaitingForDevice => {
+                return refused(format!(
+                    "task {id} was sent and the device has it; it ends when the device reports, \
+                     or at its deadline"
+                ));
+            }
+            _ => {
+                return refused(format!(
+                    "task {id} was sent to the device; wait for its outcome, and undo it with \
+                     another task if need be"
+                ));
+            }
+        }
+        work.set(TaskState::Cancelled, "cancelled before it was sent");
+        let mut works = [work];
+        self.commit(&device, "", &mut works).await?;
+        self.queue
+            .complete(&device, id)
+            .await
+            .map_err(queue_error)?;
+        let [work] = works;
+        Ok(CancelTaskResponse {
+            task: Some(work.task),
+        })
+    }
+
+    pub(crate) async fn retry_task(&self, request: RetryTaskRequest) -> Result<RetryTaskResponse> {
+        let old = self.task(&request.tenant, &request.task).await?;
+        let id = old.id;
+        if !old.state().is_final() || old.state() == TaskState::Succeeded {
+            let message = if old.state() == TaskState::Succeeded {
+                format!("task {id} has succeeded; make a new task to do it again")
+            } else {
+                format!(
+                    "task {id} has not ended ({}); it is retried by itself",
+                    old.state().label()
+                )
+            };
+            return Err(Error::new(ErrorKind::FailedPrecondition, message));
+        }
+        let now = self.now();
+        let spec = old.task.spec.clone();
+        let new = NewTask {
+            device: old.device.clone(),
+            spec: spec.ok_or_else(|| Error::internal(format!("task {id} has no spec")))?,
+            priority: old.task.priority,
+            deadline: now.saturating_add(self.options.default_deadline),
+            max_attempts: old.task.max_attempts,
+            idempotency_key: String::new(),
+            retry_of: id.to_string(),
+            no_wake: false,
+        };
+        let (task, _) = self.make(new, now).await?;
+        Ok(RetryTaskResponse { task: Some(task) })
+    }
+
+    pub(crate) async fn forget_device(
+        &self,
+        request: ForgetDeviceRequest,
+    ) -> Result<ForgetDeviceResponse> {
+        let device = DeviceKey::parse(&request.tenant, &request.device)?;
+        let mut lanes = self.lanes.lock(&device).await;
+        lanes.remove(&device);
+        self.waker.forget(&device);
+        let now = self.now();
+        let mut works = self.open_tasks_of(&device).await?;
+        for work in &mut works {
+            work.end_attempt("the device was deleted", now);
+            work.set(TaskState::Cancelled, "the device was deleted");
+        }
+        self.commit(&device, "", &mut works).await?;
+        for work in &works {
+            let gone = self.queue.complete(&device, work.id).await;
+            gone.map_err(queue_error)?;
+        }
+        Ok(ForgetDeviceResponse {
+            cancelled: u32::try_from(works.len()).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+fn new_work(new: NewTask, now: Timestamp, wake: bool) -> Work {
+    let id = TaskId::generate();
+    let mut work = Work {
+        id,
+        task: Task {
+            id: id.to_string(),
+            tenant: new.device.tenant.to_string(),
+            device: new.device.device.to_string(),
+            spec: Some(new.spec),
+            priority: new.priority,
+            deadline_us: new.deadline.as_micros(),
+            create_time_us: now.as_micros(),
+            max_attempts: new.max_attempts,
+            idempotency_key: new.idempotency_key,
+            retry_of: new.retry_of,
+            ..Task::default()
+        },
+        device: new.device,
+        progress: Progress {
+            no_wake: new.no_wake,
+            ..Progress::default()
+        },
+        told: TaskState::Unspecified,
+    };
+    if wake {
+        work.set(TaskState::Waking, "the device is being asked to connect");
+    } else {
+        work.set(TaskState::Queued, "waits for the device's next session");
+    }
+    work.told = work.state();
+    work
+}

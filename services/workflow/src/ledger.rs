@@ -1,0 +1,233 @@
+//! Tasks as the ledger keeps them, and a task while it is worked on.
+
+use crate::plan::Progress;
+use hearth_clients::Error;
+use hearth_proto::{
+    convert,
+    types::v1::{Fault, TaskAttempt, TaskState, task_spec::Kind},
+    workflow::v1 as wf,
+};
+use hearth_store::{Store, TaskRow};
+use hearth_types::{CommandKey, DeviceKey, TaskId, TenantId, Timestamp};
+use prost::Message;
+use std::sync::Arc;
+
+/// A task with its progress decoded.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
+    pub(crate) id: TaskId,
+    pub(crate) device: DeviceKey,
+    pub(crate) task: wf::Task,
+    pub(crate) progress: Progress,
+    /// The state that was last told on the bus.
+    pub(crate) told: TaskState,
+}
+
+impl Work {
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// [`hearth_clients::Kind::Internal`]: the row is damaged.
+    pub(crate) fn decode(row: &TaskRow) -> Result<Self, Error> {
+        let damaged = |what: &str| {
+            tracing::error!(task = %row.id, device = %row.device, what, "a task in the ledger is damaged");
+            Error::internal(format!("task {} is damaged in the ledger", row.id))
+        };
+        let task = wf::Task::decode(row.payload.as_slice()).map_err(|_| damaged("message"))?;
+        if task.spec.as_ref().and_then(|s| s.kind.as_ref()).is_none() {
+            return Err(damaged("spec"));
+        }
+        let progress = Progress::decode(&task.progress).ok_or_else(|| damaged("progress"))?;
+        Ok(Self {
+            id: row.id,
+            device: row.device.clone(),
+            told: task.state(),
+            task,
+            progress,
+        })
+    }
+
+    /// The row of its next revision.
+    pub(crate) fn next_row(&mut self, now: Timestamp) -> TaskRow {
+        self.task.revision += 1;
+        self.task.update_time_us = now.as_micros();
+        self.task.progress = if self.is_open() {
+            self.progress.encode()
+        } else {
+            Vec::new()
+        };
+        TaskRow {
+            id: self.id,
+            device: self.device.clone(),
+            open: self.is_open(),
+            revision: self.task.revision,
+            payload: self.task.encode_to_vec(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> TaskState {
+        self.task.state()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !self.task.state().is_final()
+    }
+
+    /// What it does, in snake case.
+    pub(crate) fn label(&self) -> &'static str {
+        self.task.spec.as_ref().map_or("", |spec| spec.label())
+    }
+
+    pub(crate) fn kind(&self) -> Option<&Kind> {
+        self.task.spec.as_ref().and_then(|spec| spec.kind.as_ref())
+    }
+
+    pub(crate) fn deadline(&self) -> Timestamp {
+        Timestamp::from_micros(self.task.deadline_us)
+    }
+
+    pub(crate) fn is_past_deadline(&self, now: Timestamp) -> bool {
+        self.deadline().is_set() && self.deadline() <= now
+    }
+
+    /// The attempt whose outcome is not known yet.
+    pub(crate) fn open_attempt(&self) -> Option<&TaskAttempt> {
+        self.task
+            .attempts
+            .last()
+            .filter(|attempt| attempt.end_time.is_none())
+    }
+
+    /// The number of the last attempt, 0 before the first.
+    pub(crate) fn attempt_number(&self) -> u32 {
+        self.task
+            .attempts
+            .last()
+            .map_or(0, |attempt| attempt.number)
+    }
+
+    /// CommandKey and ParameterKey of the last attempt.
+    pub(crate) fn key(&self) -> CommandKey {
+        CommandKey {
+            task: self.id,
+            attempt: self.attempt_number(),
+        }
+    }
+
+    /// The cwmp:ID of the request in flight.
+    pub(crate) fn request_id(&self) -> String {
+        format!("{}.{}", self.key(), self.progress.step)
+    }
+
+    /// Records a try; its RPC may leave once the ledger has it.
+    pub(crate) fn begin_attempt(&mut self, session: &str, epoch: u64, now: Timestamp) {
+        self.task.attempts.push(TaskAttempt {
+            number: self.attempt_number() + 1,
+            session: session.to_owned(),
+            epoch,
+            rpc: String::new(),
+            start_time: convert::timestamp(now.as_micros()),
+            end_time: None,
+            outcome: String::new(),
+        });
+        self.progress.step = 0;
+        self.task.not_before_us = 0;
+    }
+
+    /// Says which RPC the attempt sends next.
+    pub(crate) fn note_rpc(&mut self, rpc: &str) {
+        if let Some(attempt) = self.task.attempts.last_mut() {
+            rpc.clone_into(&mut attempt.rpc);
+        }
+    }
+
+    /// Ends the attempt in flight, if any.
+    pub(crate) fn end_attempt(&mut self, outcome: &str, now: Timestamp) {
+        if let Some(attempt) = self.task.attempts.last_mut()
+            && attempt.end_time.is_none()
+        {
+            attempt.end_time = convert::timestamp(now.as_micros());
+            outcome.clone_into(&mut attempt.outcome);
+        }
+    }
+
+    pub(crate) fn set(&mut self, state: TaskState, reason: impl Into<String>) {
+        self.task.set_state(state);
+        self.task.reason = reason.into();
+    }
+
+    pub(crate) fn set_fault(&mut self, fault: Option<Fault>) {
+        if fault.is_some() {
+            self.task.fault = fault;
+        }
+    }
+}
+
+/// The ledger: the store's errors as those of a service.
+#[derive(Clone)]
+pub(crate) struct Ledger {
+    store: Arc<dyn Store>,
+}
+
+impl Ledger {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    /// A task, if there is one.
+    pub(crate) async fn get(&self, tenant: &TenantId, id: TaskId) -> Result<Option<Work>, Error> {
+        let row = self.store.task(tenant, id).await.map_err(store_error)?;
+        row.as_ref().map(Work::decode).transpose()
+    }
+
+    /// Writes tasks' next revisions in one commit.
+    pub(crate) async fn put(&self, rows: Vec<TaskRow>) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.store.put_tasks(rows).await.map_err(store_error)
+    }
+}
+
+/// What a store's error means to a caller; the cause is logged here.
+pub(crate) fn store_error(error: hearth_store::Error) -> Error {
+    match &error {
+        hearth_store::Error::Full => {
+            tracing::warn!("the disk is full: no task is taken or sent");
+            Error::unavailable(
+                "the server's disk is full: nothing was changed; try again when there is room",
+            )
+        }
+        hearth_store::Error::Unavailable(cause) => {
+            tracing::warn!(cause = %cause, "the task ledger is unavailable");
+            Error::unavailable("the task ledger is unavailable; try again")
+        }
+        hearth_store::Error::TooLarge(what) => {
+            tracing::warn!(what, "a task is larger than the ledger takes");
+            Error::new(
+                hearth_clients::Kind::ResourceExhausted,
+                "the task is larger than the ledger takes; split it into several",
+            )
+        }
+        hearth_store::Error::Damaged(what) => {
+            tracing::error!(what, "the task ledger is damaged");
+            Error::internal("the task ledger holds damaged data; see the server's log")
+        }
+    }
+}
+
+/// What a queue's error means to a caller.
+pub(crate) fn queue_error(error: hearth_queue::Error) -> Error {
+    tracing::warn!(%error, "the task queue is unavailable");
+    Error::unavailable("the task queue is unavailable; try again")
+}
+
+/// What a bus's error means to a caller.
+pub(crate) fn bus_error(error: hearth_bus::Error) -> Error {
+    tracing::warn!(%error, "an event can't be published");
+    Error::unavailable("the event bus is unavailable; try again")
+}

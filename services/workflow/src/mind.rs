@@ -1,0 +1,114 @@
+//! What time does to tasks: deadlines, leases of sessions that were lost, retries that are due.
+
+use crate::{
+    ledger::{Work, queue_error},
+    service::Inner,
+};
+use hearth_clients::Result;
+use hearth_proto::types::v1::TaskState;
+use hearth_queue::{Due, DueKind};
+use hearth_runtime::CancellationToken;
+use std::time::Duration;
+
+/// A due task that nothing could be done about is told again after this time.
+const AGAIN: Duration = Duration::from_secs(30);
+/// Looked at in one round.
+const BATCH: usize = 256;
+/// Rounds between two looks at the queue's depth.
+const DEPTH_EVERY: u32 = 10;
+
+impl Inner {
+    /// Runs until `stop`.
+    pub(crate) async fn mind(&self, stop: &CancellationToken) {
+        let mut round = 0_u32;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(self.options.tick) => {}
+            }
+            if let Err(error) = self.mind_once().await {
+                tracing::warn!(%error, "deadlines can't be looked at now");
+            }
+            if round.is_multiple_of(DEPTH_EVERY)
+                && let Ok(depth) = self.queue.depth().await
+            {
+                self.metrics.depth(&depth, depth.oldest_age(self.now()));
+            }
+            round = round.wrapping_add(1);
+        }
+    }
+
+    /// Works on everything that is due now.
+    pub(crate) async fn mind_once(&self) -> Result<()> {
+        loop {
+            let due = self.queue.due(self.now(), AGAIN, BATCH).await;
+            let due = due.map_err(queue_error)?;
+            let full = due.len() == BATCH;
+            for due in due {
+                if due.kind == DueKind::Ready {
+                    self.wake_for(&due).await?;
+                } else if let Err(error) = self.timed_out(&due).await {
+                    tracing::warn!(%error, task = %due.task, "a due task can't be settled now");
+                }
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A retry's delay has passed.
+    async fn wake_for(&self, due: &Due) -> Result<()> {
+        let work = self.ledger.get(&due.device.tenant, due.task).await?;
+        if work.is_some_and(|work| work.is_open() && !work.progress.no_wake) {
+            self.waker.ask(&due.device, self.now());
+        }
+        Ok(())
+    }
+
+    async fn timed_out(&self, due: &Due) -> Result<()> {
+        let device = &due.device;
+        let mut lanes = self.lanes.lock(device).await;
+        let work = self.ledger.get(&device.tenant, due.task).await?;
+        let Some(mut work) = work.filter(Work::is_open) else {
+            let gone = self.queue.complete(device, due.task).await;
+            return gone.map_err(queue_error);
+        };
+        let now = self.now();
+        let mut ops = Vec::new();
+        if due.kind == DueKind::Lease {
+            if self
+                .queue
+                .peek(device, now)
+                .await
+                .map_err(queue_error)?
+                .in_session
+            {
+                return Ok(());
+            }
+            // The steps of a read that the ledger doesn't have yet.
+            if let Some(current) = lanes.remove(device).and_then(|lane| lane.current)
+                && current.id == work.id
+            {
+                work = current;
+            }
+        }
+        if work.is_past_deadline(now) {
+            self.settle_deadline(&mut work, now, &mut ops);
+        } else if due.kind == DueKind::Lease && work.state() == TaskState::Running {
+            // The attempt stays open: the next Inform may tell what came of it.
+            work.set(
+                TaskState::Queued,
+                "the session ended before the device's answer; the next session settles it",
+            );
+            if !work.progress.no_wake {
+                self.waker.ask(device, now);
+            }
+        } else {
+            return Ok(());
+        }
+        let mut works = [work];
+        self.commit(device, "", &mut works).await?;
+        self.apply(device, u64::MAX, &ops).await
+    }
+}

@@ -1,0 +1,341 @@
+//! What each kind of task does, as small step machines without I/O: which RPC comes next, what its
+//! outcome means, and what to do when the outcome is not known.
+//!
+//! | kind | steps | after an unknown outcome |
+//! |---|---|---|
+//! | reads, names, attributes, methods | the RPC, split where needed | sent again |
+//! | set values | SetParameterValues | sent again, unless the Inform's ParameterKey is ours |
+//! | add object | names before, AddObject, values of the instance | names again, compared |
+//! | delete object | DeleteObject | sent again; 9005 then means done |
+//! | download, upload | the RPC; ends by TransferComplete | asks which transfers are queued |
+//! | reboot, factory reset | the RPC; ends by the Inform's event | waits for the event |
+
+mod attributes;
+mod discovery;
+mod gains;
+mod names;
+mod object;
+mod read;
+mod restart;
+mod set;
+mod simple;
+mod transfer;
+
+pub(crate) use gains::{Gains, Learned, Limits, remember};
+pub(crate) use transfer::set_times;
+
+use crate::faults;
+use hearth_proto::{
+    types::v1::{Fault, task_spec::Kind},
+    workflow::v1::{request::Rpc, request_outcome::Kind as Answer},
+};
+use hearth_types::CommandKey;
+use serde::{Deserialize, Serialize};
+
+/// What is kept with an open task besides its message.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// The step of the request in flight, within its attempt, from 1.
+    pub(crate) step: u32,
+    /// Who made it doesn't want the device to be asked to connect.
+    pub(crate) no_wake: bool,
+    /// It was sent, whether it was done is not known, and the device is to be asked.
+    #[serde(default)]
+    pub(crate) uncertain: bool,
+    /// Where it stands; `None` before the first try.
+    pub(crate) plan: Option<Plan>,
+}
+
+impl Progress {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes.is_empty() {
+            return Some(Self::default());
+        }
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+/// What is known of the device when a plan is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// Names in one GetParameterValues.
+    pub(crate) gpv_batch: usize,
+    /// An empty path is refused.
+    pub(crate) refuses_empty_path: bool,
+    /// `Device.` or `InternetGatewayDevice.`, empty when not known.
+    pub(crate) root: String,
+    /// GetAllQueuedTransfers is known not to work.
+    pub(crate) no_queued_transfers: bool,
+}
+
+/// What the next session's Inform tells about a request whose outcome is not known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LostFacts {
+    /// The Inform's ParameterKey is that of the lost attempt: the device applied it.
+    pub(crate) proved: bool,
+    /// The Inform announces a TransferComplete that may be the lost attempt's (event 7).
+    pub(crate) transfer_due: bool,
+}
+
+/// What to send. Secrets, types and URLs are filled in where it is built.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// As it is.
+    Rpc(Rpc),
+    /// SetParameterValues of the spec's values, their paths behind `prefix`.
+    SetValues {
+        /// Empty, or a new instance's path.
+        prefix: String,
+        /// Another instance's path, whose types may be known; may be empty.
+        like: String,
+    },
+    /// Download of the spec.
+    Download,
+    /// Upload of the spec.
+    Upload,
+}
+
+impl Command {
+    /// The RPC's name.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::SetValues { .. } => "SetParameterValues",
+            Self::Download => "Download",
+            Self::Upload => "Upload",
+            Self::Rpc(rpc) => match rpc {
+                Rpc::GetParameterValues(_) => "GetParameterValues",
+                Rpc::SetParameterValues(_) => "SetParameterValues",
+                Rpc::GetParameterNames(_) => "GetParameterNames",
+                Rpc::GetParameterAttributes(_) => "GetParameterAttributes",
+                Rpc::SetParameterAttributes(_) => "SetParameterAttributes",
+                Rpc::AddObject(_) => "AddObject",
+                Rpc::DeleteObject(_) => "DeleteObject",
+                Rpc::Download(_) => "Download",
+                Rpc::Upload(_) => "Upload",
+                Rpc::Reboot(_) => "Reboot",
+                Rpc::FactoryReset(_) => "FactoryReset",
+                Rpc::ScheduleInform(_) => "ScheduleInform",
+                Rpc::GetRpcMethods(_) => "GetRPCMethods",
+                Rpc::GetAllQueuedTransfers(_) => "GetAllQueuedTransfers",
+            },
+        }
+    }
+}
+
+/// What an outcome means for the task.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    /// Another RPC follows in this session.
+    Next,
+    /// The device has not done it: what follows sends it, so the deadline and the number of tries
+    /// count again.
+    Resend,
+    /// Done.
+    Done(String),
+    /// The device has accepted; its event is due.
+    Wait {
+        /// In words.
+        reason: String,
+        /// Nothing more is sent in this session.
+        end_session: bool,
+    },
+    /// It can't succeed.
+    Fail {
+        /// The device's fault, if it was one.
+        fault: Option<Fault>,
+        /// In words.
+        reason: String,
+    },
+    /// It may succeed later.
+    Retry {
+        /// The device's fault, if it was one.
+        fault: Option<Fault>,
+        /// In words.
+        reason: String,
+    },
+    /// Whether it was done can't be known.
+    Unknown(String),
+}
+
+/// What a lost outcome means for the task.
+#[derive(Clone, Debug)]
+pub(crate) enum Lost {
+    /// It is sent again in the next session.
+    Again,
+    /// The next session asks the device whether it was done.
+    Check,
+    /// It was done.
+    Done(String),
+    /// The event that proves it may still come.
+    Wait(String),
+}
+
+/// The step machine of one task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Plan {
+    Read(read::Read),
+    Names(names::Names),
+    GetAttributes(attributes::GetAttributes),
+    SetAttributes,
+    Set,
+    Add(object::Add),
+    Delete(object::Delete),
+    Transfer(transfer::Transfer),
+    Restart(restart::Restart),
+    Schedule,
+    Methods,
+}
+
+impl Plan {
+    /// The plan of a task that was never sent.
+    pub(crate) fn new(kind: &Kind, facts: &Facts) -> Self {
+        match kind {
+            Kind::GetParameterValues(get) => Self::Read(read::Read::values(&get.paths, facts)),
+            Kind::Refresh(refresh) => Self::Read(read::Read::refresh(&refresh.path, facts)),
+            Kind::GetParameterNames(names) => Self::Names(names::Names::new(names)),
+            Kind::GetParameterAttributes(_) => {
+                Self::GetAttributes(attributes::GetAttributes::default())
+            }
+            Kind::SetParameterAttributes(_) => Self::SetAttributes,
+            Kind::SetParameterValues(_) => Self::Set,
+            Kind::AddObject(_) => Self::Add(object::Add::default()),
+            Kind::DeleteObject(_) => Self::Delete(object::Delete::default()),
+            Kind::Download(_) | Kind::Upload(_) => {
+                Self::Transfer(transfer::Transfer::new(facts.no_queued_transfers))
+            }
+            Kind::Reboot(_) | Kind::FactoryReset(_) => Self::Restart(restart::Restart::default()),
+            Kind::ScheduleInform(_) => Self::Schedule,
+            Kind::GetRpcMethods(_) => Self::Methods,
+        }
+    }
+
+    /// The RPC of the present step. Asked again it is the same.
+    pub(crate) fn command(&self, kind: &Kind, key: CommandKey) -> Option<Command> {
+        match (self, kind) {
+            (Self::Read(read), _) => Some(read.command()),
+            (Self::Names(names), _) => Some(names.command()),
+            (Self::GetAttributes(get), Kind::GetParameterAttributes(spec)) => {
+                Some(get.command(spec))
+            }
+            (Self::SetAttributes, Kind::SetParameterAttributes(spec)) => {
+                Some(Command::Rpc(Rpc::SetParameterAttributes(spec.clone())))
+            }
+            (Self::Set, _) => Some(Command::SetValues {
+                prefix: String::new(),
+                like: String::new(),
+            }),
+            (Self::Add(add), Kind::AddObject(spec)) => Some(add.command(spec, key)),
+            (Self::Delete(_), Kind::DeleteObject(spec)) => Some(object::delete(spec, key)),
+            (Self::Transfer(transfer), kind) => Some(transfer.command(kind)),
+            (Self::Restart(_), kind) => Some(restart::command(kind, key)),
+            (Self::Schedule, Kind::ScheduleInform(spec)) => Some(simple::schedule(spec, key)),
+            (Self::Methods, _) => Some(Command::Rpc(Rpc::GetRpcMethods(
+                hearth_proto::workflow::v1::Empty {},
+            ))),
+            _ => None,
+        }
+    }
+
+    /// What the answer to [`Plan::command`] means.
+    pub(crate) fn outcome(&mut self, kind: &Kind, answer: Answer, gains: &mut Gains) -> Verdict {
+        if let Answer::Fault(fault) = &answer
+            && fault.code == faults::METHOD_NOT_SUPPORTED
+            && let Some(name) = self.main_rpc(kind)
+        {
+            gains.learned.push(Learned::Unsupported(name));
+        }
+        match (self, kind) {
+            (Self::Read(read), _) => read.outcome(answer, gains),
+            (Self::Names(names), _) => names.outcome(answer, gains),
+            (Self::GetAttributes(get), Kind::GetParameterAttributes(spec)) => {
+                get.outcome(spec, answer, gains)
+            }
+            (Self::SetAttributes, Kind::SetParameterAttributes(spec)) => {
+                attributes::set(spec, answer, gains)
+            }
+            (Self::Set, _) => set::outcome(answer, gains),
+            (Self::Add(add), Kind::AddObject(spec)) => add.outcome(spec, answer, gains),
+            (Self::Delete(delete), Kind::DeleteObject(spec)) => delete.outcome(spec, answer, gains),
+            (Self::Transfer(transfer), _) => transfer.outcome(answer, gains),
+            (Self::Restart(restart), _) => restart.outcome(answer),
+            (Self::Schedule, Kind::ScheduleInform(spec)) => simple::scheduled(spec, answer),
+            (Self::Methods, _) => simple::methods(answer, gains),
+            _ => Verdict::Fail {
+                fault: None,
+                reason: "the task's progress does not fit its kind".to_owned(),
+            },
+        }
+    }
+
+    /// What it means that the answer to [`Plan::command`] never came.
+    pub(crate) fn lost(&mut self, kind: &Kind, facts: &LostFacts, gains: &mut Gains) -> Lost {
+        match (self, kind) {
+            (Self::Set, _) if facts.proved => {
+                gains.set_values = Some(String::new());
+                Lost::Done("set: the device's ParameterKey says that it applied them".to_owned())
+            }
+            (Self::Add(add), _) => add.lost(facts),
+            (Self::Delete(delete), Kind::DeleteObject(spec)) => delete.lost(spec, facts, gains),
+            (Self::Transfer(transfer), _) => transfer.lost(facts),
+            (Self::Restart(_), kind) => restart::lost(kind),
+            _ => Lost::Again,
+        }
+    }
+
+    /// Whether a step may be repeated without harm, so that not each needs to be in the ledger.
+    pub(crate) const fn is_volatile(&self) -> bool {
+        matches!(
+            self,
+            Self::Read(_) | Self::Names(_) | Self::GetAttributes(_)
+        )
+    }
+
+    /// The RPC that the task is about, where a device may lack it.
+    fn main_rpc(&self, kind: &Kind) -> Option<&'static str> {
+        Some(match (self, kind) {
+            (Self::Transfer(transfer), _) if transfer.is_checking() => "GetAllQueuedTransfers",
+            (_, Kind::Download(_)) => "Download",
+            (_, Kind::Upload(_)) => "Upload",
+            (_, Kind::Reboot(_)) => "Reboot",
+            (_, Kind::FactoryReset(_)) => "FactoryReset",
+            (_, Kind::ScheduleInform(_)) => "ScheduleInform",
+            (_, Kind::GetRpcMethods(_)) => "GetRPCMethods",
+            (_, Kind::GetParameterAttributes(_)) => "GetParameterAttributes",
+            (_, Kind::SetParameterAttributes(_)) => "SetParameterAttributes",
+            (Self::Add(_), _) => "AddObject",
+            (_, Kind::DeleteObject(_)) => "DeleteObject",
+            _ => return None,
+        })
+    }
+}
+
+/// What a fault means where nothing better is known.
+fn faulted(fault: Fault) -> Verdict {
+    let reason = faults::summary(&fault);
+    let again = faults::is_transient(fault.code);
+    let fault = Some(faults::explained(fault));
+    if again {
+        Verdict::Retry { fault, reason }
+    } else {
+        Verdict::Fail { fault, reason }
+    }
+}
+
+/// What an answer means that is neither the response nor a fault.
+fn unreadable(answer: &Answer) -> Verdict {
+    let reason = match answer {
+        Answer::Invalid(what) => format!(
+            "the device's answer could not be read: {}",
+            hearth_telemetry::for_log_capped(what, 200)
+        ),
+        _ => "the device answered with the response of another RPC".to_owned(),
+    };
+    Verdict::Retry {
+        fault: None,
+        reason,
+    }
+}

@@ -1,0 +1,263 @@
+//! AddObject, which must not happen twice, and DeleteObject, which may.
+
+use super::{Command, Gains, Lost, LostFacts, Verdict, faulted, unreadable};
+use crate::faults;
+use hearth_proto::{
+    events::v1::{ObjectDeleted, event},
+    types::v1::{AddObject, DeleteObject, GetParameterNames, ParameterName},
+    workflow::v1::{Applied, ObjectRpc, request::Rpc, request_outcome::Kind as Answer},
+};
+use hearth_types::CommandKey;
+use serde::{Deserialize, Serialize};
+
+/// Where an AddObject stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Stage {
+    /// Which instances are there?
+    #[default]
+    Before,
+    /// AddObject.
+    Add,
+    /// The answer to AddObject was lost: is there a new one?
+    Verify,
+    /// The new instance's values.
+    Set,
+}
+
+/// An AddObject.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Add {
+    stage: Stage,
+    /// Instances before the AddObject.
+    before: Vec<u32>,
+    /// The device's ParameterKey said that the lost AddObject was done.
+    proved: bool,
+    /// The new instance.
+    instance: u32,
+}
+
+impl Add {
+    pub(crate) fn command(&self, spec: &AddObject, key: CommandKey) -> Command {
+        match self.stage {
+            Stage::Before | Stage::Verify => {
+                Command::Rpc(Rpc::GetParameterNames(GetParameterNames {
+                    path: spec.object.clone(),
+                    next_level: true,
+                }))
+            }
+            Stage::Add => Command::Rpc(Rpc::AddObject(ObjectRpc {
+                object: spec.object.clone(),
+                parameter_key: key.to_string(),
+            })),
+            Stage::Set => Command::SetValues {
+                prefix: self.path(spec),
+                like: self
+                    .before
+                    .first()
+                    .map(|sibling| format!("{}{sibling}.", spec.object))
+                    .unwrap_or_default(),
+            },
+        }
+    }
+
+    fn path(&self, spec: &AddObject) -> String {
+        format!("{}{}.", spec.object, self.instance)
+    }
+
+    pub(crate) fn outcome(
+        &mut self,
+        spec: &AddObject,
+        answer: Answer,
+        gains: &mut Gains,
+    ) -> Verdict {
+        match (self.stage, answer) {
+            (Stage::Before, Answer::Names(names)) => {
+                self.before = instances(&spec.object, &names.names);
+                self.stage = Stage::Add;
+                Verdict::Next
+            }
+            (Stage::Add, Answer::Applied(applied)) => self.added(spec, &applied, gains),
+            (Stage::Verify, Answer::Names(names)) => self.verified(spec, &names.names, gains),
+            (Stage::Set, Answer::Applied(applied)) => {
+                gains.result.reboot_required |= applied.status != 0;
+                gains.set_values = Some(self.path(spec));
+                Verdict::Done(format!("made {} with its values", self.path(spec)))
+            }
+            (Stage::Set, Answer::Fault(fault)) => match faulted(fault) {
+                Verdict::Fail { fault, reason } => Verdict::Fail {
+                    fault,
+                    reason: format!(
+                        "{} was made, but its values could not be set: {reason}",
+                        self.path(spec)
+                    ),
+                },
+                other => other,
+            },
+            (Stage::Add, Answer::Fault(fault)) => {
+                self.stage = Stage::Before;
+                faulted(fault)
+            }
+            (_, Answer::Fault(fault)) => faulted(fault),
+            // Whether it was done is in no readable answer: look.
+            (Stage::Add, _) => {
+                self.stage = Stage::Verify;
+                Verdict::Next
+            }
+            (_, other) => unreadable(&other),
+        }
+    }
+
+    fn added(&mut self, spec: &AddObject, applied: &Applied, gains: &mut Gains) -> Verdict {
+        gains.result.reboot_required = applied.status != 0;
+        self.has_instance(spec, applied.instance_number, gains)
+    }
+
+    fn has_instance(&mut self, spec: &AddObject, instance: u32, gains: &mut Gains) -> Verdict {
+        self.instance = instance;
+        gains.result.instance_number = instance;
+        if spec.values.is_empty() {
+            Verdict::Done(format!("made {}", self.path(spec)))
+        } else {
+            self.stage = Stage::Set;
+            Verdict::Next
+        }
+    }
+
+    fn verified(
+        &mut self,
+        spec: &AddObject,
+        names: &[ParameterName],
+        gains: &mut Gains,
+    ) -> Verdict {
+        let mut new = instances(&spec.object, names);
+        new.retain(|instance| !self.before.contains(instance));
+        match new.as_slice() {
+            [instance] => self.has_instance(spec, *instance, gains),
+            [] if self.proved => Verdict::Unknown(format!(
+                "the device's ParameterKey says that an instance of {} was made, but there is no \
+                 new one",
+                spec.object
+            )),
+            [] => {
+                self.stage = Stage::Add;
+                Verdict::Resend
+            }
+            several => Verdict::Unknown(format!(
+                "the session ended before the answer, and {} has several new instances ({}): \
+                 which one is this task's can't be known",
+                spec.object,
+                several
+                    .iter()
+                    .map(u32::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )),
+        }
+    }
+
+    pub(crate) fn lost(&mut self, facts: &LostFacts) -> Lost {
+        match self.stage {
+            Stage::Before | Stage::Set => Lost::Again,
+            Stage::Add | Stage::Verify => {
+                self.proved |= facts.proved && self.stage == Stage::Add;
+                self.stage = Stage::Verify;
+                Lost::Check
+            }
+        }
+    }
+}
+
+/// Instance numbers of a table among the names below it.
+fn instances(object: &str, names: &[ParameterName]) -> Vec<u32> {
+    let mut found: Vec<u32> = names
+        .iter()
+        .filter_map(|name| name.path.strip_prefix(object))
+        .filter_map(|rest| rest.split('.').next())
+        .filter_map(|segment| segment.parse().ok())
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// A DeleteObject.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Delete {
+    /// An earlier one's answer was lost.
+    repeated: bool,
+}
+
+pub(crate) fn delete(spec: &DeleteObject, key: CommandKey) -> Command {
+    Command::Rpc(Rpc::DeleteObject(ObjectRpc {
+        object: spec.object.clone(),
+        parameter_key: key.to_string(),
+    }))
+}
+
+fn deleted(spec: &DeleteObject, gains: &mut Gains) {
+    gains.events.push(event::Kind::ObjectDeleted(ObjectDeleted {
+        object: spec.object.clone(),
+    }));
+}
+
+impl Delete {
+    pub(crate) fn outcome(
+        &mut self,
+        spec: &DeleteObject,
+        answer: Answer,
+        gains: &mut Gains,
+    ) -> Verdict {
+        match answer {
+            Answer::Applied(applied) => {
+                gains.result.reboot_required = applied.status != 0;
+                deleted(spec, gains);
+                Verdict::Done("deleted".to_owned())
+            }
+            Answer::Fault(fault) if self.repeated && fault.code == faults::INVALID_NAME => {
+                deleted(spec, gains);
+                Verdict::Done("deleted by the try whose answer was lost".to_owned())
+            }
+            Answer::Fault(fault) => faulted(fault),
+            other => {
+                self.repeated = true;
+                unreadable(&other)
+            }
+        }
+    }
+
+    pub(crate) fn lost(
+        &mut self,
+        spec: &DeleteObject,
+        facts: &LostFacts,
+        gains: &mut Gains,
+    ) -> Lost {
+        self.repeated = true;
+        if facts.proved {
+            deleted(spec, gains);
+            return Lost::Done("deleted: the device's ParameterKey says so".to_owned());
+        }
+        Lost::Again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_of_a_table() {
+        let names: Vec<_> = [
+            "Device.NAT.PortMapping.",
+            "Device.NAT.PortMapping.2.",
+            "Device.NAT.PortMapping.10.",
+            "Device.NAT.PortMapping.10.Enable",
+            "Device.NAT.Other.7.",
+        ]
+        .map(|path| ParameterName {
+            path: path.to_owned(),
+            writable: true,
+        })
+        .to_vec();
+        assert_eq!(instances("Device.NAT.PortMapping.", &names), [2, 10]);
+    }
+}

@@ -1,0 +1,495 @@
+//! A turn of a session: the answer to the request in flight is settled, the next request chosen,
+//! and both written to the ledger in one commit before the request leaves.
+
+use crate::{
+    lanes::{Lane, Lanes},
+    ledger::{Work, queue_error},
+    plan::{Facts, Gains, LostFacts, Plan},
+    publish::publish_facts,
+    request::{Unbuilt, spec_values},
+    service::Inner,
+    settle::{After, Op},
+};
+use hearth_clients::{Error, Result};
+use hearth_proto::{
+    devicestate::v1::{GetDeviceRequest, GetModelRequest},
+    events::v1::{ValueSource, ValuesReported, event},
+    types::v1::{TaskState, task_spec::Kind},
+    workflow::v1::{
+        Empty, NextRequestRequest, NextRequestResponse, Request, RequestOutcome,
+        next_request_response::Kind as Next, request_outcome::Kind as Answer,
+    },
+};
+use hearth_queue::Claim;
+use hearth_types::{CommandKey, DeviceKey, TaskId, Timestamp};
+use std::time::Duration;
+
+/// Tasks that may end without anything sent, in one turn.
+const MAX_SKIPPED: usize = 64;
+
+/// What a turn has come to so far.
+struct Turn<'a> {
+    inner: &'a Inner,
+    device: DeviceKey,
+    epoch: u64,
+    session: String,
+    lease: Duration,
+    now: Timestamp,
+    /// Tasks to write.
+    writes: Vec<Work>,
+    /// What the queue is told then.
+    ops: Vec<Op>,
+    /// A task that was claimed in this turn and is among `writes`.
+    started: Option<TaskId>,
+}
+
+/// What a turn answers.
+enum Reply {
+    Request(Box<Work>, Request),
+    Done { close: bool },
+    Fenced,
+}
+
+impl Inner {
+    pub(crate) async fn next_request(
+        &self,
+        request: NextRequestRequest,
+    ) -> Result<NextRequestResponse> {
+        let device = DeviceKey::parse(&request.tenant, &request.device)?;
+        let now = self.now();
+        if request.outcome.is_none() {
+            // The idle device's turn: no lock, no disk.
+            let lease = self.options.lease;
+            let claim = self.queue.claim(&device, request.epoch, lease, None, now);
+            match claim.await.map_err(queue_error)? {
+                Claim::Empty => return Ok(reply(Next::Done(Empty {}))),
+                Claim::Fenced => return Ok(self.fenced()),
+                Claim::Task { .. } => {}
+            }
+        }
+        let mut lanes = self.lanes.lock(&device).await;
+        let lane = lane(&mut lanes, &device, request.epoch, self.options.lease);
+        let Some(lane) = lane else {
+            return Ok(self.fenced());
+        };
+        let turn = Turn {
+            inner: self,
+            device: device.clone(),
+            epoch: request.epoch,
+            session: request.session,
+            lease: lane.lease,
+            now,
+            writes: Vec::new(),
+            ops: Vec::new(),
+            started: None,
+        };
+        let done = turn.run(lane, request.outcome).await;
+        match done {
+            Ok(Reply::Request(work, request)) => {
+                lane.current = Some(*work);
+                Ok(reply(Next::Request(request)))
+            }
+            Ok(Reply::Done { close }) => {
+                lanes.remove(&device);
+                if close {
+                    let closed = self.queue.close_session(&device, request.epoch).await;
+                    closed.map_err(queue_error)?;
+                }
+                Ok(reply(Next::Done(Empty {})))
+            }
+            Ok(Reply::Fenced) => Ok(self.fenced()),
+            Err(error) => {
+                // What the ledger has is not known: it is read again.
+                lane.current = None;
+                Err(error)
+            }
+        }
+    }
+
+    fn fenced(&self) -> NextRequestResponse {
+        self.metrics.fenced.inc();
+        reply(Next::Fenced(Empty {}))
+    }
+}
+
+fn reply(kind: Next) -> NextRequestResponse {
+    NextRequestResponse { kind: Some(kind) }
+}
+
+/// The lane of a session; `None` when a newer one has it.
+fn lane<'a>(
+    lanes: &'a mut Lanes,
+    device: &DeviceKey,
+    epoch: u64,
+    lease: Duration,
+) -> Option<&'a mut Lane> {
+    let new = || Lane {
+        epoch,
+        lease,
+        current: None,
+    };
+    let lane = lanes.entry(device.clone()).or_insert_with(new);
+    if lane.epoch > epoch {
+        return None;
+    }
+    if lane.epoch < epoch {
+        *lane = new();
+    }
+    Some(lane)
+}
+
+impl Turn<'_> {
+    async fn run(mut self, lane: &mut Lane, outcome: Option<RequestOutcome>) -> Result<Reply> {
+        let mut exclude = None;
+        if let Some(outcome) = outcome {
+            let task = task_of(&outcome.request_id);
+            let renewed =
+                self.inner
+                    .queue
+                    .renew(&self.device, self.epoch, task, self.lease, self.now);
+            if !renewed.await.map_err(queue_error)? {
+                return Ok(Reply::Fenced);
+            }
+            match self.answered(lane, outcome).await? {
+                None => {}
+                Some((work, After::Send)) => return self.go_on(lane, work).await,
+                Some((work, After::Free { end_session })) => {
+                    exclude = Some(work.id);
+                    self.writes.push(work);
+                    if end_session {
+                        self.finish().await?;
+                        return Ok(Reply::Done { close: true });
+                    }
+                }
+            }
+        }
+        let next = self.next(lane, exclude).await?;
+        self.finish().await?;
+        Ok(match next {
+            Some((work, request)) => Reply::Request(Box::new(work), request),
+            None => Reply::Done { close: false },
+        })
+    }
+
+    /// Settles an answer. `None`: it belongs to nothing in flight (a repeated turn).
+    async fn answered(
+        &mut self,
+        lane: &Lane,
+        outcome: RequestOutcome,
+    ) -> Result<Option<(Work, After)>> {
+        let Some(task) = task_of(&outcome.request_id) else {
+            return Ok(None);
+        };
+        let cached = lane
+            .current
+            .as_ref()
+            .filter(|work| work.id == task)
+            .cloned();
+        let work = match cached {
+            Some(work) => Some(work),
+            None => self.inner.ledger.get(&self.device.tenant, task).await?,
+        };
+        let Some(mut work) = work else {
+            return Ok(None);
+        };
+        let in_flight = work.device == self.device
+            && work.is_open()
+            && work.open_attempt().is_some_and(|a| a.epoch == self.epoch)
+            && work.request_id() == outcome.request_id;
+        let Some(mut answer) = outcome.kind.filter(|_| in_flight) else {
+            return Ok(None);
+        };
+        if let Answer::Values(values) = &mut answer {
+            for value in &mut values.values {
+                self.inner.secrets.seal_value(&self.device, value)?;
+            }
+        }
+        let mut gains = Gains::new(work.task.result.take(), self.inner.limits());
+        let kind = work.task.spec.as_ref().and_then(|spec| spec.kind.as_ref());
+        let (Some(plan), Some(kind)) = (&mut work.progress.plan, kind) else {
+            return Ok(None);
+        };
+        let verdict = plan.outcome(kind, answer, &mut gains);
+        self.inner
+            .publish_gains(&work, &self.session, self.now, &mut gains)
+            .await?;
+        work.task.result = Some(std::mem::take(&mut gains.result));
+        self.inner.learn(&self.device, gains.learned);
+        let after = self
+            .inner
+            .conclude(&mut work, verdict, self.now, &mut self.ops);
+        Ok(Some((work, after)))
+    }
+
+    /// The next step of the task in flight.
+    async fn go_on(mut self, lane: &mut Lane, mut work: Work) -> Result<Reply> {
+        work.progress.step += 1;
+        let request = match self.inner.build(&mut work).await {
+            Ok(request) => request,
+            Err(unbuilt) => {
+                self.unbuilt(&mut work, unbuilt);
+                let id = work.id;
+                self.writes.push(work);
+                let next = self.next(lane, Some(id)).await?;
+                self.finish().await?;
+                return Ok(match next {
+                    Some((work, request)) => Reply::Request(Box::new(work), request),
+                    None => Reply::Done { close: false },
+                });
+            }
+        };
+        let rpc = work.task.attempts.last().map_or("", |a| a.rpc.as_str());
+        work.task.reason = format!("{rpc} was sent; the device's answer is due");
+        let volatile = work.progress.plan.as_ref().is_some_and(Plan::is_volatile);
+        let checkpoint = self.inner.options.checkpoint_steps.max(1);
+        if volatile && !work.progress.step.is_multiple_of(checkpoint) {
+            return Ok(Reply::Request(Box::new(work), request));
+        }
+        let mut works = [work];
+        let commit = self.inner.commit(&self.device, &self.session, &mut works);
+        commit.await?;
+        let [work] = works;
+        Ok(Reply::Request(Box::new(work), request))
+    }
+
+    /// Chooses the next task and records its try; the commit is still to come.
+    async fn next(
+        &mut self,
+        lane: &Lane,
+        exclude: Option<TaskId>,
+    ) -> Result<Option<(Work, Request)>> {
+        for _ in 0..MAX_SKIPPED {
+            let claim =
+                self.inner
+                    .queue
+                    .claim(&self.device, self.epoch, self.lease, exclude, self.now);
+            let Claim::Task { task, .. } = claim.await.map_err(queue_error)? else {
+                return Ok(None);
+            };
+            let cached = lane
+                .current
+                .as_ref()
+                .filter(|work| work.id == task)
+                .cloned();
+            let work = match cached {
+                Some(work) => Some(work),
+                None => self.inner.ledger.get(&self.device.tenant, task).await?,
+            };
+            let Some(work) = work.filter(Work::is_open) else {
+                // The index was behind the ledger.
+                let gone = self.inner.queue.complete(&self.device, task).await;
+                gone.map_err(queue_error)?;
+                continue;
+            };
+            match self.start(work).await {
+                Ok(Some(started)) => return Ok(Some(started)),
+                Ok(None) => {}
+                Err(error) => {
+                    let back =
+                        self.inner
+                            .queue
+                            .release(&self.device, task, self.epoch, Timestamp::ZERO);
+                    back.await.map_err(queue_error)?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The request of a task that was claimed. `None`: it has nothing to send now, which is in the
+    /// ledger already.
+    async fn start(&mut self, mut work: Work) -> Result<Option<(Work, Request)>> {
+        let open_epoch = work.open_attempt().map(|attempt| attempt.epoch);
+        if open_epoch == Some(self.epoch) {
+            // In flight in this session: the same request again.
+            return match self.inner.build(&mut work).await {
+                Ok(request) => Ok(Some((work, request))),
+                Err(unbuilt) => self.drop_now(work, unbuilt).await,
+            };
+        }
+        let mut ops = Vec::new();
+        if open_epoch.is_some() {
+            // In flight in an earlier session that was not settled when this one was opened.
+            let mut gains = Gains::new(work.task.result.take(), self.inner.limits());
+            let facts = LostFacts {
+                transfer_due: true,
+                ..LostFacts::default()
+            };
+            self.inner
+                .settle_lost(&mut work, &facts, self.now, &mut ops, &mut gains);
+            work.task.result = Some(gains.result);
+            if work.state() != TaskState::Queued {
+                return self.settle_now(work, ops).await;
+            }
+            ops.clear();
+        }
+        if work.is_past_deadline(self.now) && !work.progress.uncertain {
+            self.inner.settle_deadline(&mut work, self.now, &mut ops);
+            return self.settle_now(work, ops).await;
+        }
+        self.begin(work).await
+    }
+
+    /// Records a try and makes its first request.
+    async fn begin(&mut self, mut work: Work) -> Result<Option<(Work, Request)>> {
+        if work.progress.plan.is_none() {
+            work.progress.plan = Some(self.inner.new_plan(&work).await);
+        }
+        work.begin_attempt(&self.session, self.epoch, self.now);
+        work.progress.step = 1;
+        let request = match self.inner.build(&mut work).await {
+            Ok(request) => request,
+            Err(unbuilt) => return self.drop_now(work, unbuilt).await,
+        };
+        let rpc = work.task.attempts.last().map_or("", |a| a.rpc.as_str());
+        let reason = format!("{rpc} was sent; the device's answer is due");
+        work.set(TaskState::Running, reason);
+        self.inner.metrics.attempt(work.label());
+        self.started = Some(work.id);
+        self.writes.push(work.clone());
+        Ok(Some((work, request)))
+    }
+
+    fn unbuilt(&mut self, work: &mut Work, unbuilt: Unbuilt) {
+        let inner = self.inner;
+        match unbuilt {
+            Unbuilt::Never(reason) => {
+                inner.end(work, TaskState::Failed, reason, self.now, &mut self.ops);
+            }
+            Unbuilt::NotNow(reason) => {
+                inner.retry(work, None, &reason, self.now, &mut self.ops);
+            }
+        }
+    }
+
+    async fn drop_now(
+        &mut self,
+        mut work: Work,
+        unbuilt: Unbuilt,
+    ) -> Result<Option<(Work, Request)>> {
+        let before = self.ops.len();
+        self.unbuilt(&mut work, unbuilt);
+        let ops = self.ops.split_off(before);
+        self.settle_now(work, ops).await
+    }
+
+    /// Writes a task that ended or waits before anything of it was sent.
+    async fn settle_now(&mut self, work: Work, ops: Vec<Op>) -> Result<Option<(Work, Request)>> {
+        let mut works = [work];
+        let commit = self.inner.commit(&self.device, &self.session, &mut works);
+        commit.await?;
+        self.inner.apply(&self.device, self.epoch, &ops).await?;
+        Ok(None)
+    }
+
+    /// Writes what the turn has come to, then tells the queue.
+    async fn finish(&mut self) -> Result<()> {
+        let mut writes = std::mem::take(&mut self.writes);
+        let commit = self.inner.commit(&self.device, &self.session, &mut writes);
+        if let Err(error) = commit.await {
+            // The device asks again: the task that ended is still in flight, the next one isn't.
+            if let Some(task) = self.started {
+                let back =
+                    self.inner
+                        .queue
+                        .release(&self.device, task, self.epoch, Timestamp::ZERO);
+                back.await.map_err(queue_error)?;
+            }
+            return Err(error);
+        }
+        self.inner.apply(&self.device, self.epoch, &self.ops).await
+    }
+}
+
+/// The task of a request id `{task}.{attempt}.{step}`.
+fn task_of(request_id: &str) -> Option<TaskId> {
+    let (key, _step) = request_id.rsplit_once('.')?;
+    key.parse::<CommandKey>().ok().map(|key| key.task)
+}
+
+impl Inner {
+    /// Publishes what happened to the device, before the ledger says so.
+    pub(crate) async fn publish_gains(
+        &self,
+        work: &Work,
+        session: &str,
+        now: Timestamp,
+        gains: &mut Gains,
+    ) -> Result<()> {
+        let mut facts = std::mem::take(&mut gains.events);
+        if let Some(prefix) = gains.set_values.take() {
+            let values = spec_values(work).iter();
+            let values = values.map(|value| self.secrets.moved(&work.device, value, &prefix));
+            facts.push(event::Kind::ValuesReported(ValuesReported {
+                values: values.collect::<Result<_>>()?,
+                source: ValueSource::Set.into(),
+            }));
+        }
+        if facts.is_empty() {
+            return Ok(());
+        }
+        let id = work.request_id();
+        publish_facts(self.bus.as_ref(), &work.device, session, &id, now, facts).await
+    }
+
+    /// The plan of a task that is sent for the first time.
+    pub(crate) async fn new_plan(&self, work: &Work) -> Plan {
+        let mut facts = Facts {
+            gpv_batch: self.options.gpv_batch,
+            refuses_empty_path: false,
+            root: String::new(),
+            no_queued_transfers: false,
+        };
+        let Some(kind) = work.kind() else {
+            return Plan::Methods;
+        };
+        let tenant = work.device.tenant.to_string();
+        if matches!(
+            kind,
+            Kind::GetParameterValues(_) | Kind::Refresh(_) | Kind::Download(_) | Kind::Upload(_)
+        ) {
+            let (oui, product_class, _) = work.device.device.parts();
+            let request = GetModelRequest {
+                tenant: tenant.clone(),
+                oui,
+                product_class,
+            };
+            // Without it the defaults hold, and what they break is learned again.
+            let model = self.device_state.get_model(request).await.ok();
+            if let Some(model) = model.and_then(|found| found.model) {
+                facts.learned(&model);
+            }
+        }
+        if matches!(kind, Kind::Refresh(refresh) if refresh.path.is_empty()) {
+            let device = work.device.device.to_string();
+            let request = GetDeviceRequest { tenant, device };
+            let found = self.device_state.get_device(request).await.ok();
+            facts.root = found
+                .and_then(|found| found.device)
+                .map(|device| device.root)
+                .unwrap_or_default();
+        }
+        let mut plan = Plan::new(kind, &facts);
+        if let Plan::Transfer(transfer) = &mut plan {
+            transfer.task = Some(work.id);
+        }
+        plan
+    }
+
+    /// Remembers what was learned about the device's model, behind the turn.
+    pub(crate) fn learn(&self, device: &DeviceKey, learned: Vec<crate::plan::Learned>) {
+        if learned.is_empty() {
+            return;
+        }
+        let device_state = std::sync::Arc::clone(&self.device_state);
+        let device = device.clone();
+        tokio::spawn(async move {
+            let done: std::result::Result<(), Error> =
+                crate::plan::remember(device_state.as_ref(), &device, learned).await;
+            if let Err(error) = done {
+                tracing::warn!(%error, %device, "what was learned about a model is not kept");
+            }
+        });
+    }
+}

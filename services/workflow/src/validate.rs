@@ -1,0 +1,306 @@
+//! What a task may be: each error names the field, the shape that is expected and the remedy.
+
+use hearth_clients::{Error, Result};
+use hearth_proto::{
+    types::v1::{ParameterValue, TaskSpec, ValueType, task_spec::Kind},
+    workflow::v1::CreateTaskRequest,
+};
+use hearth_types::{CommandKey, DeviceKey, Notification, ParameterPath, ResourceName, Timestamp};
+use std::collections::HashSet;
+
+/// Limits of TR-069's data types (A.3.2), in characters.
+const MAX_URL: usize = 256;
+const MAX_FILE_TYPE: usize = 64;
+const MAX_CREDENTIAL: usize = 256;
+const MAX_TARGET: usize = 256;
+/// What the contract takes.
+const MAX_READ: usize = 10_000;
+const MAX_SET: usize = 1000;
+const MAX_KEY: usize = 128;
+/// Characters of all values of one SetParameterValues: one RPC can't be split.
+const MAX_VALUES: usize = 1024 * 1024;
+
+/// Checks a request but for its spec.
+pub(crate) fn request(request: &CreateTaskRequest, now: Timestamp) -> Result<()> {
+    let bad = |field: &str, message: &str| Err(Error::invalid(field, message));
+    if !(-100..=100).contains(&request.priority) {
+        return bad("priority", "expected a number from -100 to 100");
+    }
+    if request.deadline_us != 0 && request.deadline_us <= now.as_micros() {
+        return bad(
+            "deadline",
+            "expected a time in the future; leave it out for the server's default",
+        );
+    }
+    if request.max_attempts > CommandKey::MAX_ATTEMPT / 1000 {
+        return bad("max_attempts", "expected a number from 1 to 99");
+    }
+    let key = &request.idempotency_key;
+    if key.len() > MAX_KEY || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        return bad(
+            "idempotency_key",
+            "expected at most 128 printable ASCII characters without blanks",
+        );
+    }
+    Ok(())
+}
+
+/// Checks what is to be done.
+pub(crate) fn spec(device: &DeviceKey, spec: &TaskSpec) -> Result<()> {
+    let Some(kind) = &spec.kind else {
+        return Err(Error::invalid(
+            "spec",
+            "expected exactly one kind of task, such as get_parameter_values or reboot",
+        ));
+    };
+    match kind {
+        Kind::GetParameterValues(get) => {
+            paths("spec.get_parameter_values.paths", &get.paths, MAX_READ)
+        }
+        Kind::GetParameterAttributes(get) => {
+            paths("spec.get_parameter_attributes.paths", &get.paths, MAX_SET)
+        }
+        Kind::GetParameterNames(names) => names_path(&names.path, names.next_level),
+        Kind::Refresh(refresh) if refresh.path.is_empty() => Ok(()),
+        Kind::Refresh(refresh) => partial("spec.refresh.path", &refresh.path).map(drop),
+        Kind::SetParameterValues(set) => {
+            values("spec.set_parameter_values.values", &set.values, true)
+        }
+        Kind::SetParameterAttributes(set) => attributes(set),
+        Kind::AddObject(add) => {
+            let field = "spec.add_object.object";
+            partial(field, &add.object)?;
+            if ends_in_number(&add.object) {
+                return Err(Error::invalid(
+                    field,
+                    "expected the table without an instance number: `Device.NAT.PortMapping.`",
+                ));
+            }
+            if add.values.is_empty() {
+                return Ok(());
+            }
+            values("spec.add_object.values", &add.values, false)
+        }
+        Kind::DeleteObject(delete) => {
+            let field = "spec.delete_object.object";
+            partial(field, &delete.object)?;
+            if ends_in_number(&delete.object) || delete.object.ends_with("].") {
+                return Ok(());
+            }
+            Err(Error::invalid(
+                field,
+                "expected an instance: `Device.NAT.PortMapping.3.`",
+            ))
+        }
+        Kind::Download(download) => self::download(device, download),
+        Kind::Upload(upload) => {
+            file_type("spec.upload.file_type", &upload.file_type)?;
+            if !upload.url.is_empty() {
+                url("spec.upload.url", &upload.url)?;
+            }
+            at_most("spec.upload.username", &upload.username, MAX_CREDENTIAL)?;
+            at_most("spec.upload.password", &upload.password, MAX_CREDENTIAL)
+        }
+        Kind::ScheduleInform(schedule) if schedule.delay_seconds == 0 => Err(Error::invalid(
+            "spec.schedule_inform.delay_seconds",
+            "expected a number over 0; to have the device connect now, wake it",
+        )),
+        Kind::ScheduleInform(_)
+        | Kind::Reboot(_)
+        | Kind::FactoryReset(_)
+        | Kind::GetRpcMethods(_) => Ok(()),
+    }
+}
+
+fn count(field: &str, count: usize, max: usize) -> Result<()> {
+    if (1..=max).contains(&count) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        field,
+        format!("expected 1 to {max}, got {count}; split a larger job into several tasks"),
+    ))
+}
+
+fn at_most(field: &str, text: &str, max: usize) -> Result<()> {
+    if text.chars().count() <= max {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        field,
+        format!("expected at most {max} characters, as TR-069 allows no more"),
+    ))
+}
+
+fn path(field: &str, text: &str) -> Result<ParameterPath> {
+    text.parse()
+        .map_err(|error: hearth_types::Invalid| Error::invalid(field, error.reason))
+}
+
+fn partial(field: &str, text: &str) -> Result<ParameterPath> {
+    let path = path(field, text)?;
+    if path.is_partial() {
+        return Ok(path);
+    }
+    Err(Error::invalid(
+        field,
+        format!("expected an object's path, ending in a dot: `{text}.`"),
+    ))
+}
+
+fn ends_in_number(path: &str) -> bool {
+    let last = path.trim_end_matches('.').rsplit('.').next();
+    last.is_some_and(|segment| segment.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn paths(field: &str, paths: &[String], max: usize) -> Result<()> {
+    count(field, paths.len(), max)?;
+    for (index, text) in paths.iter().enumerate() {
+        path(&format!("{field}[{index}]"), text)?;
+    }
+    Ok(())
+}
+
+fn names_path(text: &str, next_level: bool) -> Result<()> {
+    let field = "spec.get_parameter_names.path";
+    let path = path(field, text)?;
+    if next_level && !path.is_partial() {
+        return Err(Error::invalid(
+            field,
+            format!("with next_level, expected an object's path, ending in a dot: `{text}.`"),
+        ));
+    }
+    Ok(())
+}
+
+fn values(field: &str, values: &[ParameterValue], full: bool) -> Result<()> {
+    count(field, values.len(), MAX_SET)?;
+    let mut seen = HashSet::new();
+    let mut size = 0;
+    for (index, value) in values.iter().enumerate() {
+        let at = format!("{field}[{index}]");
+        let path = path(&format!("{at}.path"), &value.path)?;
+        if path.is_partial() {
+            return Err(Error::invalid(
+                format!("{at}.path"),
+                "expected a parameter; a path ending in a dot is an object, which has no value",
+            ));
+        }
+        if full && !value.path.contains('.') {
+            return Err(Error::invalid(
+                format!("{at}.path"),
+                "expected a full path, such as `Device.ManagementServer.PeriodicInformInterval`",
+            ));
+        }
+        if !seen.insert(value.path.as_str()) {
+            return Err(Error::invalid(
+                format!("{at}.path"),
+                format!("{} is set twice; expected each parameter once", value.path),
+            ));
+        }
+        let value_type = ValueType::try_from(value.r#type).map_err(|_| {
+            Error::invalid(
+                format!("{at}.type"),
+                "expected a known type; leave it out to use the one that the device reported",
+            )
+        })?;
+        if value_type != ValueType::Unspecified {
+            let checked = hearth_types::ValueType::from(value_type).check(&value.value);
+            checked.map_err(|error| Error::invalid(format!("{at}.value"), error.reason))?;
+        }
+        size += value.value.len() + value.path.len();
+    }
+    if size > MAX_VALUES {
+        return Err(Error::invalid(
+            field,
+            "expected at most 1 MiB in all: SetParameterValues is one message to the device",
+        ));
+    }
+    Ok(())
+}
+
+fn attributes(set: &hearth_proto::types::v1::SetParameterAttributes) -> Result<()> {
+    let field = "spec.set_parameter_attributes.attributes";
+    count(field, set.attributes.len(), MAX_SET)?;
+    for (index, attribute) in set.attributes.iter().enumerate() {
+        let at = format!("{field}[{index}]");
+        path(&format!("{at}.path"), &attribute.path)?;
+        if let Some(number) = attribute.notification {
+            Notification::new(number)
+                .map_err(|error| Error::invalid(format!("{at}.notification"), error.reason))?;
+        } else if !attribute.set_access_list {
+            return Err(Error::invalid(
+                &*at,
+                "sets nothing; expected a notification, or an access_list with set_access_list",
+            ));
+        }
+        for entry in &attribute.access_list {
+            at_most(&format!("{at}.access_list"), entry, 64)?;
+        }
+    }
+    Ok(())
+}
+
+fn file_type(field: &str, text: &str) -> Result<()> {
+    if text.is_empty() {
+        return Err(Error::invalid(
+            field,
+            "expected a CWMP FileType, such as `1 Firmware Upgrade Image` or \
+             `3 Vendor Configuration File`",
+        ));
+    }
+    at_most(field, text, MAX_FILE_TYPE)
+}
+
+fn url(field: &str, text: &str) -> Result<()> {
+    at_most(field, text, MAX_URL)?;
+    let has_host = text.split_once("://").is_some_and(|(scheme, rest)| {
+        let good = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+        !scheme.is_empty() && scheme.bytes().all(good) && !rest.is_empty()
+    });
+    if has_host && !text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        field,
+        "expected a URL that the device can reach: `http://host/path`",
+    ))
+}
+
+fn download(device: &DeviceKey, download: &hearth_proto::types::v1::Download) -> Result<()> {
+    file_type("spec.download.file_type", &download.file_type)?;
+    match (download.file.as_str(), download.url.as_str()) {
+        ("", "") => {
+            return Err(Error::invalid(
+                "spec.download.file",
+                "expected a file of this server (`tenants/{tenant}/files/{file}`), or else a url",
+            ));
+        }
+        ("", address) => url("spec.download.url", address)?,
+        (file, "") => match file.parse::<ResourceName>() {
+            Ok(ResourceName::File(tenant, _)) if tenant == device.tenant => {}
+            _ => {
+                return Err(Error::invalid(
+                    "spec.download.file",
+                    format!(
+                        "expected a file of the device's tenant: `tenants/{}/files/{{file}}`",
+                        device.tenant
+                    ),
+                ));
+            }
+        },
+        _ => {
+            return Err(Error::invalid(
+                "spec.download.url",
+                "expected either a file of this server or a url, not both",
+            ));
+        }
+    }
+    at_most("spec.download.username", &download.username, MAX_CREDENTIAL)?;
+    at_most("spec.download.password", &download.password, MAX_CREDENTIAL)?;
+    at_most(
+        "spec.download.target_file_name",
+        &download.target_file_name,
+        MAX_TARGET,
+    )
+}

@@ -1,0 +1,263 @@
+//! Asking devices to connect for their tasks: by device, with bounded concurrency, never under a
+//! device's lock.
+
+use crate::service::Inner;
+use hearth_clients::Error;
+use hearth_proto::{
+    types::v1::TaskState,
+    wakeup::v1::{WakeOutcome, WakeRequest, WakeResponse},
+};
+use hearth_runtime::CancellationToken;
+use hearth_store::TaskQuery;
+use hearth_types::{DeviceKey, TaskId, Timestamp};
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::Notify, task::JoinSet};
+
+/// How long a connection request may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A device that is to be asked.
+#[derive(Clone, Copy, Debug, Default)]
+struct Due {
+    at: Timestamp,
+    /// How often it was asked without success.
+    tries: usize,
+    /// It accepted, and its session is due by `at`.
+    accepted: bool,
+}
+
+#[derive(Default)]
+struct Agenda {
+    by_time: BTreeSet<(Timestamp, DeviceKey)>,
+    devices: HashMap<DeviceKey, Due>,
+}
+
+/// Which devices are to be asked, and when.
+#[derive(Default)]
+pub(crate) struct Waker {
+    agenda: Mutex<Agenda>,
+    changed: Notify,
+}
+
+impl Waker {
+    /// Asks a device now. One that is on the agenda already is asked now, too, unless it has just
+    /// accepted.
+    pub(crate) fn ask(&self, device: &DeviceKey, now: Timestamp) {
+        let mut agenda = self.agenda.lock();
+        if let Some(due) = agenda.devices.get(device)
+            && (due.accepted || due.at <= now)
+        {
+            return;
+        }
+        agenda.put(
+            device,
+            Due {
+                at: now,
+                ..Due::default()
+            },
+        );
+        drop(agenda);
+        self.changed.notify_one();
+    }
+
+    /// A session has begun: whatever was planned is needless.
+    pub(crate) fn forget(&self, device: &DeviceKey) {
+        self.agenda.lock().take(device);
+    }
+
+    fn plan(&self, device: &DeviceKey, due: Due) {
+        self.agenda.lock().put(device, due);
+        self.changed.notify_one();
+    }
+
+    /// Devices whose time has come, at most `limit`.
+    fn take_due(&self, now: Timestamp, limit: usize) -> Vec<(DeviceKey, Due)> {
+        let mut agenda = self.agenda.lock();
+        let mut taken = Vec::new();
+        while taken.len() < limit
+            && let Some((at, device)) = agenda.by_time.first().cloned()
+            && at <= now
+        {
+            if let Some(due) = agenda.take(&device) {
+                taken.push((device, due));
+            }
+        }
+        taken
+    }
+}
+
+impl Agenda {
+    fn put(&mut self, device: &DeviceKey, due: Due) {
+        self.take(device);
+        self.by_time.insert((due.at, device.clone()));
+        self.devices.insert(device.clone(), due);
+    }
+
+    fn take(&mut self, device: &DeviceKey) -> Option<Due> {
+        let due = self.devices.remove(device)?;
+        self.by_time.remove(&(due.at, device.clone()));
+        Some(due)
+    }
+}
+
+/// Works on the agenda until `stop`.
+pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
+    let mut asking = JoinSet::new();
+    loop {
+        while asking.try_join_next().is_some() {}
+        let room = inner.options.wake_concurrency.saturating_sub(asking.len());
+        for (device, due) in inner.waker.take_due(inner.now(), room) {
+            let inner = Arc::clone(&inner);
+            asking.spawn(async move { inner.wake(device, due).await });
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = inner.waker.changed.notified() => {}
+            Some(_) = asking.join_next() => {}
+            () = tokio::time::sleep(Duration::from_millis(250)) => {}
+        }
+    }
+}
+
+impl Inner {
+    async fn wake(&self, device: DeviceKey, due: Due) {
+        let peek = self.queue.peek(&device, self.now()).await;
+        if !peek.is_ok_and(|peek| peek.ready > 0 && !peek.in_session) {
+            return;
+        }
+        if due.accepted {
+            let reason = "the device accepted the connection request but did not connect";
+            self.not_woken(&device, due, reason, None).await;
+            return;
+        }
+        let request = WakeRequest {
+            tenant: device.tenant.to_string(),
+            device: device.device.to_string(),
+        };
+        let answer = tokio::time::timeout(TIMEOUT, self.wakeup.wake(request)).await;
+        let answer = answer.unwrap_or_else(|_| Err(Error::unavailable("no answer in time")));
+        match answer {
+            Ok(answer) => self.woken(&device, due, answer).await,
+            Err(error) => {
+                self.metrics.wake("error");
+                let reason = format!("the device could not be asked to connect: {error}");
+                self.not_woken(&device, due, &reason, None).await;
+            }
+        }
+    }
+
+    async fn woken(&self, device: &DeviceKey, due: Due, answer: WakeResponse) {
+        let outcome = answer.outcome();
+        let label = outcome.as_str_name().trim_start_matches("WAKE_OUTCOME_");
+        self.metrics.wake(&label.to_ascii_lowercase());
+        let retry_after = Duration::from_millis(answer.retry_after_ms);
+        match outcome {
+            WakeOutcome::Accepted => self.waker.plan(
+                device,
+                Due {
+                    at: self.now().saturating_add(self.options.wake_patience),
+                    tries: due.tries,
+                    accepted: true,
+                },
+            ),
+            // Nothing that time heals: the device's own Inform comes first.
+            WakeOutcome::NoAddress | WakeOutcome::Forbidden | WakeOutcome::Credentials => {
+                let last = Due {
+                    tries: usize::MAX,
+                    ..due
+                };
+                self.not_woken(device, last, &answer.detail, None).await;
+            }
+            WakeOutcome::Unspecified
+            | WakeOutcome::Unreachable
+            | WakeOutcome::Busy
+            | WakeOutcome::RateLimited => {
+                self.not_woken(device, due, &answer.detail, Some(retry_after))
+                    .await;
+            }
+        }
+    }
+
+    /// Puts the reason on the tasks that wait for the device, and plans another try.
+    async fn not_woken(
+        &self,
+        device: &DeviceKey,
+        due: Due,
+        detail: &str,
+        not_before: Option<Duration>,
+    ) {
+        let again = self.options.wake_backoff.get(due.tries).copied();
+        let again = again.map(|delay| delay.max(not_before.unwrap_or_default()));
+        let detail = detail.trim_end_matches('.');
+        let reason = match again {
+            Some(delay) => format!(
+                "{detail}; the device is asked again in {} s, and the task runs at its next \
+                 session in any case",
+                delay.as_secs()
+            ),
+            None => format!("{detail}; the task runs at the device's next session"),
+        };
+        if let Err(error) = self.note_waking(device, &reason).await {
+            tracing::warn!(%error, %device, "the outcome of a wake-up can't be recorded");
+        }
+        if let Some(delay) = again {
+            let at = self.now().saturating_add(delay);
+            let next = Due {
+                at,
+                tries: due.tries + 1,
+                accepted: false,
+            };
+            self.waker.plan(device, next);
+        }
+    }
+
+    async fn note_waking(&self, device: &DeviceKey, reason: &str) -> Result<(), Error> {
+        let guard = self.lanes.lock(device).await;
+        let mut works = Vec::new();
+        for mut work in self.open_tasks_of(device).await? {
+            let waits = matches!(work.state(), TaskState::Waking | TaskState::Queued);
+            if waits && work.task.reason != reason && !work.progress.no_wake {
+                work.set(TaskState::Queued, reason);
+                works.push(work);
+            }
+        }
+        let done = self.commit(device, "", &mut works).await;
+        drop(guard);
+        done
+    }
+
+    /// The device's open tasks, by the ledger, newest first.
+    pub(crate) async fn open_tasks_of(
+        &self,
+        device: &DeviceKey,
+    ) -> Result<Vec<crate::ledger::Work>, Error> {
+        const PAGE: usize = 500;
+        let mut found = Vec::new();
+        let mut before: Option<TaskId> = None;
+        loop {
+            let query = TaskQuery {
+                tenant: device.tenant.clone(),
+                device: Some(device.device.clone()),
+                open_only: true,
+                before,
+                limit: PAGE,
+            };
+            let rows = self.ledger.store().tasks(&query).await;
+            let rows = rows.map_err(crate::ledger::store_error)?;
+            before = rows.last().map(|row| row.id);
+            let full = rows.len() == PAGE;
+            found.extend(
+                rows.iter()
+                    .filter_map(|row| crate::ledger::Work::decode(row).ok()),
+            );
+            if !full {
+                return Ok(found);
+            }
+        }
+    }
+}
