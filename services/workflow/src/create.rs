@@ -43,7 +43,7 @@ impl Inner {
         validate::spec(&device, &spec)?;
         self.secrets.seal_spec(&device, &mut spec)?;
         let deadline = match request.deadline_us {
-            0 => now.saturating_add(self.options.default_deadline),
+            0 => now.saturating_add(self.options.default_deadline.get()),
             at => Timestamp::from_micros(at),
         };
         let max_attempts = match request.max_attempts {
@@ -174,7 +174,7 @@ impl Inner {
             device: old.device.clone(),
             spec: spec.ok_or_else(|| Error::internal(format!("task {id} has no spec")))?,
             priority: old.task.priority,
-            deadline: now.saturating_add(self.options.default_deadline),
+            deadline: now.saturating_add(self.options.default_deadline.get()),
             max_attempts: old.task.max_attempts,
             idempotency_key: String::new(),
             retry_of: id.to_string(),

@@ -9,6 +9,7 @@
 //!
 //! The ledger in the store is the record; the queue and the lanes in memory may be lost.
 
+mod config;
 mod create;
 mod faults;
 mod lanes;
@@ -16,7 +17,6 @@ mod ledger;
 mod list;
 pub mod metrics;
 mod mind;
-mod options;
 mod plan;
 mod publish;
 mod rebuild;
@@ -29,6 +29,6 @@ mod turn;
 mod validate;
 mod wake;
 
+pub use config::WorkflowConfig;
 pub use faults::remedy;
-pub use options::WorkflowOptions;
 pub use service::{WorkflowDeps, WorkflowRunner, WorkflowService};

@@ -24,7 +24,7 @@ impl Inner {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.options.tick) => {}
+                () = tokio::time::sleep(self.options.tick.get()) => {}
             }
             if let Err(error) = self.mind_once().await {
                 tracing::warn!(%error, "deadlines can't be looked at now");

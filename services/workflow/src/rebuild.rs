@@ -50,7 +50,7 @@ impl Inner {
             // Its session may still be alive.
             Phase::InFlight {
                 epoch: attempt.epoch,
-                lease: now.saturating_add(self.options.lease),
+                lease: now.saturating_add(self.options.lease.get()),
             }
         } else {
             Phase::Pending {

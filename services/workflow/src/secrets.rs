@@ -4,7 +4,7 @@
 use hearth_auth::Sealer;
 use hearth_clients::Error;
 use hearth_proto::types::v1::{ParameterValue, TaskSpec, task_spec::Kind};
-use hearth_types::{DeviceKey, is_secret_name};
+use hearth_types::{DeviceKey, MASK, is_secret_name};
 
 /// Seals and opens secrets of a device's parameters and transfers, for the place
 /// `{tenant}/{device}/{path}`.
@@ -42,14 +42,15 @@ impl Secrets {
         })
     }
 
-    /// Seals a value whose name is a secret's. An empty value is no secret: devices read passwords
-    /// back empty.
+    /// Seals a value whose name is a secret's. Nothing is sealed where there is
+    /// no secret: devices read passwords back empty, and the gateway masks what they don't.
     pub(crate) fn seal_value(
         &self,
         device: &DeviceKey,
         value: &mut ParameterValue,
     ) -> Result<(), Error> {
-        if is_secret_name(&value.path) && value.sealed.is_empty() && !value.value.is_empty() {
+        let masked = value.value.is_empty() || value.value == MASK;
+        if is_secret_name(&value.path) && value.sealed.is_empty() && !masked {
             value.sealed = self.seal(device, &value.path, &value.value)?;
             value.value = String::new();
         }

@@ -1,10 +1,10 @@
 //! The service: what it is made of, its calls, its life.
 
 use crate::{
+    config::WorkflowConfig,
     lanes::Stripes,
     ledger::{Ledger, Work},
     metrics::Metrics,
-    options::WorkflowOptions,
     plan::Limits,
     publish::{self, Changes},
     secrets::Secrets,
@@ -55,7 +55,7 @@ pub(crate) struct Inner {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) secrets: Secrets,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) options: WorkflowOptions,
+    pub(crate) options: WorkflowConfig,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lanes: Stripes,
     pub(crate) changes: Changes,
@@ -68,9 +68,9 @@ impl Inner {
         Timestamp::from_micros(self.clock.now_micros())
     }
 
-    pub(crate) const fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         Limits {
-            max_result_bytes: self.options.max_result_bytes,
+            max_result_bytes: self.options.max_result.as_usize(),
         }
     }
 
@@ -137,7 +137,7 @@ impl WorkflowService {
     /// A metric's name is taken.
     pub fn new(
         deps: WorkflowDeps,
-        options: WorkflowOptions,
+        options: WorkflowConfig,
         registry: &Registry,
     ) -> std::result::Result<(Self, WorkflowRunner), MetricError> {
         let (changes, receiver) = Changes::new();

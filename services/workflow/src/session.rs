@@ -81,7 +81,7 @@ impl Inner {
     ) -> Result<OpenSessionResponse> {
         let device = DeviceKey::parse(&request.tenant, &request.device)?;
         let lease = match request.idle_timeout_ms {
-            0 => self.options.lease,
+            0 => self.options.lease.get(),
             // The gateway's own limit comes first.
             ms => Duration::from_millis(u64::from(ms)) + Duration::from_secs(5),
         };

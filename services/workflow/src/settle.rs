@@ -68,7 +68,10 @@ impl Inner {
     ) -> After {
         let mut end = false;
         match verdict {
-            Verdict::Next => return After::Send,
+            Verdict::Next => {
+                work.progress.uncertain = false;
+                return After::Send;
+            }
             Verdict::Resend => {
                 work.progress.uncertain = false;
                 match self.may_send(work, now) {
@@ -95,6 +98,10 @@ impl Inner {
                 ops.push(Op::Park(work.id, work.deadline()));
             }
             Verdict::Retry { fault, reason } => self.retry(work, fault, &reason, now, ops),
+            Verdict::Doubt(reason) => {
+                work.progress.uncertain = true;
+                self.retry(work, None, &reason, now, ops);
+            }
         }
         After::Free { end_session: end }
     }
@@ -127,13 +134,21 @@ impl Inner {
         work.end_attempt(reason, now);
         let tries = work.attempt_number();
         if tries >= work.task.max_attempts {
-            let reason = format!("{reason}; all {tries} tries are used up");
-            self.end(work, TaskState::Failed, reason, now, ops);
+            let (state, doubt) = if work.progress.uncertain {
+                (
+                    TaskState::UnknownOutcome,
+                    "whether it was done can't be known: ",
+                )
+            } else {
+                (TaskState::Failed, "")
+            };
+            let reason = format!("{doubt}{reason}; all {tries} tries are used up");
+            self.end(work, state, reason, now, ops);
             return;
         }
         let doubled = 1_u32 << tries.saturating_sub(1).min(16);
-        let delay = self.options.retry_base.saturating_mul(doubled);
-        let delay = delay.min(self.options.retry_max);
+        let delay = self.options.retry_base.get().saturating_mul(doubled);
+        let delay = delay.min(self.options.retry_max.get());
         let not_before = now.saturating_add(delay);
         work.task.not_before_us = not_before.as_micros();
         work.set(

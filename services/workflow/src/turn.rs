@@ -59,7 +59,7 @@ impl Inner {
         let now = self.now();
         if request.outcome.is_none() {
             // The idle device's turn: no lock, no disk.
-            let lease = self.options.lease;
+            let lease = self.options.lease.get();
             let claim = self.queue.claim(&device, request.epoch, lease, None, now);
             match claim.await.map_err(queue_error)? {
                 Claim::Empty => return Ok(reply(Next::Done(Empty {}))),
@@ -68,7 +68,7 @@ impl Inner {
             }
         }
         let mut lanes = self.lanes.lock(&device).await;
-        let lane = lane(&mut lanes, &device, request.epoch, self.options.lease);
+        let lane = lane(&mut lanes, &device, request.epoch, self.options.lease.get());
         let Some(lane) = lane else {
             return Ok(self.fenced());
         };

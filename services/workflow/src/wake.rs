@@ -160,7 +160,7 @@ impl Inner {
             WakeOutcome::Accepted => self.waker.plan(
                 device,
                 Due {
-                    at: self.now().saturating_add(self.options.wake_patience),
+                    at: self.now().saturating_add(self.options.wake_patience.get()),
                     tries: due.tries,
                     accepted: true,
                 },
@@ -191,7 +191,7 @@ impl Inner {
         detail: &str,
         not_before: Option<Duration>,
     ) {
-        let again = self.options.wake_backoff.get(due.tries).copied();
+        let again = self.options.wake_backoff.get(due.tries).map(|d| d.get());
         let again = again.map(|delay| delay.max(not_before.unwrap_or_default()));
         let detail = detail.trim_end_matches('.');
         let reason = match again {

@@ -157,6 +157,8 @@ pub(crate) enum Verdict {
         /// In words.
         reason: String,
     },
+    /// An answer came that doesn't tell; a later try asks the device whether it was done.
+    Doubt(String),
     /// Whether it was done can't be known.
     Unknown(String),
 }
@@ -327,15 +329,19 @@ fn faulted(fault: Fault) -> Verdict {
 
 /// What an answer means that is neither the response nor a fault.
 fn unreadable(answer: &Answer) -> Verdict {
-    let reason = match answer {
+    Verdict::Retry {
+        fault: None,
+        reason: what_came(answer),
+    }
+}
+
+/// In words, an answer that is neither the response nor a fault.
+fn what_came(answer: &Answer) -> String {
+    match answer {
         Answer::Invalid(what) => format!(
             "the device's answer could not be read: {}",
             hearth_telemetry::for_log_capped(what, 200)
         ),
         _ => "the device answered with the response of another RPC".to_owned(),
-    };
-    Verdict::Retry {
-        fault: None,
-        reason,
     }
 }

@@ -1,6 +1,6 @@
 //! AddObject, which must not happen twice, and DeleteObject, which may.
 
-use super::{Command, Gains, Lost, LostFacts, Verdict, faulted, unreadable};
+use super::{Command, Gains, Lost, LostFacts, Verdict, faulted, unreadable, what_came};
 use crate::faults;
 use hearth_proto::{
     events::v1::{ObjectDeleted, event},
@@ -99,9 +99,9 @@ impl Add {
             }
             (_, Answer::Fault(fault)) => faulted(fault),
             // Whether it was done is in no readable answer: look.
-            (Stage::Add, _) => {
+            (Stage::Add, other) => {
                 self.stage = Stage::Verify;
-                Verdict::Next
+                Verdict::Doubt(what_came(&other))
             }
             (_, other) => unreadable(&other),
         }

@@ -1,7 +1,7 @@
 //! Download and Upload: they end by TransferComplete, or at once with Status 0. When the answer was
 //! lost, the device is asked which transfers it has queued.
 
-use super::{Command, Gains, Lost, LostFacts, Verdict, faulted};
+use super::{Command, Gains, Lost, LostFacts, Verdict, faulted, what_came};
 use hearth_proto::{
     types::v1::{TaskResult, task_spec::Kind},
     workflow::v1::{Empty, Transfers, request::Rpc, request_outcome::Kind as Answer},
@@ -71,9 +71,9 @@ impl Transfer {
             },
             Answer::Fault(fault) => faulted(fault),
             _ if self.cannot_check => unknown_wait(),
-            _ => {
+            other => {
                 self.checking = true;
-                Verdict::Next
+                Verdict::Doubt(what_came(&other))
             }
         }
     }
