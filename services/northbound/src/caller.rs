@@ -135,8 +135,7 @@ impl Caller {
 
     /// Reads `tenants/{tenant}/files/{file}`.
     pub(crate) fn file(&self, field: &str, text: &str) -> Result<(TenantId, String), Status> {
-        const SHAPE: &str =
-            "tenants/{tenant}/files/{file}, the file 1 to 128 of letters, digits, '.', '_', '-'";
+        const SHAPE: &str = "tenants/{tenant}/files/{file}, the file 1 to 128 of letters, digits, '.', '_', '-', not beginning with '.'";
         match self.resource(field, SHAPE, text)? {
             ResourceName::File(tenant, file) if is_file_name(&file) => Ok((tenant, file)),
             _ => Err(other_kind(field, SHAPE)),
@@ -160,10 +159,10 @@ fn other_kind(field: &str, shape: &str) -> Status {
     )
 }
 
-/// Names that are only dots would leave a folder.
+/// Names that begin with a dot would be hidden, or leave a folder.
 fn is_file_name(name: &str) -> bool {
     name.len() <= 128
-        && name.bytes().any(|b| b != b'.')
+        && !name.starts_with('.')
         && name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))

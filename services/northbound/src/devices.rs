@@ -188,24 +188,33 @@ impl DeviceService for Devices {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let key = caller.device("parent", &request.parent)?;
-        let internal = ds::ListParametersRequest {
-            tenant: key.tenant.to_string(),
-            device: key.device.to_string(),
-            path: path(request.path)?,
-            page_size: page::PARAMETERS.size(request.page_size)?,
-            page_token: page::token(request.page_token)?,
-            values_only: request.values_only,
-        };
+        let path = path(request.path)?;
+        let size = page::PARAMETERS.size(request.page_size)?;
         let context = Context::of("Device", &request.parent).fields(&[("device", "parent")]);
-        let answer = self.0.clients.device_state.list_parameters(internal).await;
-        let answer = answer.map_err(|error| context.status(error))?;
+        let fetch = |page_size, page_token| {
+            let call = self
+                .0
+                .clients
+                .device_state
+                .list_parameters(ds::ListParametersRequest {
+                    tenant: key.tenant.to_string(),
+                    device: key.device.to_string(),
+                    path: path.clone(),
+                    page_size,
+                    page_token,
+                    values_only: request.values_only,
+                });
+            async move {
+                let answer = call.await.map_err(|error| context.status(error))?;
+                let parameters = answer.parameters.into_iter().map(convert::parameter);
+                Ok((parameters.collect(), answer.next_page_token))
+            }
+        };
+        let token = page::token(request.page_token)?;
+        let (parameters, next_page_token) = page::gather(size, token, fetch).await?;
         Ok(Response::new(nb::ListParametersResponse {
-            parameters: answer
-                .parameters
-                .into_iter()
-                .map(convert::parameter)
-                .collect(),
-            next_page_token: answer.next_page_token,
+            parameters,
+            next_page_token,
         }))
     }
 
@@ -221,25 +230,36 @@ impl DeviceService for Devices {
         if since_us != 0 && until_us != 0 && since_us >= until_us {
             return Err(invalid("end_time", "expected a time after start_time"));
         }
-        let tenant = key.tenant.to_string();
-        let internal = ds::ListHistoryRequest {
-            tenant: tenant.clone(),
-            device: key.device.to_string(),
-            path: path(request.path)?,
-            since_us,
-            until_us,
-            page_size: page::HISTORY.size(request.page_size)?,
-            page_token: page::token(request.page_token)?,
-        };
+        let path = path(request.path)?;
+        let size = page::HISTORY.size(request.page_size)?;
         let context = Context::of("Device", &request.parent).fields(HISTORY);
-        let answer = self.0.clients.device_state.list_history(internal).await;
-        let answer = answer.map_err(|error| context.status(error))?;
-        let entries = answer.entries.into_iter();
+        let tenant = key.tenant.as_str();
+        let fetch = |page_size, page_token| {
+            let call = self
+                .0
+                .clients
+                .device_state
+                .list_history(ds::ListHistoryRequest {
+                    tenant: tenant.to_owned(),
+                    device: key.device.to_string(),
+                    path: path.clone(),
+                    since_us,
+                    until_us,
+                    page_size,
+                    page_token,
+                });
+            async move {
+                let answer = call.await.map_err(|error| context.status(error))?;
+                let entries = answer.entries.into_iter();
+                let entries = entries.map(|entry| convert::history_entry(tenant, entry));
+                Ok((entries.collect(), answer.next_page_token))
+            }
+        };
+        let token = page::token(request.page_token)?;
+        let (entries, next_page_token) = page::gather(size, token, fetch).await?;
         Ok(Response::new(nb::ListHistoryResponse {
-            entries: entries
-                .map(|entry| convert::history_entry(&tenant, entry))
-                .collect(),
-            next_page_token: answer.next_page_token,
+            entries,
+            next_page_token,
         }))
     }
 

@@ -24,6 +24,7 @@ const SENT_CHUNK: usize = 256 * 1024;
 /// Internal fields by their public names.
 const UPLOAD: &[(&str, &str)] = &[
     ("metadata", "file"),
+    ("content", "chunk"),
     ("name", "file.name"),
     ("file_type", "file.file_type"),
     ("size", "file.size"),
@@ -211,7 +212,7 @@ fn metadata(caller: &Caller, file: &nb::File, limit: u64) -> Result<fs::File, St
 }
 
 fn too_large(limit: u64) -> String {
-    format!("expected a file of at most {limit} bytes; the operator sets northbound.max_file_bytes")
+    format!("expected a file of at most {limit} bytes; the operator sets api.max_file_bytes")
 }
 
 /// The bytes of an upload, checked as they come.

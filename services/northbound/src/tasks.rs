@@ -105,19 +105,27 @@ impl TaskService for Tasks {
                 ));
             }
         }
-        let internal = wf::ListTasksRequest {
-            tenant: tenant.to_string(),
-            device,
-            states: request.states,
-            page_size: page::RESOURCES.size(request.page_size)?,
-            page_token: page::token(request.page_token)?,
-        };
+        let size = page::RESOURCES.size(request.page_size)?;
         let context = Context::of("Device", &request.parent).fields(LIST);
-        let answer = self.0.clients.workflow.list_tasks(internal).await;
-        let answer = answer.map_err(|error| context.status(error))?;
+        let fetch = |page_size, page_token| {
+            let call = self.0.clients.workflow.list_tasks(wf::ListTasksRequest {
+                tenant: tenant.to_string(),
+                device: device.clone(),
+                states: request.states.clone(),
+                page_size,
+                page_token,
+            });
+            async move {
+                let answer = call.await.map_err(|error| context.status(error))?;
+                let tasks = answer.tasks.into_iter().map(convert::listed_task);
+                Ok((tasks.collect(), answer.next_page_token))
+            }
+        };
+        let token = page::token(request.page_token)?;
+        let (tasks, next_page_token) = page::gather(size, token, fetch).await?;
         Ok(Response::new(nb::ListTasksResponse {
-            tasks: answer.tasks.into_iter().map(convert::listed_task).collect(),
-            next_page_token: answer.next_page_token,
+            tasks,
+            next_page_token,
         }))
     }
 

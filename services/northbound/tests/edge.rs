@@ -408,6 +408,23 @@ async fn internal_failures_are_told_with_what_to_do() {
     );
 }
 
+#[tokio::test]
+async fn a_defect_costs_one_request_not_the_connection() {
+    let api = Api::start().await;
+    let mut client = DeviceServiceClient::new(api.authorized().await);
+    let watch = nb::WatchDevicesRequest {
+        parent: "tenants/default".into(),
+    };
+    let mut watch = client.watch_devices(watch).await.unwrap().into_inner();
+    watch.message().await.unwrap().unwrap();
+    *api.fake.panic.lock() = true;
+    let status = client.get_device(get()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Internal);
+    client.get_device(get()).await.unwrap();
+    api.fake.tell(hearth_proto::events::v1::Event::default());
+    watch.message().await.unwrap().unwrap();
+}
+
 #[test]
 fn an_empty_configuration_is_the_default() {
     let config: NorthboundConfig = serde_json::from_str("{}").unwrap();

@@ -173,9 +173,9 @@ impl Shared {
         let shortest = asked.into_iter().chain(limit).min();
         let permit = places.clone().try_acquire_owned().map_err(|_| {
             let what = match method.shape {
-                Shape::Watch => "too many watches are open (northbound.max_watches)",
+                Shape::Watch => "too many watches are open (api.max_watches)",
                 Shape::Unary | Shape::Transfer => {
-                    "too many requests are being worked on (northbound.max_requests)"
+                    "too many requests are being worked on (api.max_requests)"
                 }
             };
             let message = format!("{what}; try again a little later");

@@ -43,6 +43,8 @@ pub struct Fake {
     pub pause: Mutex<Duration>,
     /// What so many calls answer.
     pub failure: Mutex<Option<(Error, u32)>>,
+    /// The next call panics.
+    pub panic: Mutex<bool>,
     /// What a connection request comes to.
     pub wake: Mutex<wk::WakeResponse>,
 }
@@ -52,6 +54,7 @@ impl Fake {
         self.asked.lock().push(format!("{request:?}"));
         let pause = *self.pause.lock();
         tokio::time::sleep(pause).await;
+        assert!(!std::mem::take(&mut *self.panic.lock()), "as asked for");
         let mut failure = self.failure.lock();
         let Some((error, left)) = failure.take() else {
             return Ok(());
