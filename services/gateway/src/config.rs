@@ -212,3 +212,14 @@ impl Documented for GatewayConfig {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_is_documented() {
+        let wrong = hearth_config::check_documentation::<GatewayConfig>();
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+}

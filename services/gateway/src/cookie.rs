@@ -136,9 +136,9 @@ impl Session {
 
     /// Whether it is over by silence or by age, at `now` (µs).
     fn is_over(&self, now: i64, session_max_secs: u64) -> bool {
-        let secs = |since: i64| u64::try_from(now.saturating_sub(since) / 1_000_000).unwrap_or(0);
-        secs(self.last_turn) >= u64::from(self.idle_secs) + 1
-            || secs(self.started) > session_max_secs
+        let max = i64::try_from(session_max_secs).unwrap_or(i64::MAX);
+        now.saturating_sub(self.last_turn) > i64::from(self.idle_secs) * 1_000_000
+            || now.saturating_sub(self.started) > max.saturating_mul(1_000_000)
     }
 
     fn to_bytes(&self) -> Vec<u8> {

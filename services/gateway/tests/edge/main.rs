@@ -1,0 +1,9 @@
+//! The gateway over real sockets: HTTP, authentication, sessions, tasks.
+#![allow(clippy::unwrap_used)]
+
+mod auth;
+mod http;
+mod inform;
+mod session;
+mod support;
+mod tasks;
