@@ -46,7 +46,8 @@ impl FileService for FileStore {
         let caller = Caller::of(&request)?;
         let mut messages = request.into_inner();
         let config = &self.0.config;
-        let first = tokio::time::timeout(config.transfer_idle_timeout, messages.message()).await;
+        let first =
+            tokio::time::timeout(config.transfer_idle_timeout.get(), messages.message()).await;
         let first = first.map_err(|_| invalid("file", "did not come in time; send it at once"))?;
         let Some(Part::File(file)) = first?.and_then(|message| message.part) else {
             return Err(invalid(
@@ -54,13 +55,13 @@ impl FileService for FileStore {
                 "is missing; the first message has the file's metadata, the others its bytes",
             ));
         };
-        let metadata = metadata(&caller, &file, config.max_file_bytes)?;
+        let metadata = metadata(&caller, &file, config.max_file_size.bytes())?;
         let refused = Arc::new(Mutex::new(None));
         let content = Upload {
             messages,
-            left: config.max_file_bytes,
-            limit: config.max_file_bytes,
-            idle: config.transfer_idle_timeout,
+            left: config.max_file_size.bytes(),
+            limit: config.max_file_size.bytes(),
+            idle: config.transfer_idle_timeout.get(),
             refused: refused.clone(),
         };
         let kept = self
@@ -212,7 +213,7 @@ fn metadata(caller: &Caller, file: &nb::File, limit: u64) -> Result<fs::File, St
 }
 
 fn too_large(limit: u64) -> String {
-    format!("expected a file of at most {limit} bytes; the operator sets api.max_file_bytes")
+    format!("expected a file of at most {limit} bytes; the operator sets api.max_file_size")
 }
 
 /// The bytes of an upload, checked as they come.

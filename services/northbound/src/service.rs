@@ -134,8 +134,8 @@ fn options(config: &NorthboundConfig, tls: Option<Arc<rustls::ServerConfig>>) ->
     HttpOptions {
         http2: true,
         max_connections: config.max_connections,
-        idle_timeout: config.idle_timeout,
-        drain_timeout: config.drain_timeout,
+        idle_timeout: config.idle_timeout.get(),
+        drain_timeout: config.drain_timeout.get(),
         tls,
         ..HttpOptions::new("api")
     }
@@ -146,7 +146,7 @@ fn routes(
     health: &HealthReporter,
     descriptors: &FileDescriptorSet,
 ) -> Result<Routes, tonic_reflection::server::Error> {
-    let limit = core.config.max_message_bytes;
+    let limit = core.config.max_message.as_usize();
     let reflection = || {
         SERVICES
             .into_iter()

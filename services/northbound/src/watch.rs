@@ -163,6 +163,7 @@ impl WatchedTask {
             .core
             .config
             .watch_reread_interval
+            .get()
             .max(Duration::from_millis(10));
         let Some(events) = &mut self.events else {
             tokio::time::sleep(interval).await;

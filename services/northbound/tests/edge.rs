@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Api, DEVICE, TOKEN};
+use hearth_config::{ByteSize, HumanDuration};
 use hearth_northbound::{Caller, NorthboundConfig, Role, TenantScope, TokenVerifier};
 use hearth_proto::northbound::v1 as nb;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -162,7 +163,7 @@ fn authorized<T>(message: T) -> Request<T> {
 #[tokio::test]
 async fn deadlines_are_kept() {
     let config = NorthboundConfig {
-        request_timeout: Duration::from_secs(20),
+        request_timeout: HumanDuration::secs(20),
         ..Default::default()
     };
     let api = Api::with(config).await;
@@ -203,7 +204,7 @@ async fn deadlines_are_kept() {
 #[tokio::test]
 async fn the_servers_own_limit_holds_without_a_clients() {
     let config = NorthboundConfig {
-        request_timeout: Duration::from_millis(50),
+        request_timeout: HumanDuration::millis(50),
         ..Default::default()
     };
     let api = Api::with(config).await;
@@ -216,7 +217,7 @@ async fn the_servers_own_limit_holds_without_a_clients() {
 #[tokio::test]
 async fn what_is_too_large_or_too_much_is_refused() {
     let config = NorthboundConfig {
-        max_message_bytes: 4096,
+        max_message: ByteSize(4096),
         max_watches: 1,
         max_requests: 1,
         ..Default::default()
@@ -423,13 +424,4 @@ async fn a_defect_costs_one_request_not_the_connection() {
     client.get_device(get()).await.unwrap();
     api.fake.tell(hearth_proto::events::v1::Event::default());
     watch.message().await.unwrap().unwrap();
-}
-
-#[test]
-fn an_empty_configuration_is_the_default() {
-    let config: NorthboundConfig = serde_json::from_str("{}").unwrap();
-    assert_eq!(config, NorthboundConfig::default());
-    let text = serde_json::to_string(&config).unwrap();
-    assert!(text.contains("\"request_timeout\":\"1m\""), "{text}");
-    assert!(serde_json::from_str::<NorthboundConfig>("{\"max_conections\":1}").is_err());
 }

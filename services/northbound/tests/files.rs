@@ -5,11 +5,11 @@
 mod common;
 
 use common::{Api, Authorized, blamed};
+use hearth_config::{ByteSize, HumanDuration};
 use hearth_northbound::NorthboundConfig;
 use hearth_proto::northbound::v1 as nb;
 use nb::file_service_client::FileServiceClient;
 use nb::upload_file_request::Part;
-use std::time::Duration;
 use tonic::{Code, Status};
 
 const NAME: &str = "tenants/default/files/fw-1.bin";
@@ -95,7 +95,7 @@ async fn a_file_goes_up_and_comes_down() {
 #[tokio::test]
 async fn what_is_wrong_with_an_upload_is_named() {
     let config = NorthboundConfig {
-        max_file_bytes: 3_000_000,
+        max_file_size: ByteSize(3_000_000),
         ..Default::default()
     };
     let api = Api::with(config).await;
@@ -134,7 +134,7 @@ async fn what_is_wrong_with_an_upload_is_named() {
 #[tokio::test]
 async fn a_silent_upload_is_given_up() {
     let config = NorthboundConfig {
-        transfer_idle_timeout: Duration::from_millis(50),
+        transfer_idle_timeout: HumanDuration::millis(50),
         ..Default::default()
     };
     let api = Api::with(config).await;

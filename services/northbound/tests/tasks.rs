@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Api, Authorized, DEVICE, blamed};
+use hearth_config::HumanDuration;
 use hearth_northbound::NorthboundConfig;
 use hearth_proto::events::v1 as ev;
 use hearth_proto::northbound::v1 as nb;
@@ -253,7 +254,7 @@ fn changed(api: &Api) {
 #[tokio::test]
 async fn a_watched_task_is_seen_to_its_end() {
     let config = NorthboundConfig {
-        watch_reread_interval: Duration::from_secs(600),
+        watch_reread_interval: HumanDuration::secs(600),
         ..Default::default()
     };
     let api = Api::with(config).await;
@@ -295,7 +296,7 @@ async fn a_watched_task_is_seen_to_its_end() {
 #[tokio::test]
 async fn lost_events_only_delay() {
     let config = NorthboundConfig {
-        watch_reread_interval: Duration::from_millis(30),
+        watch_reread_interval: HumanDuration::millis(30),
         ..Default::default()
     };
     let api = Api::with(config).await;
@@ -322,7 +323,7 @@ async fn lost_events_only_delay() {
 #[tokio::test]
 async fn a_lasting_failure_ends_a_watch() {
     let config = NorthboundConfig {
-        watch_reread_interval: Duration::from_millis(10),
+        watch_reread_interval: HumanDuration::millis(10),
         ..Default::default()
     };
     let api = Api::with(config).await;

@@ -166,8 +166,8 @@ impl Shared {
         }
         let asked = deadline::asked(request.headers())?;
         let (places, limit) = match method.shape {
-            Shape::Unary => (&self.requests, Some(self.config.request_timeout)),
-            Shape::Transfer => (&self.requests, Some(self.config.transfer_timeout)),
+            Shape::Unary => (&self.requests, Some(self.config.request_timeout.get())),
+            Shape::Transfer => (&self.requests, Some(self.config.transfer_timeout.get())),
             Shape::Watch => (&self.watches, None),
         };
         let shortest = asked.into_iter().chain(limit).min();
