@@ -1,0 +1,135 @@
+//! What goes on beside the events: counting who is online, indexing again, deleting old history,
+//! writing last uses.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_runtime::CancellationToken;
+use hearth_types::{DeviceKey, Timestamp};
+use tokio::task::JoinSet;
+
+use crate::columns;
+use crate::core::Core;
+use crate::online::online_until;
+
+/// Devices read at once.
+pub const PAGE: usize = 500;
+/// History entries deleted at once.
+const TRIM: usize = 5_000;
+/// Between tries of what failed.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Starts all of it; it ends with `stop`.
+pub fn start(core: &Arc<Core>, stop: &CancellationToken) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let of = |core: &Arc<Core>| (Arc::clone(core), stop.clone());
+    let (c, s) = of(core);
+    tasks.spawn(async move {
+        until_done(&s, "counting online devices", || load_online(&c)).await;
+    });
+    let (c, s) = of(core);
+    tasks.spawn(async move {
+        until_done(&s, "indexing known devices", || c.index_again()).await;
+    });
+    let (c, s) = of(core);
+    tasks.spawn(async move {
+        every(&s, c.config.history_trim_interval, || trim(&c)).await;
+    });
+    let (c, s) = of(core);
+    tasks.spawn(async move {
+        every(&s, c.config.last_used_interval, || c.write_last_used()).await;
+        // What was counted since must not wait for the next start.
+        report("writing last uses", c.write_last_used().await);
+    });
+    tasks
+}
+
+/// Waits for the end of what was started.
+pub async fn join(mut tasks: JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Does something until it succeeds once.
+async fn until_done<F, Fut>(stop: &CancellationToken, what: &str, mut work: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = hearth_store::Result<()>>,
+{
+    loop {
+        let done = tokio::select! {
+            () = stop.cancelled() => return,
+            done = work() => done,
+        };
+        if done.is_ok() {
+            return;
+        }
+        report(what, done);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+/// Does something now and then.
+async fn every<F, Fut>(stop: &CancellationToken, interval: Duration, mut work: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = hearth_store::Result<()>>,
+{
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            done = work() => report("background work", done),
+        }
+    }
+}
+
+fn report(what: &str, done: hearth_store::Result<()>) {
+    if let Err(error) = done {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "{what} failed; it is tried again");
+    }
+}
+
+/// Every known device with its last sign of life, read once.
+async fn load_online(core: &Core) -> hearth_store::Result<()> {
+    for tenant in core.store.tenants().await? {
+        let mut after = None;
+        loop {
+            let page = core.store.devices(&tenant, after.as_ref(), PAGE).await?;
+            let mut online = core.online.lock();
+            for (id, row) in &page {
+                let device = DeviceKey::new(tenant.clone(), id.clone());
+                let until = online_until(columns::last_seen(row), columns::interval(row));
+                online.load(&device, until);
+            }
+            drop(online);
+            if page.len() < PAGE {
+                break;
+            }
+            after = page.into_iter().last().map(|(id, _)| id);
+        }
+    }
+    Ok(())
+}
+
+/// Deletes history beyond its time, in pieces so that other writes go on.
+async fn trim(core: &Core) -> hearth_store::Result<()> {
+    let kept = i64::try_from(core.config.history_retention.as_micros()).unwrap_or(i64::MAX);
+    let before = Timestamp::from_micros(core.now().as_micros().saturating_sub(kept));
+    loop {
+        let trimmed = core.store.trim_history(before, TRIM).await?;
+        core.metrics
+            .trimmed
+            .inc_by(u64::try_from(trimmed).unwrap_or_default());
+        if trimmed < TRIM {
+            return Ok(());
+        }
+    }
+}

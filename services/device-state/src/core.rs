@@ -1,0 +1,153 @@
+//! What all parts of the role share.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use hearth_auth::Sealer;
+use hearth_bus::Bus;
+use hearth_runtime::Clock;
+use hearth_store::{DeviceRow, ParameterRow, Result, Store};
+use hearth_telemetry::{MetricError, Registry};
+use hearth_types::{DeviceKey, Timestamp};
+use parking_lot::Mutex;
+
+use crate::DeviceStateConfig;
+use crate::cache::{Cache, Known};
+use crate::credentials::CredentialCache;
+use crate::metrics::Metrics;
+use crate::models::ModelCache;
+use crate::online::Online;
+use crate::overlay::Overlay;
+use crate::secrets::Secrets;
+
+/// What the role works with.
+#[derive(Clone)]
+pub struct Dependencies {
+    /// Where devices are kept.
+    pub store: Arc<dyn Store>,
+    /// Where events come from.
+    pub bus: Arc<dyn Bus>,
+    /// Seals what rests ([`hearth_auth::labels::AT_REST`]). Secret values are bound to
+    /// `tenant/device/path`: who seals them before publishing does the same.
+    pub sealer: Sealer,
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+    /// Where metrics are registered.
+    pub registry: Registry,
+}
+
+/// The role can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting can't be used.
+    #[error("{0}")]
+    Config(String),
+    /// A mistake in the program.
+    #[error(transparent)]
+    Metrics(#[from] MetricError),
+}
+
+/// What all parts share.
+pub struct Core {
+    pub store: Arc<dyn Store>,
+    pub bus: Arc<dyn Bus>,
+    pub clock: Arc<dyn Clock>,
+    pub secrets: Secrets,
+    pub config: DeviceStateConfig,
+    pub metrics: Metrics,
+    pub cache: Cache,
+    pub credentials: CredentialCache,
+    pub models: ModelCache,
+    pub online: Mutex<Online>,
+    pub overlay: Mutex<Overlay>,
+    /// Held by whoever applies events or writes the overlay.
+    pub turn: tokio::sync::Mutex<Turn>,
+    /// Held by whoever reads, changes and writes tags or credentials.
+    pub edit: tokio::sync::Mutex<()>,
+    /// The indexed parameters.
+    pub indexed: HashSet<String>,
+}
+
+/// Events whose end the bus is to be told.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// Written.
+    pub done: Vec<u64>,
+    /// Never to be applied, and why.
+    pub dead: Vec<(u64, String)>,
+}
+
+impl Core {
+    pub fn new(
+        with: Dependencies,
+        config: DeviceStateConfig,
+    ) -> std::result::Result<Self, StartError> {
+        config.check()?;
+        let indexed = config.indexed_parameters.iter();
+        Ok(Self {
+            indexed: indexed.map(|path| path.as_str().to_owned()).collect(),
+            metrics: Metrics::new(&with.registry)?,
+            cache: Cache::new(config.cached_devices),
+            credentials: CredentialCache::new(config.credential_cache_time),
+            models: ModelCache::new(),
+            store: with.store,
+            bus: with.bus,
+            clock: with.clock,
+            secrets: Secrets::new(with.sealer),
+            online: Mutex::default(),
+            overlay: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            edit: tokio::sync::Mutex::default(),
+            config,
+        })
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.clock.now_micros())
+    }
+
+    /// A device's row, with what waits for it.
+    pub async fn row(&self, device: &DeviceKey) -> Result<Option<DeviceRow>> {
+        // The overlay first: what leaves it meanwhile is in the store by then.
+        let mut waiting = DeviceRow::new();
+        if let Some(pending) = self.overlay.lock().device(device) {
+            pending.over_row(&mut waiting);
+        }
+        let mut row = self.store.device(device).await?.unwrap_or_default();
+        for (column, cell) in waiting {
+            cell.merge_into(&mut row, column);
+        }
+        Ok((!row.is_empty()).then_some(row))
+    }
+
+    /// Parameters' rows with what waits for them, in the order of the paths; empty where there is
+    /// none. The caller holds the turn.
+    pub async fn parameter_rows(
+        &self,
+        device: &DeviceKey,
+        paths: &[String],
+    ) -> Result<Vec<ParameterRow>> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stored = self.store.parameters_by_path(device, paths).await?;
+        let mut rows: Vec<_> = stored.into_iter().map(Option::unwrap_or_default).collect();
+        if let Some(pending) = self.overlay.lock().device(device) {
+            for (path, row) in paths.iter().zip(&mut rows) {
+                pending.over_parameter(path, row);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// What is known of a device in memory; reads its row when it isn't there.
+    pub async fn known(&self, device: &DeviceKey) -> Result<Arc<Mutex<Known>>> {
+        if let Some(known) = self.cache.get(device) {
+            self.metrics.cache_hits.inc();
+            return Ok(known);
+        }
+        self.metrics.cache_misses.inc();
+        let row = self.row(device).await?;
+        Ok(self.cache.insert(device, row.as_ref()))
+    }
+}

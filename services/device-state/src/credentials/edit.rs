@@ -1,0 +1,278 @@
+//! Keeping, listing and deleting credentials.
+
+use hearth_auth::{ExposeSecret, SecretString, generate_password};
+use hearth_clients::{Error, Kind, Result};
+use hearth_proto::devicestate::v1 as ds;
+use hearth_store::{Document, DocumentKind};
+use hearth_types::{DeviceKey, TenantId};
+use prost::Message;
+
+use super::{decode, keys};
+use crate::core::Core;
+use crate::errors::{from_seal, from_store};
+use crate::page;
+
+/// The user name that is made for a tenant.
+const ONBOARDING_USER: &str = "onboarding";
+/// The longest user name and password (TR-069: ManagementServer.Username).
+const MAX_TEXT: usize = 256;
+const DEFAULT_PAGE: usize = 50;
+const MAX_PAGE: usize = 1000;
+
+impl Core {
+    pub async fn put_credential(
+        &self,
+        request: ds::PutCredentialRequest,
+    ) -> Result<ds::PutCredentialResponse> {
+        let mut credential = request
+            .credential
+            .ok_or_else(|| Error::invalid("credential", "must be set"))?;
+        let tenant: TenantId = credential.tenant.parse()?;
+        check_text("credential.username", &credential.username)?;
+        check_text("password", &request.password)?;
+        let device = checked_device(&mut credential)?;
+        let _edit = self.edit.lock().await;
+        let key = key_of(&credential);
+        if let Some(old) = self.stored(&tenant, &key).await? {
+            check_same(&old, &credential)?;
+        }
+        credential.sealed_password = self
+            .secrets
+            .seal_password(&tenant, &key, &request.password)
+            .map_err(from_seal)?;
+        credential.update_time_us = self.now().as_micros();
+        credential.last_used_us = 0;
+        self.put(&tenant, key, &credential).await?;
+        if let (ds::CredentialKind::Device, Some(device)) = (credential.kind(), &device) {
+            let key = keys::of_device(device.device.as_str()) + &credential.username;
+            self.put(&tenant, key, &ds::Credential::default()).await?;
+        }
+        self.forget_credential(&tenant, &credential.username, device.as_ref());
+        Ok(ds::PutCredentialResponse {})
+    }
+
+    pub async fn delete_credential(
+        &self,
+        request: ds::DeleteCredentialRequest,
+    ) -> Result<ds::DeleteCredentialResponse> {
+        let tenant: TenantId = request.tenant.parse()?;
+        let mut wanted = ds::Credential {
+            tenant: request.tenant.clone(),
+            username: request.username.clone(),
+            kind: request.kind,
+            device: request.device.clone(),
+            ..ds::Credential::default()
+        };
+        let _edit = self.edit.lock().await;
+        if wanted.kind() == ds::CredentialKind::ConnectionRequest {
+            checked_device(&mut wanted)?;
+        }
+        let key = key_of(&wanted);
+        let Some(kept) = self.stored(&tenant, &key).await? else {
+            return Ok(ds::DeleteCredentialResponse { existed: false });
+        };
+        let any_kind = wanted.kind() == ds::CredentialKind::Unspecified;
+        if !any_kind && kept.kind() != wanted.kind() {
+            return Ok(ds::DeleteCredentialResponse { existed: false });
+        }
+        let kind = DocumentKind::Credential;
+        let mut device = None;
+        if kept.kind() == ds::CredentialKind::Device {
+            device = Some(DeviceKey::parse(&kept.tenant, &kept.device)?);
+            let own = keys::of_device(&kept.device) + &kept.username;
+            self.delete(&tenant, &own).await?;
+        }
+        let existed = self.store.delete_document(kind, &tenant, &key).await;
+        let existed = existed.map_err(from_store)?;
+        if kept.kind() != ds::CredentialKind::ConnectionRequest {
+            self.delete(&tenant, &keys::used(&kept.username)).await?;
+        }
+        self.forget_credential(&tenant, &kept.username, device.as_ref());
+        Ok(ds::DeleteCredentialResponse { existed })
+    }
+
+    pub async fn list_credentials(
+        &self,
+        request: ds::ListCredentialsRequest,
+    ) -> Result<ds::ListCredentialsResponse> {
+        let tenant: TenantId = request.tenant.parse()?;
+        let query = page::query(("credentials", tenant.as_str()));
+        let size = page::size(request.page_size, DEFAULT_PAGE, MAX_PAGE);
+        let token = page::read(&request.page_token, query)?;
+        let after = token.map(|token| token.after);
+        let mut found = Vec::new();
+        // One more than the page, so that the last one has no token.
+        for prefix in [keys::CONNECTION_REQUESTS, keys::USERS] {
+            let after = after.as_deref();
+            let limit = size + 1 - found.len();
+            let kind = DocumentKind::Credential;
+            let page = self.store.documents(kind, &tenant, prefix, after, limit);
+            // A place within the second family lies behind the whole first one.
+            if after.is_none_or(|after| after < prefix || after.starts_with(prefix)) {
+                found.extend(page.await.map_err(from_store)?);
+            }
+            if found.len() > size {
+                break;
+            }
+        }
+        let more = found.len() > size;
+        found.truncate(size);
+        let last = found.last().map(|document| document.key.clone());
+        let mut credentials = Vec::with_capacity(found.len());
+        for document in found {
+            let mut credential = decode(&document.payload)?;
+            credential.sealed_password.clear();
+            if credential.kind() != ds::CredentialKind::ConnectionRequest {
+                let used = keys::used(&credential.username);
+                let used = self.stored(&tenant, &used).await?;
+                credential.last_used_us = used.map_or(0, |used| used.last_used_us);
+            }
+            credentials.push(credential);
+        }
+        Ok(ds::ListCredentialsResponse {
+            credentials,
+            next_page_token: match last {
+                Some(last) if more => page::after(query, &last),
+                _ => String::new(),
+            },
+        })
+    }
+
+    /// Makes the tenant's ONBOARDING credential if it has none. Answers its user name, and the
+    /// password when it was made now.
+    pub async fn ensure_onboarding(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<(String, Option<SecretString>)> {
+        let mut token = String::new();
+        loop {
+            let listed = self
+                .list_credentials(ds::ListCredentialsRequest {
+                    tenant: tenant.as_str().to_owned(),
+                    page_size: 1000,
+                    page_token: token,
+                })
+                .await?;
+            let onboarding = ds::CredentialKind::Onboarding;
+            let mut found = listed.credentials.into_iter();
+            if let Some(found) = found.find(|c| c.kind() == onboarding) {
+                return Ok((found.username, None));
+            }
+            token = listed.next_page_token;
+            if token.is_empty() {
+                break;
+            }
+        }
+        let password =
+            generate_password().map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+        let mut credential = ds::Credential {
+            tenant: tenant.as_str().to_owned(),
+            username: ONBOARDING_USER.to_owned(),
+            ..ds::Credential::default()
+        };
+        credential.set_kind(ds::CredentialKind::Onboarding);
+        self.put_credential(ds::PutCredentialRequest {
+            credential: Some(credential),
+            password: password.expose_secret().to_owned(),
+        })
+        .await?;
+        Ok((ONBOARDING_USER.to_owned(), Some(password)))
+    }
+
+    async fn stored(&self, tenant: &TenantId, key: &str) -> Result<Option<ds::Credential>> {
+        let document = self.store.document(DocumentKind::Credential, tenant, key);
+        let document = document.await.map_err(from_store)?;
+        document.map(|d| decode(&d.payload)).transpose()
+    }
+
+    async fn put(&self, tenant: &TenantId, key: String, credential: &ds::Credential) -> Result<()> {
+        let document = Document {
+            key,
+            time: self.now(),
+            payload: credential.encode_to_vec(),
+        };
+        let kind = DocumentKind::Credential;
+        let put = self.store.put_document(kind, tenant, document);
+        put.await.map_err(from_store)
+    }
+
+    async fn delete(&self, tenant: &TenantId, key: &str) -> Result<bool> {
+        let kind = DocumentKind::Credential;
+        let deleted = self.store.delete_document(kind, tenant, key);
+        deleted.await.map_err(from_store)
+    }
+
+    /// Memory must not answer what was changed.
+    fn forget_credential(&self, tenant: &TenantId, username: &str, device: Option<&DeviceKey>) {
+        let place = (tenant.clone(), username.to_owned());
+        self.credentials.users.invalidate(&place);
+        self.credentials.used.lock().remove(&place);
+        if let Some(device) = device {
+            self.credentials.own.invalidate(device);
+        }
+    }
+}
+
+fn key_of(credential: &ds::Credential) -> String {
+    match credential.kind() {
+        ds::CredentialKind::ConnectionRequest => keys::connection_request(&credential.device),
+        _ => keys::user(&credential.username),
+    }
+}
+
+fn check_text(field: &str, text: &str) -> Result<()> {
+    let length = text.chars().count();
+    if length == 0 || length > MAX_TEXT || text.chars().any(char::is_control) {
+        return Err(Error::invalid(
+            field,
+            "expected 1 to 256 characters, none of them a control character",
+        ));
+    }
+    // Basic authentication (RFC 7617) ends the user name at the first colon.
+    if field.ends_with("username") && text.contains(':') {
+        return Err(Error::invalid(field, "must not hold a colon"));
+    }
+    Ok(())
+}
+
+/// Checks kind and device; the device becomes canonical.
+fn checked_device(credential: &mut ds::Credential) -> Result<Option<DeviceKey>> {
+    let field = "credential.device";
+    let empty = credential.device.is_empty();
+    match credential.kind() {
+        ds::CredentialKind::Unspecified => Err(Error::invalid(
+            "credential.kind",
+            "expected ONBOARDING, DEVICE or CONNECTION_REQUEST",
+        )),
+        ds::CredentialKind::Onboarding if !empty => Err(Error::invalid(
+            field,
+            "must be empty: the onboarding credential is for all devices",
+        )),
+        ds::CredentialKind::Device if empty => {
+            Err(Error::invalid(field, "must be set for a DEVICE credential"))
+        }
+        _ if empty => Ok(None),
+        _ => {
+            let device = DeviceKey::parse(&credential.tenant, &credential.device)
+                .map_err(|invalid| Error::invalid(field, invalid.reason))?;
+            device.device.as_str().clone_into(&mut credential.device);
+            Ok(Some(device))
+        }
+    }
+}
+
+/// A user name can't change hands: a device that lost it would otherwise be locked out unnoticed.
+fn check_same(old: &ds::Credential, new: &ds::Credential) -> Result<()> {
+    if old.kind() == new.kind() && old.device == new.device {
+        return Ok(());
+    }
+    let owner = match old.device.is_empty() {
+        true => "the onboarding credential".to_owned(),
+        false => format!("device {}", old.device),
+    };
+    Err(Error {
+        kind: Kind::AlreadyExists,
+        field: "credential.username".to_owned(),
+        message: format!("this user name belongs to {owner}; take another one, or delete it first"),
+    })
+}

@@ -1,0 +1,176 @@
+//! Whether a proved user may be a device, how a device is woken, and when credentials were used.
+
+use std::time::Duration;
+
+use hearth_auth::ExposeSecret;
+use hearth_clients::Result;
+use hearth_proto::devicestate::v1 as ds;
+use hearth_store::{DeviceColumn, Document, DocumentKind, ParameterRow};
+use hearth_types::{DeviceKey, TenantId};
+use prost::Message;
+
+use super::keys;
+use crate::columns;
+use crate::core::Core;
+use crate::errors::{from_seal, from_store};
+
+/// A use is noted again when the one noted is older than this.
+const USE_RESOLUTION: Duration = Duration::from_secs(10);
+
+impl Core {
+    /// The rules: a DEVICE credential is good for its device only; the ONBOARDING one for devices
+    /// that have none of their own, and for one that comes with `0 BOOTSTRAP`, which has lost its.
+    pub async fn check_identity(
+        &self,
+        request: ds::CheckIdentityRequest,
+    ) -> Result<ds::CheckIdentityResponse> {
+        let device = DeviceKey::parse(&request.tenant, &request.device)?;
+        let username = &request.username;
+        let refuse = |reason: String| {
+            Ok(ds::CheckIdentityResponse {
+                allowed: false,
+                reason,
+            })
+        };
+        let Some(user) = self.user(&device.tenant, username).await? else {
+            return refuse("there is no such user".to_owned());
+        };
+        match user.credential.kind() {
+            ds::CredentialKind::Device => {
+                let own = &user.credential.device;
+                if own != device.device.as_str() {
+                    return refuse(format!("this user belongs to device {own}"));
+                }
+            }
+            ds::CredentialKind::Onboarding => {
+                if !request.bootstrap && self.has_own_credential(&device).await? {
+                    return refuse(
+                        "the device has a credential of its own and must use it; the onboarding \
+                         user is for devices without one, and for 0 BOOTSTRAP"
+                            .to_owned(),
+                    );
+                }
+            }
+            _ => return refuse("this user is not for devices".to_owned()),
+        }
+        self.note_use(&device.tenant, username);
+        Ok(ds::CheckIdentityResponse {
+            allowed: true,
+            reason: String::new(),
+        })
+    }
+
+    fn note_use(&self, tenant: &TenantId, username: &str) {
+        let now = self.now();
+        let mut used = self.credentials.used.lock();
+        let place = (tenant.clone(), username.to_owned());
+        match used.get_mut(&place) {
+            Some(noted) if now.saturating_since(*noted) < USE_RESOLUTION => {}
+            Some(noted) => *noted = now,
+            None => {
+                used.insert(place, now);
+            }
+        }
+    }
+
+    /// Writes the last uses that were noted since the last time.
+    pub async fn write_last_used(&self) -> hearth_store::Result<()> {
+        let used = std::mem::take(&mut *self.credentials.used.lock());
+        let mut left = used.into_iter();
+        while let Some(((tenant, username), time)) = left.next() {
+            let note = ds::Credential {
+                last_used_us: time.as_micros(),
+                ..ds::Credential::default()
+            };
+            let document = Document {
+                key: keys::used(&username),
+                time,
+                payload: note.encode_to_vec(),
+            };
+            let kind = DocumentKind::Credential;
+            if let Err(error) = self.store.put_document(kind, &tenant, document).await {
+                let mut noted = self.credentials.used.lock();
+                noted.entry((tenant, username)).or_insert(time);
+                for (place, time) in left {
+                    noted.entry(place).or_insert(time);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where and how to wake a device: with its own credential, else with what was set on it, else
+    /// with the tenant's.
+    pub async fn get_connection_request(
+        &self,
+        request: ds::GetConnectionRequestRequest,
+    ) -> Result<ds::GetConnectionRequestResponse> {
+        let device = DeviceKey::parse(&request.tenant, &request.device)?;
+        let row = self.row(&device).await.map_err(from_store)?;
+        let row = row.ok_or_else(|| crate::queries::no_device(&device))?;
+        let url = columns::text(&row, DeviceColumn::ConnectionRequestUrl).to_owned();
+        let root = columns::text(&row, DeviceColumn::Root).to_owned();
+        let id = device.device.as_str();
+        let found = match self.connection_request(&device.tenant, id).await? {
+            Some(own) => Some(own),
+            None => match self.set_on_device(&device, &root).await? {
+                Some(set) => Some(set),
+                None => self.connection_request(&device.tenant, "").await?,
+            },
+        };
+        let (username, password) = found.unwrap_or_default();
+        Ok(ds::GetConnectionRequestResponse {
+            url,
+            username,
+            password,
+        })
+    }
+
+    async fn connection_request(
+        &self,
+        tenant: &TenantId,
+        device: &str,
+    ) -> Result<Option<(String, String)>> {
+        let key = keys::connection_request(device);
+        let found = self.read_credential(tenant, &key).await?;
+        Ok(found.map(|opened| {
+            let password = opened.password.expose_secret().to_owned();
+            (opened.credential.username, password)
+        }))
+    }
+
+    /// ConnectionRequestUsername and -Password (TR-069 3.2.2) as they were set on the device.
+    async fn set_on_device(
+        &self,
+        device: &DeviceKey,
+        root: &str,
+    ) -> Result<Option<(String, String)>> {
+        let of_device = device.clone();
+        self.settle(|overlay| {
+            overlay
+                .device(&of_device)
+                .is_some_and(|p| p.has_parameters())
+        })
+        .await;
+        let paths = ["ConnectionRequestUsername", "ConnectionRequestPassword"]
+            .map(|name| format!("{root}ManagementServer.{name}"));
+        let rows = self.store.parameters_by_path(device, &paths).await;
+        let mut rows = rows.map_err(from_store)?.into_iter();
+        let mut value = || {
+            let row: Option<ParameterRow> = rows.next().flatten();
+            row.and_then(|row| row.value)
+        };
+        let (Some((username, ..)), Some((_, _, sealed, _))) = (value(), value()) else {
+            return Ok(None);
+        };
+        if username.is_empty() || sealed.is_empty() {
+            return Ok(None);
+        }
+        let password = self
+            .secrets
+            .open(device, &paths[1], &sealed)
+            .map_err(from_seal)?;
+        Ok(Some((username, password.expose_secret().to_owned())))
+    }
+}

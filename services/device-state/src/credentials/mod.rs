@@ -1,0 +1,145 @@
+//! Credentials of the edge: what devices prove to this server, and this server to devices.
+//!
+//! Documents of the kind `Credential`: `user/{username}` for ONBOARDING and DEVICE (a user name
+//! belongs to one of them), `device/{device}/{username}` says that a device has one of its own,
+//! `connection-request/{device}` (an empty device: the tenant's), and `used/{username}` when one
+//! was last proved, apart so that it never collides with a new password.
+
+mod edit;
+mod identity;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_auth::{ExposeSecret, SecretString};
+use hearth_clients::Result;
+use hearth_proto::devicestate::v1 as ds;
+use hearth_store::DocumentKind;
+use hearth_types::{DeviceKey, TenantId, Timestamp};
+use parking_lot::Mutex;
+use prost::Message;
+
+use crate::core::Core;
+use crate::errors::{from_seal, from_store};
+
+/// Credentials in memory at most.
+const CACHED: u64 = 100_000;
+
+/// The keys of documents.
+mod keys {
+    pub const USERS: &str = "user/";
+    pub const CONNECTION_REQUESTS: &str = "connection-request/";
+
+    pub fn user(username: &str) -> String {
+        format!("{USERS}{username}")
+    }
+
+    pub fn connection_request(device: &str) -> String {
+        format!("{CONNECTION_REQUESTS}{device}")
+    }
+
+    /// The beginning of a device's own credentials' keys. A device id has no slash.
+    pub fn of_device(device: &str) -> String {
+        format!("device/{device}/")
+    }
+
+    pub fn used(username: &str) -> String {
+        format!("used/{username}")
+    }
+}
+
+/// A credential with its password.
+pub struct Opened {
+    pub credential: ds::Credential,
+    pub password: SecretString,
+}
+
+type Users = moka::sync::Cache<(TenantId, String), Option<Arc<Opened>>, ahash::RandomState>;
+
+/// Credentials in memory, and last uses that are not yet written.
+pub struct CredentialCache {
+    users: Users,
+    /// Whether a device has a credential of its own.
+    own: moka::sync::Cache<DeviceKey, bool, ahash::RandomState>,
+    used: Mutex<HashMap<(TenantId, String), Timestamp>>,
+}
+
+impl CredentialCache {
+    pub fn new(time: Duration) -> Self {
+        let hasher = ahash::RandomState::new;
+        Self {
+            users: moka::sync::Cache::builder()
+                .max_capacity(CACHED)
+                .time_to_live(time)
+                .build_with_hasher(hasher()),
+            own: moka::sync::Cache::builder()
+                .max_capacity(CACHED)
+                .time_to_live(time)
+                .build_with_hasher(hasher()),
+            used: Mutex::default(),
+        }
+    }
+}
+
+impl Core {
+    /// The ONBOARDING or DEVICE credential of a user name.
+    async fn user(&self, tenant: &TenantId, username: &str) -> Result<Option<Arc<Opened>>> {
+        let place = (tenant.clone(), username.to_owned());
+        if let Some(found) = self.credentials.users.get(&place) {
+            return Ok(found);
+        }
+        let found = self.read_credential(tenant, &keys::user(username)).await?;
+        let found = found.map(Arc::new);
+        self.credentials.users.insert(place, found.clone());
+        Ok(found)
+    }
+
+    async fn read_credential(&self, tenant: &TenantId, key: &str) -> Result<Option<Opened>> {
+        let document = self.store.document(DocumentKind::Credential, tenant, key);
+        let Some(document) = document.await.map_err(from_store)? else {
+            return Ok(None);
+        };
+        let credential = decode(&document.payload)?;
+        let password = self
+            .secrets
+            .open_password(tenant, key, &credential.sealed_password)
+            .map_err(from_seal)?;
+        Ok(Some(Opened {
+            credential,
+            password,
+        }))
+    }
+
+    /// Whether a device has a DEVICE credential.
+    async fn has_own_credential(&self, device: &DeviceKey) -> Result<bool> {
+        if let Some(has) = self.credentials.own.get(device) {
+            return Ok(has);
+        }
+        let prefix = keys::of_device(device.device.as_str());
+        let kind = DocumentKind::Credential;
+        let found = self.store.documents(kind, &device.tenant, &prefix, None, 1);
+        let has = !found.await.map_err(from_store)?.is_empty();
+        self.credentials.own.insert(device.clone(), has);
+        Ok(has)
+    }
+
+    pub async fn get_credential(
+        &self,
+        request: ds::GetCredentialRequest,
+    ) -> Result<ds::GetCredentialResponse> {
+        let tenant: TenantId = request.tenant.parse()?;
+        let Some(found) = self.user(&tenant, &request.username).await? else {
+            return Ok(ds::GetCredentialResponse::default());
+        };
+        Ok(ds::GetCredentialResponse {
+            credential: Some(found.credential.clone()),
+            password: found.password.expose_secret().to_owned(),
+        })
+    }
+}
+
+fn decode(payload: &[u8]) -> Result<ds::Credential> {
+    ds::Credential::decode(payload)
+        .map_err(|_| hearth_clients::Error::internal("a stored credential can't be read"))
+}

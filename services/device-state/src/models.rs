@@ -1,0 +1,74 @@
+//! What was learned about models.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_clients::Result;
+use hearth_proto::devicestate::v1 as ds;
+use hearth_store::{Document, DocumentKind};
+use hearth_types::TenantId;
+use prost::Message;
+
+use crate::core::Core;
+use crate::errors::from_store;
+
+/// Models in memory, and for how long: another process may learn, too.
+const CACHED: u64 = 10_000;
+const CACHE_TIME: Duration = Duration::from_secs(30);
+
+/// Models in memory, by tenant and key.
+pub struct ModelCache {
+    models: moka::sync::Cache<(TenantId, String), Arc<ds::Model>>,
+}
+
+impl ModelCache {
+    pub fn new() -> Self {
+        Self {
+            models: moka::sync::Cache::builder()
+                .max_capacity(CACHED)
+                .time_to_live(CACHE_TIME)
+                .build(),
+        }
+    }
+}
+
+/// A model's key. An OUI has no slash.
+fn key(oui: &str, product_class: &str) -> String {
+    format!("{}/{product_class}", oui.to_ascii_uppercase())
+}
+
+impl Core {
+    pub async fn get_model(&self, request: ds::GetModelRequest) -> Result<ds::GetModelResponse> {
+        let tenant: TenantId = request.tenant.parse()?;
+        let key = key(&request.oui, &request.product_class);
+        let place = (tenant.clone(), key);
+        if let Some(model) = self.models.models.get(&place) {
+            let model = Some(ds::Model::clone(&model));
+            return Ok(ds::GetModelResponse { model });
+        }
+        let document = self.store.document(DocumentKind::Model, &tenant, &place.1);
+        let model = match document.await.map_err(from_store)? {
+            Some(document) => ds::Model::decode(document.payload.as_slice()).unwrap_or_default(),
+            None => ds::Model::default(),
+        };
+        self.models.models.insert(place, Arc::new(model.clone()));
+        Ok(ds::GetModelResponse { model: Some(model) })
+    }
+
+    pub async fn put_model(&self, request: ds::PutModelRequest) -> Result<ds::PutModelResponse> {
+        let tenant: TenantId = request.tenant.parse()?;
+        let key = key(&request.oui, &request.product_class);
+        let model = request.model.unwrap_or_default();
+        let document = Document {
+            key: key.clone(),
+            time: self.now(),
+            payload: model.encode_to_vec(),
+        };
+        self.store
+            .put_document(DocumentKind::Model, &tenant, document)
+            .await
+            .map_err(from_store)?;
+        self.models.models.insert((tenant, key), Arc::new(model));
+        Ok(ds::PutModelResponse {})
+    }
+}

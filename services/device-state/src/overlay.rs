@@ -1,0 +1,243 @@
+//! What events changed and is not yet in the store.
+
+use std::collections::{BTreeMap, HashMap};
+
+use hearth_store::{
+    Cell, DeviceColumn, DeviceRow, HistoryRow, IndexEntry, Mutation, ParameterCell, ParameterRow,
+};
+use hearth_types::{DeviceKey, Timestamp};
+
+/// What one event changes.
+#[derive(Debug, Default)]
+pub struct Change {
+    pub cells: Vec<(DeviceColumn, Cell)>,
+    pub parameters: Vec<(String, Timestamp, ParameterCell)>,
+    pub deletes: Vec<(String, Timestamp)>,
+    pub history: Vec<HistoryRow>,
+    /// Attribute, value, time, whether the entry goes.
+    pub index: Vec<(String, String, Timestamp, bool)>,
+}
+
+/// What changed of one device.
+#[derive(Debug, Default)]
+pub struct Pending {
+    cells: DeviceRow,
+    parameters: HashMap<String, ParameterRow>,
+    deletes: Vec<(String, Timestamp)>,
+    history: Vec<HistoryRow>,
+    index: BTreeMap<(String, String), (Timestamp, bool)>,
+    /// The events that brought it.
+    seqs: Vec<u64>,
+    /// Whether the device is not in the store yet.
+    is_new: bool,
+}
+
+/// What changed of all devices.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    devices: HashMap<DeviceKey, Pending, ahash::RandomState>,
+    /// Events that changed nothing.
+    idle: Vec<u64>,
+    changes: usize,
+    /// Devices that are new or have index entries here: lists must wait for them.
+    listed: usize,
+}
+
+impl Overlay {
+    /// Adds what an event changes.
+    pub fn add(&mut self, device: &DeviceKey, seq: u64, is_new: bool, change: Change) {
+        if change.is_empty() {
+            self.idle.push(seq);
+            return;
+        }
+        let pending = match self.devices.get_mut(device) {
+            Some(pending) => pending,
+            None => self.devices.entry(device.clone()).or_default(),
+        };
+        let before = (pending.len(), pending.is_listed());
+        pending.is_new |= is_new;
+        pending.add(seq, change);
+        self.changes += pending.len() - before.0;
+        self.listed += usize::from(pending.is_listed() && !before.1);
+    }
+
+    /// How many changes wait.
+    pub const fn len(&self) -> usize {
+        self.changes
+    }
+
+    /// Whether nothing waits, not even an event's end.
+    pub fn is_empty(&self) -> bool {
+        self.devices.is_empty() && self.idle.is_empty()
+    }
+
+    /// Whether the list of devices or a search could differ from the store's.
+    pub const fn changes_lists(&self) -> bool {
+        self.listed > 0
+    }
+
+    /// What waits for a device.
+    pub fn device(&self, device: &DeviceKey) -> Option<&Pending> {
+        self.devices.get(device)
+    }
+
+    /// Everything as mutations, one group for each device.
+    pub fn mutations(&self) -> Vec<(DeviceKey, Vec<Mutation>)> {
+        self.devices
+            .iter()
+            .map(|(device, pending)| (device.clone(), pending.mutations(device)))
+            .collect()
+    }
+
+    /// A device's events; what waited for it is forgotten.
+    pub fn take_device(&mut self, device: &DeviceKey) -> Vec<u64> {
+        let Some(pending) = self.devices.remove(device) else {
+            return Vec::new();
+        };
+        self.changes -= pending.len();
+        self.listed -= usize::from(pending.is_listed());
+        pending.seqs
+    }
+
+    /// Everything is in the store: forgets it, and moves the numbers of the events to `done`.
+    pub fn clear(&mut self, done: &mut Vec<u64>) {
+        for (_, pending) in self.devices.drain() {
+            done.extend(pending.seqs);
+        }
+        done.append(&mut self.idle);
+        self.changes = 0;
+        self.listed = 0;
+    }
+}
+
+impl Change {
+    fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+            && self.parameters.is_empty()
+            && self.deletes.is_empty()
+            && self.history.is_empty()
+            && self.index.is_empty()
+    }
+}
+
+impl Pending {
+    fn add(&mut self, seq: u64, change: Change) {
+        self.seqs.push(seq);
+        for (column, cell) in change.cells {
+            cell.merge_into(&mut self.cells, column);
+        }
+        for (path, time) in change.deletes {
+            for (known, row) in &mut self.parameters {
+                if covers(&path, known) {
+                    row.delete_until(time);
+                }
+            }
+            self.deletes.push((path, time));
+        }
+        for (path, time, part) in change.parameters {
+            let deleted = self.deletes.iter().filter(|(of, _)| covers(of, &path));
+            if deleted.map(|(_, at)| *at).max() < Some(time) {
+                self.parameters.entry(path).or_default().merge(time, &part);
+            }
+        }
+        self.history.extend(change.history);
+        for (attribute, value, time, remove) in change.index {
+            let entry = self.index.entry((attribute, value)).or_default();
+            *entry = (*entry).max((time, remove));
+        }
+    }
+
+    fn len(&self) -> usize {
+        usize::from(!self.cells.is_empty())
+            + self.parameters.len()
+            + self.deletes.len()
+            + self.history.len()
+            + self.index.len()
+    }
+
+    fn is_listed(&self) -> bool {
+        self.is_new || !self.index.is_empty()
+    }
+
+    /// Whether parameters changed.
+    pub fn has_parameters(&self) -> bool {
+        !self.parameters.is_empty() || !self.deletes.is_empty()
+    }
+
+    /// Whether history was added.
+    pub fn has_history(&self) -> bool {
+        !self.history.is_empty()
+    }
+
+    /// The device's row as it becomes.
+    pub fn over_row(&self, stored: &mut DeviceRow) {
+        for (column, cell) in &self.cells {
+            cell.merge_into(stored, *column);
+        }
+    }
+
+    /// A parameter's row as it becomes.
+    pub fn over_parameter(&self, path: &str, stored: &mut ParameterRow) {
+        for (of, time) in &self.deletes {
+            if covers(of, path) {
+                stored.delete_until(*time);
+            }
+        }
+        if let Some(row) = self.parameters.get(path) {
+            for (time, part) in row.parts() {
+                stored.merge(time, &part);
+            }
+        }
+    }
+
+    fn mutations(&self, device: &DeviceKey) -> Vec<Mutation> {
+        let mut all = Vec::with_capacity(self.len());
+        if !self.cells.is_empty() {
+            let cells = self.cells.iter().map(|(c, cell)| (*c, cell.clone()));
+            all.push(Mutation::Device {
+                device: device.clone(),
+                cells: cells.collect(),
+            });
+        }
+        for (path, time) in &self.deletes {
+            all.push(Mutation::DeleteParameters {
+                device: device.clone(),
+                path: path.clone(),
+                time: *time,
+            });
+        }
+        for (path, row) in &self.parameters {
+            let parts = row
+                .parts()
+                .into_iter()
+                .map(|(time, part)| Mutation::Parameter {
+                    device: device.clone(),
+                    path: path.clone(),
+                    time,
+                    cells: vec![part],
+                });
+            all.extend(parts);
+        }
+        all.extend(self.history.iter().map(|row| Mutation::History {
+            device: device.clone(),
+            row: row.clone(),
+        }));
+        for ((attribute, value), (time, remove)) in &self.index {
+            all.push(Mutation::Index {
+                entry: IndexEntry {
+                    device: device.clone(),
+                    attribute: attribute.clone(),
+                    value: value.clone(),
+                },
+                time: *time,
+                remove: *remove,
+            });
+        }
+        all
+    }
+}
+
+/// Whether a delete of `deleted` takes the parameter `path`.
+fn covers(deleted: &str, path: &str) -> bool {
+    deleted.is_empty() || deleted == path || deleted.ends_with('.') && path.starts_with(deleted)
+}

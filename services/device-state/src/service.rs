@@ -1,0 +1,95 @@
+//! The role as others see it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hearth_auth::SecretString;
+use hearth_clients::{DeviceState, EventStream, Result};
+use hearth_proto::devicestate::v1 as ds;
+use hearth_runtime::Service;
+use hearth_types::TenantId;
+
+use crate::DeviceStateConfig;
+use crate::consumer::Role;
+use crate::core::{Core, Dependencies, StartError};
+
+/// `hearth.devicestate.v1.DeviceStateService`. Clones are cheap and share it. Queries are answered
+/// from the moment it is made; events are consumed while [`DeviceStateService::role`] runs.
+#[derive(Clone)]
+pub struct DeviceStateService {
+    core: Arc<Core>,
+}
+
+impl std::fmt::Debug for DeviceStateService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeviceStateService").finish_non_exhaustive()
+    }
+}
+
+impl DeviceStateService {
+    /// The service on what it works with.
+    ///
+    /// # Errors
+    /// [`StartError`]: a setting can't be used, or metrics of its names are registered already.
+    pub fn new(
+        with: Dependencies,
+        config: DeviceStateConfig,
+    ) -> std::result::Result<Self, StartError> {
+        let core = Arc::new(Core::new(with, config)?);
+        Ok(Self { core })
+    }
+
+    /// What consumes events and does the background work; one for each process.
+    pub fn role(&self) -> impl Service + use<> {
+        Role {
+            core: Arc::clone(&self.core),
+        }
+    }
+
+    /// Makes the tenant's ONBOARDING credential if it has none. Answers its user name, and the
+    /// password when it was made now: to be shown once.
+    ///
+    /// # Errors
+    /// The store can't be used.
+    pub async fn ensure_onboarding(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<(String, Option<SecretString>)> {
+        self.core.ensure_onboarding(tenant).await
+    }
+}
+
+macro_rules! delegate {
+    ($($method:ident($request:ident) -> $response:ident;)*) => {
+        #[async_trait]
+        impl DeviceState for DeviceStateService {
+            $(
+                async fn $method(&self, request: ds::$request) -> Result<ds::$response> {
+                    self.core.$method(request).await
+                }
+            )*
+
+            async fn watch_events(&self, request: ds::WatchEventsRequest) -> Result<EventStream> {
+                self.core.watch(&request)
+            }
+        }
+    };
+}
+
+delegate! {
+    get_device(GetDeviceRequest) -> GetDeviceResponse;
+    list_devices(ListDevicesRequest) -> ListDevicesResponse;
+    count_devices(CountDevicesRequest) -> CountDevicesResponse;
+    set_tags(SetTagsRequest) -> SetTagsResponse;
+    delete_device(DeleteDeviceRequest) -> DeleteDeviceResponse;
+    list_parameters(ListParametersRequest) -> ListParametersResponse;
+    list_history(ListHistoryRequest) -> ListHistoryResponse;
+    get_connection_request(GetConnectionRequestRequest) -> GetConnectionRequestResponse;
+    get_credential(GetCredentialRequest) -> GetCredentialResponse;
+    check_identity(CheckIdentityRequest) -> CheckIdentityResponse;
+    put_credential(PutCredentialRequest) -> PutCredentialResponse;
+    list_credentials(ListCredentialsRequest) -> ListCredentialsResponse;
+    delete_credential(DeleteCredentialRequest) -> DeleteCredentialResponse;
+    get_model(GetModelRequest) -> GetModelResponse;
+    put_model(PutModelRequest) -> PutModelResponse;
+}
