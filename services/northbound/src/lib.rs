@@ -1,6 +1,6 @@
 //! The public API of Hearth, `hearth.northbound.v1`, over gRPC.
 //!
-//! A request goes through the [`edge`](crate::NorthboundService) in this order, before a byte of it
+//! A request goes through the edge (`edge/mod.rs`) in this order, before a byte of it
 //! is decoded: what it is, whose token it bears, whether there is room, by when it must end. Then a
 //! service (`devices`, `tasks`, `files`, `credentials`) reads the resource names, through the
 //! caller's one door to a tenant ([`Caller`]), asks the internal services, and turns what they say
