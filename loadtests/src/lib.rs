@@ -5,15 +5,18 @@
 //! * [`Fleet`] makes devices and lets them live; [`Device`] is one of them.
 //! * [`Behaviour`] is what a device does to an ACS; [`Ledger`] what it did.
 //! * [`tree`] is a device's data model, [`tree::kinds`] where trees come from.
+//! * [`load`] holds the load scenarios and the server they are measured beside.
 
 mod cpe;
 mod dice;
 mod fleet;
+pub mod load;
 pub mod tree;
 
 pub use cpe::{
     Acknowledged, AuthStyle, Behaviour, CookieStyle, Device, Doubled, Executed, FaultRate, Keep,
     Ledger, ListenerStyle, Point, PowerLoss, StoredFile, TimeScale,
+    Transferred,
 };
 pub use dice::Dice;
 pub use fleet::{Fleet, FleetError, FleetOptions, FleetStats};

@@ -44,22 +44,22 @@ async fn every_way_of_transport() {
             let done = acs.ask(&fleet, AcsRequest::GetRpcMethods).await;
             assert_eq!(done.method(), "GetRPCMethodsResponse", "{ask:?} {style:?}");
             until("the end", || fleet.stats().in_session == 0).await;
+            let stats = fleet.stats();
+            fleet.stop().await;
             let seen = acs.seen.lock();
             let refused = match style {
                 AuthStyle::Basic => 0,
                 AuthStyle::UnauthenticatedFirst => seen.headers.len() / 2,
-                _ => fleet.stats().sessions as usize,
+                _ => stats.sessions as usize,
             };
             assert_eq!(seen.refused, refused, "{ask:?} {style:?}");
-            assert_eq!(seen.connections > fleet.stats().sessions as usize, per_turn);
+            assert_eq!(seen.connections > stats.sessions as usize, per_turn);
             let last = seen.headers.last().unwrap();
             let cookie = last.get("cookie").unwrap().to_str().unwrap();
             match cookies {
                 CookieStyle::Plain => assert_eq!(cookie, "hs=abc-1; other=2"),
                 CookieStyle::Old => assert!(cookie.contains("hs=\"abc-1\"")),
             }
-            drop(seen);
-            fleet.stop().await;
         }
     }
 }

@@ -40,6 +40,6 @@ pub(super) fn later(scale: TimeScale, delay: Duration) -> Instant {
 }
 
 /// A moment as CWMP writes it.
-pub(super) fn cwmp_time(at: SystemTime) -> CwmpTime {
+pub(crate) fn cwmp_time(at: SystemTime) -> CwmpTime {
     jiff::Timestamp::try_from(at).map_or_else(|_| CwmpTime::default(), CwmpTime::at)
 }

@@ -263,9 +263,11 @@ async fn at_once_done(
     transfer: &Transfer,
 ) -> Result<TransferResponse, Box<Fault>> {
     let start = SystemTime::now();
-    let stored = transfers::perform(device, transfer).await.map_err(fault)?;
+    let result = transfers::perform(device, transfer).await;
     let mut state = device.state.lock();
-    transfers::keep(&mut state, transfer, stored);
+    transfers::note(&mut state, transfer, &result);
+    let moved = result.map_err(fault)?;
+    transfers::keep(&mut state, transfer, moved.stored);
     Ok(TransferResponse {
         status: 0,
         start_time: cwmp_time(start),

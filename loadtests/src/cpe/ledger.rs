@@ -50,6 +50,21 @@ pub struct Acknowledged {
     pub values: Vec<ParameterValue>,
 }
 
+/// A file transfer that a device ended, well or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transferred {
+    /// When it ended.
+    pub at: SystemTime,
+    /// Its CommandKey.
+    pub key: String,
+    /// Fetched, else sent.
+    pub download: bool,
+    /// The fault it ended with, if any.
+    pub fault: Option<u32>,
+    /// SHA-256 of what was fetched or sent, in hex; empty if there was a fault.
+    pub sha256: String,
+}
+
 /// Something that was executed more than once for one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubled {
@@ -69,6 +84,7 @@ pub struct Ledger {
     keep: Keep,
     executed: Vec<Executed>,
     acknowledged: Vec<Acknowledged>,
+    transferred: Vec<Transferred>,
     counts: BTreeMap<&'static str, u64>,
     /// How often each (method, task) was executed, of the methods that are not idempotent.
     once: BTreeMap<(&'static str, String), u32>,
@@ -122,6 +138,17 @@ impl Ledger {
         if self.keep == Keep::Everything {
             self.acknowledged.push(acknowledged);
         }
+    }
+
+    pub(super) fn transfer(&mut self, transferred: Transferred) {
+        if self.keep == Keep::Everything {
+            self.transferred.push(transferred);
+        }
+    }
+
+    /// The file transfers that ended, oldest first. Empty with [`Keep::Counts`].
+    pub fn transferred(&self) -> &[Transferred] {
+        &self.transferred
     }
 
     /// The RPCs executed, faults included, oldest first. Empty with [`Keep::Counts`].

@@ -17,8 +17,9 @@ pub use behaviour::{
 };
 pub use clock::TimeScale;
 pub use device::Device;
-pub use ledger::{Acknowledged, Doubled, Executed, Keep, Ledger};
+pub use ledger::{Acknowledged, Doubled, Executed, Keep, Ledger, Transferred};
 pub use state::StoredFile;
 
+pub(crate) use clock::cwmp_time;
 pub(crate) use device::Shared;
 pub(crate) use listener::Registry;

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::behaviour::{AuthStyle, CookieStyle};
 use super::device::Device;
 use super::http::{Client, ClientOptions, HttpError};
+use super::ledger::Transferred;
 use super::state::{Progress, State, StoredFile, Transfer};
 
 /// Does a transfer and notes how it went; the device tells the ACS in its next session.
@@ -34,6 +35,7 @@ pub(super) async fn run(device: Arc<Device>, transfer: Transfer, boots: u64) {
         return;
     };
     running.progress = Progress::Done { fault, start, end };
+    note(&mut state, &transfer, &result);
     let method = if transfer.download {
         "M Download"
     } else {
@@ -41,11 +43,30 @@ pub(super) async fn run(device: Arc<Device>, transfer: Transfer, boots: u64) {
     };
     state.event("7 TRANSFER COMPLETE", "");
     state.event(method, &transfer.key);
-    if let Ok(stored) = result {
-        keep(&mut state, &transfer, stored);
+    if let Ok(moved) = result {
+        keep(&mut state, &transfer, moved.stored);
     }
     drop(state);
     device.wake.notify_one();
+}
+
+/// A file that went over the wire.
+pub(super) struct Moved {
+    sha256: String,
+    /// What was fetched, with the version in it.
+    pub stored: Option<(StoredFile, String)>,
+}
+
+/// Writes a transfer that ended into the ledger.
+pub(super) fn note(state: &mut State, transfer: &Transfer, result: &Result<Moved, FaultCode>) {
+    let sha256 = result.as_ref().map(|moved| moved.sha256.clone());
+    state.ledger.transfer(Transferred {
+        at: SystemTime::now(),
+        key: transfer.key.clone(),
+        download: transfer.download,
+        fault: result.as_ref().err().map(|fault| fault.0),
+        sha256: sha256.unwrap_or_default(),
+    });
 }
 
 /// Keeps a fetched file; firmware is installed when no session is open.
@@ -59,11 +80,8 @@ pub(super) fn keep(state: &mut State, transfer: &Transfer, stored: Option<(Store
     }
 }
 
-/// Fetches or sends the file. A fetched file comes with the version in it.
-pub(super) async fn perform(
-    device: &Device,
-    transfer: &Transfer,
-) -> Result<Option<(StoredFile, String)>, FaultCode> {
+/// Fetches or sends the file.
+pub(super) async fn perform(device: &Device, transfer: &Transfer) -> Result<Moved, FaultCode> {
     let options = ClientOptions {
         username: transfer.username.clone(),
         password: transfer.password.clone(),
@@ -80,6 +98,7 @@ pub(super) async fn perform(
         true => (Method::GET, Bytes::new()),
         false => (Method::PUT, content(device, &transfer.file_type)),
     };
+    let sent = hex(&Sha256::digest(&body));
     let answer = client.request(method, &HeaderMap::new(), body).await;
     let answer = answer.map_err(|error| match error {
         HttpError::Connect { .. } => FaultCode::CONTACT_FILE_SERVER,
@@ -94,7 +113,10 @@ pub(super) async fn perform(
         _ => return Err(FaultCode::UPLOAD_FAILURE),
     }
     if !transfer.download {
-        return Ok(None);
+        return Ok(Moved {
+            sha256: sent,
+            stored: None,
+        });
     }
     let expected = transfer.file_size as usize;
     if expected > answer.body.len() {
@@ -103,7 +125,11 @@ pub(super) async fn perform(
     if expected != 0 && expected < answer.body.len() {
         return Err(FaultCode::FILE_CORRUPTED);
     }
-    Ok(Some(store(device, transfer, answer.body)))
+    let (file, version) = store(device, transfer, answer.body);
+    Ok(Moved {
+        sha256: file.sha256.clone(),
+        stored: Some((file, version)),
+    })
 }
 
 fn store(device: &Device, transfer: &Transfer, body: Bytes) -> (StoredFile, String) {
