@@ -34,11 +34,14 @@ pub fn start(core: &Arc<Core>, stop: &CancellationToken) -> JoinSet<()> {
     });
     let (c, s) = of(core);
     tasks.spawn(async move {
-        every(&s, c.config.history_trim_interval, || trim(&c)).await;
+        every(&s, c.config.history_trim_interval.get(), || trim(&c)).await;
     });
     let (c, s) = of(core);
     tasks.spawn(async move {
-        every(&s, c.config.last_used_interval, || c.write_last_used()).await;
+        every(&s, c.config.last_used_interval.get(), || {
+            c.write_last_used()
+        })
+        .await;
         // What was counted since must not wait for the next start.
         report("writing last uses", c.write_last_used().await);
     });
@@ -121,7 +124,7 @@ async fn load_online(core: &Core) -> hearth_store::Result<()> {
 
 /// Deletes history beyond its time, in pieces so that other writes go on.
 async fn trim(core: &Core) -> hearth_store::Result<()> {
-    let kept = i64::try_from(core.config.history_retention.as_micros()).unwrap_or(i64::MAX);
+    let kept = i64::try_from(core.config.history_retention.get().as_micros()).unwrap_or(i64::MAX);
     let before = Timestamp::from_micros(core.now().as_micros().saturating_sub(kept));
     loop {
         let trimmed = core.store.trim_history(before, TRIM).await?;

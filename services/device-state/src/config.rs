@@ -1,106 +1,208 @@
 //! Settings of the role.
 
-use std::time::Duration;
-
+use hearth_config::{Documented, FieldDoc, HumanDuration, Shape};
 use hearth_types::ParameterPath;
 use serde::{Deserialize, Serialize};
-
-use crate::core::StartError;
 
 /// Settings of device records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeviceStateConfig {
-    /// How long what events changed is gathered before it is written. Default 250 ms.
-    #[serde(with = "humantime_serde")]
-    pub flush_interval: Duration,
-    /// Changes that are gathered at most; more are written at once. Default 20,000.
+    /// How long what events changed is gathered before it is written.
+    pub flush_interval: HumanDuration,
+    /// Changes that are gathered at most; more are written at once.
     pub flush_changes: usize,
-    /// Events taken from the bus at once. Default 2,000.
+    /// Events taken from the bus at once.
     pub fetch_events: usize,
-    /// Events taken and not yet written at most. Default 50,000.
+    /// Events taken and not yet written at most.
     pub max_in_flight: usize,
     /// Devices whose last values are remembered in memory, to tell what an Inform changes without
-    /// reading (about 1 KiB each). Default 100,000.
+    /// reading.
     pub cached_devices: u64,
     /// Parameters that devices can be searched by, besides the fixed attributes. After a change,
-    /// known devices are indexed again in the background. No secrets. Default none.
+    /// known devices are indexed again in the background. No secrets.
     pub indexed_parameters: Vec<ParameterPath>,
-    /// How long history is kept. Default 90 days.
-    #[serde(with = "humantime_serde")]
-    pub history_retention: Duration,
-    /// How often old history is deleted. Default 10 min.
-    #[serde(with = "humantime_serde")]
-    pub history_trim_interval: Duration,
-    /// Whether a plain `2 PERIODIC` Inform that brings nothing new enters the history. Default
-    /// false.
+    /// How long history is kept.
+    pub history_retention: HumanDuration,
+    /// How often old history is deleted.
+    pub history_trim_interval: HumanDuration,
+    /// Whether a plain `2 PERIODIC` Inform that brings nothing new enters the history.
     pub history_periodic_informs: bool,
     /// Parameters whose changes don't enter the history: those with one of these names as a part
-    /// of their path. Default `UpTime`, `CurrentLocalTime`, `Stats`.
+    /// of their path.
     pub history_ignored_names: Vec<String>,
-    /// A value that is read again unchanged has its time written again when it is older than
-    /// this. Default 1 min.
-    #[serde(with = "humantime_serde")]
-    pub value_time_resolution: Duration,
-    /// How long a credential may be answered from memory. Default 30 s.
-    #[serde(with = "humantime_serde")]
-    pub credential_cache_time: Duration,
-    /// How often the last uses of credentials are written. Default 1 min.
-    #[serde(with = "humantime_serde")]
-    pub last_used_interval: Duration,
+    /// A value that is read again unchanged has its time written again when it is older than this.
+    pub value_time_resolution: HumanDuration,
+    /// How long a credential may be answered from memory.
+    pub credential_cache_time: HumanDuration,
+    /// How often the last uses of credentials are written.
+    pub last_used_interval: HumanDuration,
 }
 
 impl Default for DeviceStateConfig {
     fn default() -> Self {
         Self {
-            flush_interval: Duration::from_millis(250),
+            flush_interval: HumanDuration::millis(250),
             flush_changes: 20_000,
             fetch_events: 2_000,
             max_in_flight: 50_000,
             cached_devices: 100_000,
             indexed_parameters: Vec::new(),
-            history_retention: Duration::from_secs(90 * 24 * 3600),
-            history_trim_interval: Duration::from_secs(600),
+            history_retention: HumanDuration::secs(90 * 24 * 3600),
+            history_trim_interval: HumanDuration::secs(600),
             history_periodic_informs: false,
             history_ignored_names: ["UpTime", "CurrentLocalTime", "Stats"]
                 .map(str::to_owned)
                 .to_vec(),
-            value_time_resolution: Duration::from_secs(60),
-            credential_cache_time: Duration::from_secs(30),
-            last_used_interval: Duration::from_secs(60),
+            value_time_resolution: HumanDuration::secs(60),
+            credential_cache_time: HumanDuration::secs(30),
+            last_used_interval: HumanDuration::secs(60),
         }
     }
 }
 
-impl DeviceStateConfig {
-    /// Whether the role can work with these.
-    ///
-    /// # Errors
-    /// The first setting that can't be used, and why.
-    pub fn check(&self) -> Result<(), StartError> {
-        let above_zero = |name, good: bool| match good {
-            true => Ok(()),
-            false => Err(StartError::Config(format!("{name} must be above zero"))),
+impl Documented for DeviceStateConfig {
+    fn fields() -> Vec<FieldDoc> {
+        use Shape::{Bool, Duration, Integer, List};
+        let doc = FieldDoc::new;
+        vec![
+            doc(
+                "flush_interval",
+                Duration,
+                "How long what events changed is gathered before it is written. Nothing is lost \
+                 meanwhile: the bus keeps the events.",
+            ),
+            doc(
+                "flush_changes",
+                Integer,
+                "Changes that are gathered at most; more are written at once.",
+            ),
+            doc(
+                "fetch_events",
+                Integer,
+                "Events taken from the bus at once.",
+            ),
+            doc(
+                "max_in_flight",
+                Integer,
+                "Events taken and not yet written at most.",
+            ),
+            doc(
+                "cached_devices",
+                Integer,
+                "Devices whose last values are remembered in memory (about 1 KiB each), to tell \
+                 what an Inform changes without reading.",
+            ),
+            doc(
+                "indexed_parameters",
+                List("parameter paths"),
+                "Parameters that devices can be searched by, besides the fixed attributes. After \
+                 a change, known devices are indexed again in the background. No secrets.",
+            ),
+            doc("history_retention", Duration, "How long history is kept."),
+            doc(
+                "history_trim_interval",
+                Duration,
+                "How often old history is deleted.",
+            ),
+            doc(
+                "history_periodic_informs",
+                Bool,
+                "Whether a plain `2 PERIODIC` Inform that brings nothing new enters the history.",
+            ),
+            doc(
+                "history_ignored_names",
+                List("names"),
+                "Parameters whose changes don't enter the history: those with one of these names \
+                 as a part of their path.",
+            ),
+            doc(
+                "value_time_resolution",
+                Duration,
+                "A value that is read again unchanged has its time written again when it is older \
+                 than this.",
+            ),
+            doc(
+                "credential_cache_time",
+                Duration,
+                "How long a credential may be answered from memory.",
+            ),
+            doc(
+                "last_used_interval",
+                Duration,
+                "How often the last uses of credentials are written.",
+            ),
+        ]
+    }
+
+    fn validate(&self) -> Vec<(String, String)> {
+        let counts = [
+            ("flush_changes", self.flush_changes),
+            ("fetch_events", self.fetch_events),
+            ("max_in_flight", self.max_in_flight),
+            (
+                "cached_devices",
+                usize::try_from(self.cached_devices).unwrap_or(usize::MAX),
+            ),
+        ];
+        let counts = counts.into_iter().filter(|(_, count)| *count == 0);
+        let counts = counts.map(|(key, _)| (key, "expected a number over 0".to_owned()));
+        let times = [
+            ("flush_interval", self.flush_interval),
+            ("history_retention", self.history_retention),
+            ("history_trim_interval", self.history_trim_interval),
+            ("last_used_interval", self.last_used_interval),
+        ];
+        let times = times.into_iter().filter(|(_, time)| time.get().is_zero());
+        let times = times.map(|(key, _)| (key, "expected a duration over 0".to_owned()));
+        let paths = self.indexed_parameters.iter();
+        let paths = paths.filter(|path| path.is_partial() || path.is_secret());
+        let paths = paths.map(|path| {
+            let problem = format!(
+                "{path} can't be indexed; expected a parameter (no dot at the end) whose value is \
+                 not a secret"
+            );
+            ("indexed_parameters", problem)
+        });
+        counts
+            .chain(times)
+            .chain(paths)
+            .map(|(key, problem)| (key.to_owned(), problem))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_setting_is_documented_and_the_defaults_are_valid() {
+        let config = DeviceStateConfig::default();
+        let json = serde_json::to_value(&config).unwrap();
+        let mut keys: Vec<String> = json.as_object().unwrap().keys().cloned().collect();
+        let mut documented: Vec<String> = DeviceStateConfig::fields()
+            .into_iter()
+            .map(|field| field.key.into_owned())
+            .collect();
+        documented.sort();
+        keys.sort();
+        assert_eq!(keys, documented);
+        assert_eq!(config.validate(), []);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let path = |text: &str| text.parse().unwrap();
+        let config = DeviceStateConfig {
+            fetch_events: 0,
+            flush_interval: HumanDuration::secs(0),
+            indexed_parameters: vec![path("Device.X"), path("Device.A."), path("Device.Password")],
+            ..DeviceStateConfig::default()
         };
-        above_zero("flush_changes", self.flush_changes > 0)?;
-        above_zero("fetch_events", self.fetch_events > 0)?;
-        above_zero("max_in_flight", self.max_in_flight > 0)?;
-        above_zero("cached_devices", self.cached_devices > 0)?;
-        above_zero("flush_interval", !self.flush_interval.is_zero())?;
-        above_zero("history_retention", !self.history_retention.is_zero())?;
-        above_zero("last_used_interval", !self.last_used_interval.is_zero())?;
-        above_zero(
-            "history_trim_interval",
-            !self.history_trim_interval.is_zero(),
-        )?;
-        for path in &self.indexed_parameters {
-            if path.is_partial() || path.is_secret() {
-                return Err(StartError::Config(format!(
-                    "indexed_parameters: {path} can't be indexed; expected a parameter (no \
-                     trailing dot) whose value is not a secret"
-                )));
-            }
-        }
-        Ok(())
+        let keys: Vec<String> = config.validate().into_iter().map(|(key, _)| key).collect();
+        let indexed = "indexed_parameters";
+        assert_eq!(keys, ["fetch_events", "flush_interval", indexed, indexed]);
     }
 }

@@ -153,7 +153,7 @@ impl Work {
 
     async fn fetch(&mut self, stop: &CancellationToken) -> Result<(), Trouble> {
         // With nothing to flush there is no hurry, but what a query flushed is to be told.
-        let interval = self.core.config.flush_interval;
+        let interval = self.core.config.flush_interval.get();
         let wait = match self.core.overlay.lock().is_empty() {
             true => interval,
             false => self.next_flush.saturating_duration_since(Instant::now()),
@@ -173,7 +173,7 @@ impl Work {
         let core = Arc::clone(&self.core);
         let mut turn = core.turn.lock().await;
         if core.overlay.lock().is_empty() {
-            self.next_flush = Instant::now() + core.config.flush_interval;
+            self.next_flush = Instant::now() + core.config.flush_interval.get();
         }
         while let Some(delivery) = self.fetched.front() {
             match core.apply(delivery, &mut turn).await {
@@ -196,7 +196,7 @@ impl Work {
     async fn flush(&mut self) -> Result<(), Trouble> {
         let mut turn = self.core.turn.lock().await;
         self.core.flush(&mut turn).await.map_err(Trouble::Store)?;
-        self.next_flush = Instant::now() + self.core.config.flush_interval;
+        self.next_flush = Instant::now() + self.core.config.flush_interval.get();
         Ok(())
     }
 

@@ -88,7 +88,7 @@ impl Core {
             indexed: indexed.map(|path| path.as_str().to_owned()).collect(),
             metrics: Metrics::new(&with.registry)?,
             cache: Cache::new(config.cached_devices),
-            credentials: CredentialCache::new(config.credential_cache_time),
+            credentials: CredentialCache::new(config.credential_cache_time.get()),
             models: ModelCache::new(),
             store: with.store,
             bus: with.bus,

@@ -175,7 +175,7 @@ impl Core {
             (cell, same.is_some_and(|(text, _)| text), was)
         };
         let is_old = written.is_some_and(|(.., at)| {
-            cx.time.saturating_since(*at) > self.config.value_time_resolution
+            cx.time.saturating_since(*at) > self.config.value_time_resolution.get()
         });
         let read_again = same && source == ValueSource::Read && is_old;
         if same && !read_again && source != ValueSource::Set {
