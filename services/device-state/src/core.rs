@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hearth_auth::Sealer;
 use hearth_bus::Bus;
+use hearth_config::Documented;
 use hearth_runtime::Clock;
 use hearth_store::{DeviceRow, ParameterRow, Result, Store};
 use hearth_telemetry::{MetricError, Registry};
@@ -40,8 +41,13 @@ pub struct Dependencies {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A setting can't be used.
-    #[error("{0}")]
-    Config(String),
+    #[error("{key}: {problem}")]
+    Config {
+        /// Its key.
+        key: String,
+        /// What is wrong and what is expected.
+        problem: String,
+    },
     /// A mistake in the program.
     #[error(transparent)]
     Metrics(#[from] MetricError),
@@ -82,7 +88,9 @@ impl Core {
         with: Dependencies,
         config: DeviceStateConfig,
     ) -> std::result::Result<Self, StartError> {
-        config.check()?;
+        if let Some((key, problem)) = config.validate().into_iter().next() {
+            return Err(StartError::Config { key, problem });
+        }
         let indexed = config.indexed_parameters.iter();
         Ok(Self {
             indexed: indexed.map(|path| path.as_str().to_owned()).collect(),

@@ -98,7 +98,7 @@ mod tests {
         let mut online = Online::default();
         let tenant = TenantId::default();
         let device = |n| DeviceKey::new(tenant.clone(), format!("001122-X-{n}").parse().unwrap());
-        let at = |seconds| Timestamp::from_micros(seconds * 1_000_000);
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
         online.seen(&device(1), online_until(at(0), 100));
         online.load(&device(1), at(9999));
         online.seen(&device(2), online_until(at(0), 0));

@@ -59,11 +59,10 @@ pub fn read(text: &str, query: u64) -> Result<Option<Token>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let bad = |_| ();
     let token = URL_SAFE_NO_PAD
         .decode(text)
         .map_err(|_| ())
-        .and_then(|bytes| Token::decode(bytes.as_slice()).map_err(|e| bad(e)))
+        .and_then(|bytes| Token::decode(bytes.as_slice()).map_err(|_| ()))
         .map_err(|()| invalid("not a page token; use the one that the page before came with"))?;
     if token.query != query {
         return Err(invalid(
