@@ -107,10 +107,21 @@ pub fn is_secret_name(path: &str) -> bool {
     // PreSharedKey.{i}.PreSharedKey and WEPKey.{i}.WEPKey end in their own
     // names, so the last segment suffices. `PasswordReset`-like booleans are
     // masked too: the safe side.
-    last.len() >= 6 && {
+    last.len() >= 6 && may_name_secret(last.as_bytes()) && {
         let last = last.to_ascii_lowercase();
         PARTS.iter().any(|part| last.contains(part))
     }
+}
+
+/// Whether a name has one of the syllables that every secret's name has. Nearly no name does, and
+/// every value of every Inform is asked about.
+fn may_name_secret(name: &[u8]) -> bool {
+    const SYLLABLES: [&[u8; 3]; 4] = [b"pas", b"key", b"sec", b"pin"];
+    name.windows(3).any(|window| {
+        SYLLABLES
+            .iter()
+            .any(|syllable| window.eq_ignore_ascii_case(*syllable))
+    })
 }
 
 /// A parameter's type on the wire (TR-069 A.2.1, TR-106 types over CWMP).
@@ -296,6 +307,26 @@ mod tests {
             "Device.X.Key",
         ] {
             assert!(!is_secret_name(open), "{open}");
+        }
+    }
+
+    #[test]
+    fn every_part_of_a_secret_name_is_found() {
+        for part in [
+            "Password",
+            "PASSPHRASE",
+            "preSharedKey",
+            "WEPKey",
+            "SecretX",
+            "PrivateKey",
+            "SharedKey",
+            "AuthKey",
+            "DevicePIN",
+            "SimPin",
+            "EncryptionKey",
+            "AuthenticationKey",
+        ] {
+            assert!(is_secret_name(&format!("Device.X_{part}1")), "{part}");
         }
     }
 
