@@ -113,6 +113,7 @@ impl Authenticator {
             Err(failure) => Err(Refusal::Unauthorized {
                 stale: failure.is_stale(),
                 reason: label(failure),
+                unread: false,
             }),
         }
     }
@@ -173,6 +174,7 @@ const fn unauthorized(reason: &'static str) -> Refusal {
     Refusal::Unauthorized {
         stale: false,
         reason,
+        unread: false,
     }
 }
 

@@ -1,7 +1,5 @@
 //! Settings of the CPE edge.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use hearth_config::{ByteSize, Documented, FieldDoc, HumanDuration, Shape};
 use serde::{Deserialize, Serialize};
 
@@ -32,8 +30,6 @@ impl AuthSchemes {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewayConfig {
-    /// Where CPEs connect. 7547 is TR-069's port.
-    pub listen: SocketAddr,
     /// The realm of the challenges.
     pub realm: String,
     /// Which schemes are offered and taken.
@@ -85,7 +81,6 @@ pub struct GatewayConfig {
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7547)),
             realm: "hearth".to_owned(),
             auth: AuthSchemes::Both,
             reauthenticate_every_turn: false,
@@ -115,11 +110,6 @@ impl Documented for GatewayConfig {
         use Shape::{Bool, Choice, Duration, Integer, Size, Text};
         let doc = FieldDoc::new;
         vec![
-            doc(
-                "listen",
-                Shape::SocketAddr,
-                "Where CPEs connect. 7547 is TR-069's port.",
-            ),
             doc("realm", Text, "The realm of the challenges."),
             doc(
                 "auth",
@@ -211,6 +201,55 @@ impl Documented for GatewayConfig {
             ),
         ]
     }
+
+    fn validate(&self) -> Vec<(String, String)> {
+        let times = [
+            ("nonce_lifetime", self.nonce_lifetime),
+            ("body_timeout", self.body_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("idle_timeout_min", self.idle_timeout_min),
+            ("idle_timeout_max", self.idle_timeout_max),
+            ("session_max", self.session_max),
+            ("header_timeout", self.header_timeout),
+            ("keep_alive", self.keep_alive),
+        ];
+        let counts = [
+            ("max_informs", self.max_informs),
+            ("max_connections", self.max_connections),
+            ("max_body", self.max_body.as_usize()),
+            ("max_body_in_flight", self.max_body_in_flight.as_usize()),
+        ];
+        let times = times.into_iter().filter(|(_, time)| time.get().is_zero());
+        let counts = counts.into_iter().filter(|(_, count)| *count == 0);
+        let mut problems: Vec<(String, String)> = times
+            .map(|(key, _)| (key, "expected a duration over 0"))
+            .chain(counts.map(|(key, _)| (key, "expected a number over 0")))
+            .map(|(key, problem)| (key.to_owned(), problem.to_owned()))
+            .collect();
+        let mut need = |good: bool, key: &str, problem: &str| {
+            if !good {
+                problems.push((key.to_owned(), problem.to_owned()));
+            }
+        };
+        need(
+            !self.realm.is_empty() && !self.realm.chars().any(char::is_control),
+            "realm",
+            "expected a text without control characters",
+        );
+        need(
+            self.idle_timeout_min <= self.idle_timeout_max,
+            "idle_timeout_min",
+            "expected at most idle_timeout_max",
+        );
+        // The session cookie has two bytes for it.
+        let longest = self.idle_timeout.max(self.idle_timeout_max).get().as_secs();
+        need(
+            longest <= u64::from(u16::MAX),
+            "idle_timeout_max",
+            "expected at most 18h",
+        );
+        problems
+    }
 }
 
 #[cfg(test)]
@@ -221,5 +260,27 @@ mod tests {
     fn every_setting_is_documented() {
         let wrong = hearth_config::check_documentation::<GatewayConfig>();
         assert!(wrong.is_empty(), "{wrong:?}");
+    }
+
+    #[test]
+    fn what_cannot_work_is_named() {
+        assert!(GatewayConfig::default().validate().is_empty());
+        let bad = GatewayConfig {
+            realm: "a\nb".to_owned(),
+            max_informs: 0,
+            idle_timeout_min: HumanDuration::secs(400),
+            idle_timeout: HumanDuration::secs(100_000),
+            ..GatewayConfig::default()
+        };
+        let keys: Vec<String> = bad.validate().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(
+            keys,
+            [
+                "max_informs",
+                "realm",
+                "idle_timeout_min",
+                "idle_timeout_max"
+            ]
+        );
     }
 }

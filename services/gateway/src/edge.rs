@@ -163,8 +163,11 @@ impl Edge {
                 reason,
                 unread: !gone,
             },
-            // Nobody to challenge: the rest of the body stands where the next request should.
-            Refusal::Unauthorized { .. } if !gone => Refusal::TooLarge,
+            Refusal::Unauthorized { stale, reason, .. } => Refusal::Unauthorized {
+                stale,
+                reason,
+                unread: !gone,
+            },
             other => other,
         }
     }
@@ -202,7 +205,7 @@ impl Edge {
         self.metrics.refused(refusal);
         let mut challenges = Vec::new();
         match refusal {
-            Refusal::Unauthorized { stale, reason } => {
+            Refusal::Unauthorized { stale, reason, .. } => {
                 self.metrics.auth_failed(reason);
                 challenges = self.auth.challenges(now, *stale);
             }
@@ -245,6 +248,7 @@ fn missing() -> Refusal {
     Refusal::Unauthorized {
         stale: false,
         reason: "missing",
+        unread: false,
     }
 }
 

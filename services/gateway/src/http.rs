@@ -9,7 +9,7 @@ use hearth_types::TenantId;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body::Body;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 
 use crate::admission::{Admission, Taken};
 use crate::config::GatewayConfig;
@@ -18,9 +18,11 @@ use crate::refusal::Refusal;
 /// What goes back to a CPE: always in one piece, so that Content-Length is known.
 pub(crate) type Reply = Response<Full<Bytes>>;
 
-/// Bodies of requests that aren't authenticated yet are read, so that the connection can be used
-/// for the answer to the challenge, but only up to this.
-const STRANGERS_BODY: usize = 64 * 1024;
+/// Bodies of requests that aren't authenticated yet are read away, so that the connection can be
+/// used for the answer to the challenge, but only up to this.
+const STRANGERS_BODY: usize = 2 << 20;
+/// The room that a chunked body takes at first: it doesn't tell its length.
+const USUAL_BODY: usize = 64 * 1024;
 /// Above this, unpacking goes to a thread of its own.
 const LARGE_PACKED: usize = 64 * 1024;
 /// A body may always grow to this, whatever the ratio.
@@ -86,7 +88,6 @@ fn coding(headers: &HeaderMap) -> Result<Coding, Refusal> {
 #[derive(Debug)]
 pub(crate) struct Bodies {
     limits: BodyLimits,
-    strangers: BodyLimits,
     ratio: usize,
 }
 
@@ -100,21 +101,40 @@ pub(crate) struct ReadBody<'a> {
 
 impl Bodies {
     pub(crate) fn new(config: &GatewayConfig) -> Self {
-        let limits = |max_bytes| BodyLimits {
-            grace: config.body_timeout.get(),
-            ..BodyLimits::new(max_bytes)
-        };
         Self {
-            limits: limits(config.max_body.as_usize()),
-            strangers: limits(STRANGERS_BODY.min(config.max_body.as_usize())),
+            limits: BodyLimits {
+                grace: config.body_timeout.get(),
+                ..BodyLimits::new(config.max_body.as_usize())
+            },
             ratio: usize::try_from(config.max_decompression_ratio.max(1)).unwrap_or(usize::MAX),
         }
     }
 
-    /// Reads and drops the body of a request that is going to be challenged. `false` if it was
-    /// too large, too slow or broken: then the connection can't be used again.
+    /// Reads the body of a request that is going to be challenged, and keeps nothing of it.
+    /// `false` if it was too large, too slow or broken: then the connection can't be used again.
     pub(crate) async fn discard<B: Body<Data = Bytes>>(&self, body: B) -> bool {
-        body.is_end_stream() || read_body_limited(body, &self.strangers).await.is_ok()
+        let most = STRANGERS_BODY.min(self.limits.max_bytes);
+        let announced = body.size_hint().lower();
+        if usize::try_from(announced).map_or(true, |announced| announced > most) {
+            return false;
+        }
+        if body.is_end_stream() {
+            return true;
+        }
+        let reading = async {
+            let mut body = std::pin::pin!(body);
+            let mut received = 0;
+            while let Some(frame) = body.frame().await {
+                let Ok(frame) = frame else { return false };
+                received += frame.data_ref().map_or(0, Bytes::len);
+                if received > most {
+                    return false;
+                }
+            }
+            true
+        };
+        let read = tokio::time::timeout(self.limits.grace, reading);
+        read.await.unwrap_or(false)
     }
 
     /// Reads and unpacks the body of a CPE that is known.
@@ -136,8 +156,7 @@ impl Bodies {
             reason: "busy_bytes",
             unread,
         };
-        // A chunked body doesn't tell its length: it takes room for a usual one at first.
-        let announced = body.size_hint().exact().map_or(STRANGERS_BODY, |exact| {
+        let announced = body.size_hint().exact().map_or(USUAL_BODY, |exact| {
             usize::try_from(exact).unwrap_or(usize::MAX)
         });
         if announced > self.limits.max_bytes {

@@ -11,7 +11,12 @@ pub(crate) enum Refusal {
     /// No ACS URL.
     Path,
     /// No credentials, or wrong ones: challenged (S-12 too). The reason is a label.
-    Unauthorized { stale: bool, reason: &'static str },
+    Unauthorized {
+        stale: bool,
+        reason: &'static str,
+        /// As in [`Refusal::Busy`].
+        unread: bool,
+    },
     /// Who proved to be this user may not be this device.
     Identity(String),
     /// Another user in mid-session, who may not be the session's device.
@@ -98,7 +103,7 @@ impl Refusal {
     pub(crate) const fn closes(&self) -> bool {
         !matches!(
             self,
-            Self::Unauthorized { .. }
+            Self::Unauthorized { unread: false, .. }
                 | Self::Identity(_)
                 | Self::OtherUser
                 | Self::Unavailable { .. }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use hearth_auth::{KeyError, SecretKeys, labels};
 use hearth_bus::Bus;
 use hearth_clients::{DeviceState, Workflow};
+use hearth_config::Documented;
 use hearth_cwmp::Limits;
 use hearth_runtime::http::{BindError, HttpOptions, HttpServer, bind};
 use hearth_runtime::{BoxError, Clock, Service, ServiceContext};
@@ -52,9 +53,12 @@ pub enum GatewayError {
     /// Its metrics can't be registered.
     #[error(transparent)]
     Metrics(#[from] MetricError),
-    /// A setting can't be used.
+    /// A setting can't be used: which, and what is expected.
     #[error("{0}")]
-    Config(&'static str),
+    Config(String),
+    /// The listener doesn't tell its address.
+    #[error("the listener is of no use")]
+    Listener(#[source] std::io::Error),
 }
 
 /// The CPE edge, listening since it was made; serving once it runs.
@@ -66,20 +70,21 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway on [`GatewayConfig::listen`].
+    /// A gateway on this address; TR-069's port is 7547.
     ///
     /// # Errors
     /// See [`GatewayError`].
     pub fn bind(
+        address: SocketAddr,
         config: GatewayConfig,
         dependencies: Dependencies,
         registry: &Registry,
     ) -> Result<Self, GatewayError> {
-        let listener = bind(config.listen)?;
+        let listener = bind(address)?;
         Self::new(listener, config, dependencies, registry)
     }
 
-    /// A gateway on a listener that is bound already; [`GatewayConfig::listen`] is ignored.
+    /// A gateway on a listener that is bound already.
     ///
     /// # Errors
     /// See [`GatewayError`].
@@ -89,15 +94,10 @@ impl Gateway {
         dependencies: Dependencies,
         registry: &Registry,
     ) -> Result<Self, GatewayError> {
-        if config.realm.is_empty() || config.realm.chars().any(char::is_control) {
-            return Err(GatewayError::Config(
-                "gateway.realm must be a text without control characters",
-            ));
+        if let Some((key, problem)) = config.validate().into_iter().next() {
+            return Err(GatewayError::Config(format!("gateway.{key}: {problem}")));
         }
-        let address = listener.local_addr().map_err(|source| BindError::Other {
-            addr: config.listen,
-            source,
-        })?;
+        let address = listener.local_addr().map_err(GatewayError::Listener)?;
         let admission = Admission::new(
             config.max_informs,
             config.max_body_in_flight.as_usize(),

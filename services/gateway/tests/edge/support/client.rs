@@ -145,7 +145,7 @@ impl Cpe {
     }
 
     async fn fill(&mut self) -> usize {
-        let mut buffer = [0u8; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         // A reset is an end, too.
         let read = self.stream.read(&mut buffer).await.unwrap_or(0);
         self.received.extend_from_slice(&buffer[..read]);

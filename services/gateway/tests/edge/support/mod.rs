@@ -70,12 +70,14 @@ pub async fn house_over(
         keys: keys(),
         clock: shared.clone(),
     };
-    let config = GatewayConfig {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        ..config
-    };
     let registry = Registry::new();
-    let gateway = Gateway::bind(config, dependencies, &registry).unwrap();
+    let gateway = Gateway::bind(
+        "127.0.0.1:0".parse().unwrap(),
+        config,
+        dependencies,
+        &registry,
+    )
+    .unwrap();
     let address = gateway.local_addr();
     let stop = CancellationToken::new();
     let ctx = ServiceContext {
