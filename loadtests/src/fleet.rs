@@ -60,6 +60,8 @@ pub struct FleetOptions {
     pub max_sessions: usize,
     /// What chance begins with: the same seed, the same fleet.
     pub seed: u64,
+    /// How `https` URLs are asked, of the ACS and of files; refused if `None`.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 impl FleetOptions {
@@ -86,6 +88,7 @@ impl FleetOptions {
             inform: Vec::new(),
             max_sessions: 512,
             seed: 1,
+            tls: None,
         }
     }
 }
@@ -176,6 +179,7 @@ impl Fleet {
             keep: options.keep,
             keep_files: options.keep_files,
             inform: options.inform.clone(),
+            tls: options.tls.clone(),
         });
         let mut devices = Vec::with_capacity(options.count);
         for number in 0..options.count {

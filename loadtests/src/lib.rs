@@ -15,8 +15,7 @@ pub mod tree;
 
 pub use cpe::{
     Acknowledged, AuthStyle, Behaviour, CookieStyle, Device, Doubled, Executed, FaultRate, Keep,
-    Ledger, ListenerStyle, Point, PowerLoss, StoredFile, TimeScale,
-    Transferred,
+    Ledger, ListenerStyle, Point, PowerLoss, StoredFile, TimeScale, Transferred,
 };
 pub use dice::Dice;
 pub use fleet::{Fleet, FleetError, FleetOptions, FleetStats};

@@ -2,12 +2,16 @@
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use hearth_cwmp::FaultCode;
 use hearth_sim::{AuthStyle, Behaviour, FaultRate, Fleet, FleetOptions, Point, PowerLoss};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::{Login, duration, kinds};
 
@@ -76,6 +80,9 @@ pub struct FleetArguments {
     /// How the devices authenticate themselves.
     #[arg(long, value_enum, default_value_t = Auth::Challenge)]
     auth: Auth,
+    /// Certificates of the authorities that an https ACS is trusted by (PEM).
+    #[arg(long)]
+    ca: Option<PathBuf>,
     /// Stop after this time.
     #[arg(long = "for", value_parser = duration)]
     run_for: Option<Duration>,
@@ -110,6 +117,7 @@ impl FleetArguments {
         options.seed = self.seed;
         options.time_scale = self.time_scale;
         options.behaviour = self.behaviour();
+        options.tls = self.ca.as_deref().map(trust).transpose()?;
         Ok(options)
     }
 
@@ -146,6 +154,23 @@ impl FleetArguments {
             ..Behaviour::default()
         }
     }
+}
+
+/// A TLS configuration that trusts the authorities of a file.
+fn trust(file: &Path) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    let context = || format!("reading certificates from {}", file.display());
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).with_context(context)? {
+        roots
+            .add(certificate.with_context(context)?)
+            .with_context(context)?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// Runs a fleet until interrupted, with a line that tells how it is.

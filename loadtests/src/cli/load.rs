@@ -1,5 +1,6 @@
 //! `hearth-sim idle`, `bare` and `compare`.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
@@ -105,10 +106,9 @@ impl IdleArguments {
 /// Runs the scenario once.
 pub async fn idle(arguments: IdleArguments) -> anyhow::Result<()> {
     let report = idle::run(&arguments.options()).await?;
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print_table(&[("acs", &report)]);
+    match arguments.json {
+        true => print(&(serde_json::to_string_pretty(&report)? + "\n")),
+        false => print(&table(&[("acs", &report)])),
     }
     Ok(())
 }
@@ -117,7 +117,10 @@ pub async fn idle(arguments: IdleArguments) -> anyhow::Result<()> {
 pub async fn bare(arguments: BareArguments) -> anyhow::Result<()> {
     let bare = Bare::bind(arguments.listen).await?;
     let (address, pid) = (bare.address()?, std::process::id());
-    println!("{}", serde_json::json!({ "address": address, "pid": pid }));
+    print(&format!(
+        "{}\n",
+        serde_json::json!({ "address": address, "pid": pid })
+    ));
     tokio::select! {
         () = bare.serve() => {}
         interrupted = tokio::signal::ctrl_c() => interrupted?,
@@ -142,9 +145,9 @@ pub async fn compare(arguments: CompareArguments) -> anyhow::Result<()> {
     child.kill().await.ok();
     let compared = compared?;
     if !arguments.idle.json {
-        print_comparison(&compared);
+        print(&comparison(&compared));
     }
-    println!("{}", serde_json::to_string_pretty(&compared)?);
+    print(&(serde_json::to_string_pretty(&compared)? + "\n"));
     Ok(())
 }
 
@@ -169,38 +172,41 @@ async fn start_bare() -> anyhow::Result<(Child, SocketAddr)> {
     Ok((child, address.parse()?))
 }
 
-fn print_table(sides: &[(&str, &IdleReport)]) {
-    let row = |name: &str, of: &dyn Fn(&IdleReport) -> String| {
-        let values: Vec<String> = sides
-            .iter()
-            .map(|(_, r)| format!("{:>12}", of(r)))
-            .collect();
-        println!("{name:34}{}", values.join(""));
+/// What is printed, line by line; a reader that has seen enough is no error.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .ok();
+}
+
+fn table(sides: &[(&str, &IdleReport)]) -> String {
+    let mut out = String::new();
+    let mut row = |name: &str, of: &dyn Fn(&str, &IdleReport) -> String| {
+        let values = sides.iter().map(|(side, r)| format!("{:>12}", of(side, r)));
+        let values: String = values.collect();
+        out.push_str(&format!("{name:34}{values}\n"));
     };
-    let names: Vec<String> = sides
-        .iter()
-        .map(|(name, _)| format!("{name:>12}"))
-        .collect();
-    println!("{:34}{}", "", names.join(""));
     let maybe = |value: Option<f64>, digits: usize| {
         value.map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"))
     };
-    row("sessions per second", &|r| {
+    row("", &|side, _| side.to_owned());
+    row("sessions per second", &|_, r| {
         format!("{:.0}", r.sessions_per_second)
     });
-    row("sessions per server-CPU-second", &|r| {
+    row("sessions per server-CPU-second", &|_, r| {
         maybe(r.sessions_per_server_cpu_second, 0)
     });
-    row("server CPU seconds", &|r| maybe(r.server_cpu_seconds, 2));
-    row("generator CPU seconds", &|r| {
+    row("server CPU seconds", &|_, r| maybe(r.server_cpu_seconds, 2));
+    row("generator CPU seconds", &|_, r| {
         format!("{:.2}", r.generator_cpu_seconds)
     });
-    row("p50 of a session, ms", &|r| format!("{:.2}", r.p50_ms));
-    row("p99 of a session, ms", &|r| format!("{:.2}", r.p99_ms));
-    row("errors", &|r| r.errors.to_string());
-    row("refused (503)", &|r| r.refused.to_string());
-    row("sessions with requests", &|r| r.asked.to_string());
-    row("server memory, MiB", &|r| {
+    row("p50 of a session, ms", &|_, r| format!("{:.2}", r.p50_ms));
+    row("p99 of a session, ms", &|_, r| format!("{:.2}", r.p99_ms));
+    row("errors", &|_, r| r.errors.to_string());
+    row("refused (503)", &|_, r| r.refused.to_string());
+    row("sessions with requests", &|_, r| r.asked.to_string());
+    row("server memory, MiB", &|_, r| {
         maybe(
             r.server_resident_bytes
                 .map(|b| b as f64 / f64::from(1 << 20)),
@@ -208,21 +214,29 @@ fn print_table(sides: &[(&str, &IdleReport)]) {
         )
     });
     if let Some((_, first)) = sides.first() {
-        println!(
-            "\n{} devices of {} parameters, {} connections, Inform of {} bytes, {:.1} s measured",
+        out.push_str(&format!(
+            "\n{} devices of {} parameters, {} connections, Inform of {} bytes, {:.1} s measured\n",
             first.devices, first.parameters, first.connections, first.inform_bytes, first.seconds
-        );
+        ));
     }
+    out
 }
 
-fn print_comparison(compared: &Comparison) {
-    print_table(&[
+fn comparison(compared: &Comparison) -> String {
+    let mut out = table(&[
         ("acs", &compared.acs.median),
         ("bare", &compared.bare.median),
     ]);
-    println!("throughput, acs / bare: {:.3}", compared.throughput_ratio);
+    out.push_str(&format!(
+        "throughput, acs / bare: {:.3}\n",
+        compared.throughput_ratio
+    ));
     if let Some(ratio) = compared.cpu_ratio {
-        println!("CPU for a session, acs / bare: {ratio:.2}");
+        out.push_str(&format!("CPU for a session, acs / bare: {ratio:.2}\n"));
     }
-    println!("medians of {} rounds\n", compared.acs.rounds.len());
+    out.push_str(&format!(
+        "medians of {} rounds\n\n",
+        compared.acs.rounds.len()
+    ));
+    out
 }

@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub keep_files: bool,
     /// Paths that stand in every Inform beside the forced ones.
     pub inform: Vec<String>,
+    /// For `https` URLs.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// A simulated device. Cheap to keep a handle of; it lives in its fleet.

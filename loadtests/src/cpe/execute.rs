@@ -235,7 +235,7 @@ pub(super) async fn transfer(device: &Arc<Device>, request: &AcsRequest, id: Opt
         let mut state = device.state.lock();
         let accepted = match state.random_fault(request.method()) {
             Some(code) => Err(fault(code)),
-            None => accept(&state, request),
+            None => accept(&state, request, device.shared.tls.is_some()),
         };
         (accepted, state.behaviour.transfer_at_once)
     };
@@ -275,7 +275,7 @@ async fn at_once_done(
     })
 }
 
-fn accept(state: &State, request: &AcsRequest) -> Result<Transfer, Box<Fault>> {
+fn accept(state: &State, request: &AcsRequest, tls: bool) -> Result<Transfer, Box<Fault>> {
     let transfer = match request {
         AcsRequest::Download(d) => Transfer {
             key: d.command_key.clone(),
@@ -306,7 +306,9 @@ fn accept(state: &State, request: &AcsRequest) -> Result<Transfer, Box<Fault>> {
     if transfer.url.is_empty() || transfer.file_type.is_empty() {
         return Err(fault(FaultCode::INVALID_ARGUMENTS));
     }
-    if !transfer.url.starts_with("http://") {
+    let plain = transfer.url.starts_with("http://");
+    let secure = tls && transfer.url.starts_with("https://");
+    if !plain && !secure {
         return Err(fault(FaultCode::TRANSFER_PROTOCOL));
     }
     if transfer.url.contains('@') {

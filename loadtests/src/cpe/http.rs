@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,19 +15,20 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::client::conn::http1::SendRequest;
+use rustls::ClientConfig;
 
 use super::behaviour::{AuthStyle, CookieStyle};
+use super::connect::{connect, parse};
 
-type Body = BoxBody<Bytes, Infallible>;
+/// A request's body.
+pub(super) type Body = BoxBody<Bytes, Infallible>;
 
 /// Why a request got no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The URL isn't one that can be asked.
-    #[error("`{0}` is not an http URL")]
+    #[error("`{0}` is no URL that this device can ask")]
     Url(String),
     /// No connection.
     #[error("cannot connect to {to}")]
@@ -84,6 +86,8 @@ pub struct ClientOptions {
     pub cookies: CookieStyle,
     /// Limit on each exchange.
     pub timeout: Duration,
+    /// For `https`, which is refused without.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 /// A client of one server (until it redirects).
@@ -100,12 +104,12 @@ impl Client {
     /// A client; connects with the first request.
     ///
     /// # Errors
-    /// Not an `http` URL with a host.
+    /// Neither an `http` URL with a host nor, with TLS, an `https` one.
     pub fn new(url: &str, options: ClientOptions) -> Result<Self, HttpError> {
         Ok(Self {
             basic: options.authentication == AuthStyle::Basic,
+            url: parse(url, options.tls.is_some())?,
             options,
-            url: parse(url)?,
             sender: None,
             cookies: Vec::new(),
             challenge: None,
@@ -153,11 +157,13 @@ impl Client {
     }
 
     fn redirect(&mut self, to: &str) -> Result<(), HttpError> {
+        let tls = self.options.tls.is_some();
         self.url = if to.starts_with('/') {
+            let scheme = self.url.scheme_str().unwrap_or("http");
             let authority = self.url.authority().map_or("", |a| a.as_str());
-            parse(&format!("http://{authority}{to}"))?
+            parse(&format!("{scheme}://{authority}{to}"), tls)?
         } else {
-            parse(to)?
+            parse(to, tls)?
         };
         self.sender = None;
         self.challenge = None;
@@ -279,7 +285,7 @@ impl Client {
         }
         let mut sender = match kept {
             Some(sender) => sender,
-            None => connect(&self.url).await?,
+            None => connect(&self.url, self.options.tls.as_ref()).await?,
         };
         let answer = sender.send_request(request).await?;
         self.sender = Some(sender);
@@ -317,32 +323,6 @@ impl Client {
             }
         }
     }
-}
-
-fn parse(url: &str) -> Result<Uri, HttpError> {
-    let uri: Uri = url.parse().map_err(|_| HttpError::Url(url.to_owned()))?;
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http"), Some(_)) => Ok(uri),
-        _ => Err(HttpError::Url(url.to_owned())),
-    }
-}
-
-async fn connect(url: &Uri) -> Result<SendRequest<Body>, HttpError> {
-    let host = url.host().unwrap_or_default();
-    let to = format!("{host}:{}", url.port_u16().unwrap_or(80));
-    let stream = match TcpStream::connect(&to).await {
-        Ok(stream) => stream,
-        Err(source) => return Err(HttpError::Connect { to, source }),
-    };
-    // Small messages in turns are what Nagle's algorithm delays.
-    stream.set_nodelay(true).ok();
-    let (sender, connection) = http1::Builder::new()
-        .title_case_headers(true)
-        .handshake(TokioIo::new(stream))
-        .await?;
-    // Ends when the sender is dropped or the server closes.
-    tokio::spawn(connection);
-    Ok(sender)
 }
 
 /// A body with Content-Length, or in chunks of a kilobyte.

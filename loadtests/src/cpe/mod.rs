@@ -3,6 +3,7 @@
 
 mod behaviour;
 mod clock;
+mod connect;
 mod device;
 mod execute;
 mod http;

@@ -96,6 +96,7 @@ impl<'d> Link<'d> {
             gzip: behaviour.gzip,
             cookies: behaviour.cookies,
             timeout: behaviour.timeout,
+            tls: device.shared.tls.clone(),
         };
         let mut client = Client::new(state.tree.root_value("ManagementServer.URL"), options)?;
         if behaviour.stale_cookies {

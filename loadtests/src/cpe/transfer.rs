@@ -91,6 +91,7 @@ pub(super) async fn perform(device: &Device, transfer: &Transfer) -> Result<Move
         gzip: false,
         cookies: CookieStyle::Plain,
         timeout: Duration::from_secs(300),
+        tls: device.shared.tls.clone(),
     };
     let mut client =
         Client::new(&transfer.url, options).map_err(|_| FaultCode::TRANSFER_PROTOCOL)?;
