@@ -131,6 +131,10 @@ pub struct ListenConfig {
     pub files: SocketAddr,
     pub admin: SocketAddr,
     pub api_without_tls: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_tls_cert: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_tls_key: Option<PathBuf>,
 }
 
 impl Default for ListenConfig {
@@ -143,6 +147,8 @@ impl Default for ListenConfig {
             files: all(7567),
             admin: local(9464),
             api_without_tls: false,
+            api_tls_cert: None,
+            api_tls_key: None,
         }
     }
 }
@@ -168,17 +174,36 @@ impl Documented for ListenConfig {
                 "Allows the API on another address than loopback although it has no TLS: its \
                  token then travels in plain text.",
             ),
+            FieldDoc::new(
+                "api_tls_cert",
+                Shape::Path,
+                "The API's certificate and its chain (PEM). Unset: no TLS.",
+            )
+            .example("\"/etc/hearth/tls.crt\""),
+            FieldDoc::new(
+                "api_tls_key",
+                Shape::Path,
+                "The certificate's private key (PEM).",
+            )
+            .example("\"/etc/hearth/tls.key\""),
         ]
     }
 
     fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
-        if !self.api.ip().is_loopback() && !self.api_without_tls {
+        if self.api_tls_cert.is_some() != self.api_tls_key.is_some() {
+            problems.push((
+                "api_tls_key".into(),
+                "api_tls_cert and api_tls_key go together: set both or none".into(),
+            ));
+        }
+        let plain = self.api_tls_cert.is_none() && !self.api_without_tls;
+        if !self.api.ip().is_loopback() && plain {
             problems.push((
                 "api".into(),
                 "is not a loopback address, and the API has no TLS: its token would travel in \
-                 plain text. Listen on 127.0.0.1 behind a TLS proxy, or allow it with \
-                 --api-without-tls"
+                 plain text. Set api_tls_cert and api_tls_key, listen on 127.0.0.1, or allow it \
+                 with --api-without-tls"
                     .into(),
             ));
         }

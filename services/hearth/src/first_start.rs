@@ -4,7 +4,9 @@
 use crate::server::Server;
 use anyhow::Result;
 use hearth_auth::{ExposeSecret, SecretString};
+use hearth_clients::DeviceState;
 use hearth_device_state::DeviceStateService;
+use hearth_proto::devicestate::v1::GetCredentialRequest;
 use hearth_types::TenantId;
 use std::path::Path;
 
@@ -23,7 +25,18 @@ pub struct Onboarding {
 /// # Errors
 /// When the store can't be used.
 pub async fn onboarding(devices: &DeviceStateService, tenant: &TenantId) -> Result<Onboarding> {
-    let (username, password, is_new) = devices.ensure_onboarding(tenant).await?;
+    let (username, made) = devices.ensure_onboarding(tenant).await?;
+    let is_new = made.is_some();
+    let password = match made {
+        Some(password) => password,
+        None => {
+            let request = GetCredentialRequest {
+                tenant: tenant.as_str().to_owned(),
+                username: username.clone(),
+            };
+            devices.get_credential(request).await?.password.into()
+        }
+    };
     Ok(Onboarding {
         username,
         password,

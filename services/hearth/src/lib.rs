@@ -6,3 +6,4 @@ pub mod config;
 pub mod demo;
 pub mod first_start;
 pub mod server;
+mod tls;

@@ -1,7 +1,7 @@
 //! Wires the roles together in one process: stores first, then the roles in the
 //! order in which they need each other.
 
-use crate::{admin, config::HearthConfig, first_start};
+use crate::{admin, config::HearthConfig, first_start, tls};
 use anyhow::{Context, Result};
 use hearth_auth::{ApiToken, SecretKeys, labels, load_or_create_token_file};
 use hearth_bus::{Bus, EmbeddedBus, EmbeddedOptions};
@@ -74,6 +74,10 @@ impl Server {
             admin: admin_listener.local_addr()?,
         };
 
+        let api_tls = match (&listen.api_tls_cert, &listen.api_tls_key) {
+            (Some(certificate), Some(key)) => Some(tls::for_api(certificate, key)?),
+            _ => None,
+        };
         make_private_dir(&config.data_dir)?;
         let keys = SecretKeys::load_or_create(&config.data_dir)?;
         let (admin_token, _) = load_or_create_token_file(&config.data_dir.join("admin.token"))?;
@@ -82,7 +86,7 @@ impl Server {
             keys,
             clock: SystemClock::shared(),
             registry: Registry::new(),
-            bus: Arc::new(EmbeddedBus::open(&engine, EmbeddedOptions::default()).await?),
+            bus: Arc::new(EmbeddedBus::open(engine.clone(), EmbeddedOptions::default()).await?),
             store: Arc::new(EmbeddedStore::open(&engine)?),
         };
         hearth_telemetry::register_process_metrics(&base.registry)?;
@@ -138,7 +142,7 @@ impl Server {
         runtime.add(NorthboundService::new(
             config.api.clone(),
             api,
-            None,
+            api_tls,
             clients,
             verifier,
             &base.registry,
@@ -197,8 +201,8 @@ fn device_state(
         clock: Arc::clone(&base.clock),
         registry: base.registry.clone(),
     };
-    let (service, runner) = DeviceStateService::new(needs, config.device_state.clone())?;
-    runtime.add(runner);
+    let service = DeviceStateService::new(needs, config.device_state.clone())?;
+    runtime.add(service.role());
     Ok(service)
 }
 

@@ -8,7 +8,6 @@ use crate::cli::DemoArgs;
 use crate::config::HearthConfig;
 use crate::server::{Addresses, Server};
 use anyhow::{Context, Result};
-use hearth_auth::ExposeSecret;
 use hearth_runtime::Shutdown;
 use hearth_sim::{Fleet, FleetOptions};
 use show::Show;
@@ -42,11 +41,15 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
     readiness.wait_all_ready().await;
     greet(addresses, &data_dir);
 
+    let tour = Tour::connect(addresses.api, &token, show).await?;
+    let (user, password) = (
+        &fleet.connection_request_username,
+        &fleet.connection_request_password,
+    );
+    tour.set_connection_request_login(user, password).await?;
     let fleet = Fleet::start(fleet).await.context("can't start the fleet")?;
     let outcome = tokio::select! {
-        outcome = async {
-            Tour::connect(addresses.api, &token, show).await?.run(args.devices as usize).await
-        } => outcome,
+        outcome = tour.run(args.devices as usize) => outcome,
         () = shutdown.requested() => Ok(()),
     };
     let code = match &outcome {
@@ -84,11 +87,10 @@ fn demo_config(data_dir: PathBuf, free_ports: bool) -> HearthConfig {
 
 fn fleet_options(server: &Server, count: u32) -> FleetOptions {
     FleetOptions {
-        acs: format!("http://{}/", server.addresses.cwmp),
         username: server.onboarding.username.clone(),
-        password: server.onboarding.password.expose_secret().to_owned(),
+        password: server.onboarding.password.clone(),
         count: count as usize,
-        ..FleetOptions::default()
+        ..FleetOptions::new(format!("http://{}/", server.addresses.cwmp))
     }
 }
 

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use hearth_auth::{ApiToken, ExposeSecret, SecretString};
 use hearth_proto::northbound::v1 as nb;
 use hearth_proto::northbound::v1::{
-    device_service_client::DeviceServiceClient, file_service_client::FileServiceClient,
-    task_service_client::TaskServiceClient,
+    credential_service_client::CredentialServiceClient, device_service_client::DeviceServiceClient,
+    file_service_client::FileServiceClient, task_service_client::TaskServiceClient,
 };
 use hearth_proto::types::v1::{
     Download, GetParameterValues, ParameterValue, Reboot, SetParameterValues, TaskSpec, TaskState,
@@ -48,6 +48,28 @@ impl Tour {
             token,
             show,
         })
+    }
+
+    /// Tells the server what all devices of the fleet are asked to connect
+    /// with.
+    pub async fn set_connection_request_login(
+        &self,
+        username: &str,
+        password: &SecretString,
+    ) -> Result<()> {
+        let credential = nb::Credential {
+            username: username.into(),
+            kind: nb::CredentialKind::ConnectionRequest.into(),
+            ..Default::default()
+        };
+        let request = self.ask(nb::SetCredentialRequest {
+            parent: TENANT.into(),
+            credential: Some(credential),
+            password: password.expose_secret().into(),
+        });
+        let mut client = CredentialServiceClient::new(self.channel.clone());
+        client.set_credential(request).await?;
+        Ok(())
     }
 
     /// The whole tour over `count` devices.
