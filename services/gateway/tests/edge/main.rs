@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod auth;
+mod cwmpclient;
 mod http;
 mod inform;
 mod session;
