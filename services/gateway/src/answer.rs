@@ -23,7 +23,7 @@ use crate::turn::bad_cookie;
 /// Longest cut of a device's text that an event keeps.
 const MAX_ARGUMENT: usize = 1024;
 
-impl Turn<'_> {
+impl Turn {
     /// Answers a request of the CPE. TransferComplete always is, whether its CommandKey is known
     /// or not.
     pub(crate) async fn answer(self, session: Session, decoded: Decoded) -> Result<Reply, Refusal> {

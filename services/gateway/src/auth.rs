@@ -76,7 +76,7 @@ impl Authenticator {
         let claim = Authorization::parse(&value);
         let username = claim.username().unwrap_or_default();
         if username.is_empty() || username.len() > MAX_USERNAME {
-            return Err(unauthorized("malformed"));
+            return Err(unauthorized("malformed", username));
         }
         let allowed = match &claim {
             Authorization::Digest(_) => self.schemes.digest(),
@@ -84,7 +84,7 @@ impl Authenticator {
             Authorization::Other(_) => false,
         };
         if !allowed {
-            return Err(unauthorized("scheme"));
+            return Err(unauthorized("scheme", username));
         }
         let password = self.password(tenant, username).await?;
         // An unknown user is verified too, so that the time taken doesn't tell.
@@ -108,11 +108,12 @@ impl Authenticator {
             _ => Err(DigestFailure::WrongResponse),
         };
         match verified {
-            _ if !known => Err(unauthorized("unknown_user")),
+            _ if !known => Err(unauthorized("unknown_user", username)),
             Ok(()) => Ok(Some(username.to_owned())),
             Err(failure) => Err(Refusal::Unauthorized {
                 stale: failure.is_stale(),
                 reason: label(failure),
+                user: username.to_owned(),
                 unread: false,
             }),
         }
@@ -157,7 +158,10 @@ impl Authenticator {
         if answer.allowed {
             Ok(())
         } else {
-            Err(Refusal::Identity(answer.reason))
+            let reason = answer.reason;
+            Err(Refusal::Identity(format!(
+                "{device} as {username}: {reason}"
+            )))
         }
     }
 }
@@ -170,10 +174,11 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-const fn unauthorized(reason: &'static str) -> Refusal {
+fn unauthorized(reason: &'static str, user: &str) -> Refusal {
     Refusal::Unauthorized {
         stale: false,
         reason,
+        user: user.to_owned(),
         unread: false,
     }
 }

@@ -54,11 +54,14 @@ pub(crate) struct Edge {
     pub refusal_log: LogGate,
 }
 
-/// One request.
-pub(crate) struct Turn<'a> {
-    pub edge: &'a Edge,
-    pub parts: &'a Parts,
+/// One request, past its body.
+pub(crate) struct Turn {
+    pub edge: Arc<Edge>,
     pub tenant: TenantId,
+    /// The CPE's address.
+    pub peer: Option<SocketAddr>,
+    /// What `{host}` stands for in transfer URLs; `None` for the gateway's own.
+    pub host: Option<String>,
     /// µs since 1970: when its header was there.
     pub now: i64,
 }
@@ -71,7 +74,10 @@ struct Heard {
 
 impl Edge {
     /// Answers a request, come what may.
-    pub(crate) async fn serve<B: Body<Data = Bytes>>(&self, request: http::Request<B>) -> Reply {
+    pub(crate) async fn serve<B: Body<Data = Bytes>>(
+        self: &Arc<Self>,
+        request: http::Request<B>,
+    ) -> Reply {
         let start = Instant::now();
         let (parts, body) = request.into_parts();
         let now = self.clock.now_micros();
@@ -85,14 +91,14 @@ impl Edge {
     }
 
     async fn exchange<B: Body<Data = Bytes>>(
-        &self,
+        self: &Arc<Self>,
         parts: &Parts,
         body: B,
         now: i64,
         kind: &mut TurnKind,
     ) -> Result<Reply, Refusal> {
         let tenant = crate::http::tenant(parts, &self.default_tenant)?;
-        let session = self.session(parts, &tenant, now);
+        let (session, over) = self.session(parts, &tenant, now);
         let entered = self.enter(parts, &tenant, now, session.is_none()).await;
         let (user, place) = match entered {
             Ok(entered) => entered,
@@ -111,28 +117,32 @@ impl Edge {
             .inc_by(u64::try_from(body.received).unwrap_or(0));
         let heard = self.hear(parts, &body.bytes).await;
         *kind = turn_kind(heard.input);
+        if over && *kind != TurnKind::Inform {
+            self.metrics.sessions_expired.inc();
+        }
         let turn = Turn {
-            edge: self,
-            parts,
+            edge: Arc::clone(self),
             tenant,
+            peer: peer(parts),
+            host: crate::http::host(parts).map(str::to_owned),
             now,
         };
         turn.act(session, user, place, heard).await
     }
 
-    /// The live session of a request's cookie.
-    fn session(&self, parts: &Parts, tenant: &TenantId, now: i64) -> Option<Session> {
+    /// The live session of a request's cookie, or whether it was one.
+    fn session(&self, parts: &Parts, tenant: &TenantId, now: i64) -> (Option<Session>, bool) {
         match self.cookies.find(&parts.headers, tenant, now) {
-            Found::Live(session) => Some(*session),
+            Found::Live(session) => (Some(*session), false),
             Found::Over => {
-                self.metrics.cookie_over();
-                None
+                self.metrics.cookies_over.inc();
+                (None, true)
             }
             Found::Unreadable => {
                 self.metrics.cookies_unreadable.inc();
-                None
+                (None, false)
             }
-            Found::Nothing => None,
+            Found::Nothing => (None, false),
         }
     }
 
@@ -163,9 +173,15 @@ impl Edge {
                 reason,
                 unread: !gone,
             },
-            Refusal::Unauthorized { stale, reason, .. } => Refusal::Unauthorized {
+            Refusal::Unauthorized {
                 stale,
                 reason,
+                user,
+                ..
+            } => Refusal::Unauthorized {
+                stale,
+                reason,
+                user,
                 unread: !gone,
             },
             other => other,
@@ -224,9 +240,8 @@ impl Edge {
             }
         );
         if let (false, Some(left_out)) = (expected, self.refusal_log.pass(now)) {
-            let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0);
             tracing::info!(
-                peer = ?peer,
+                peer = ?peer(parts),
                 status = refusal.status().as_u16(),
                 reason = refusal.reason(),
                 detail = %for_log(refusal.detail()),
@@ -248,6 +263,7 @@ fn missing() -> Refusal {
     Refusal::Unauthorized {
         stale: false,
         reason: "missing",
+        user: String::new(),
         unread: false,
     }
 }
@@ -272,15 +288,29 @@ const fn turn_kind(input: Input) -> TurnKind {
     }
 }
 
-impl<'a> Turn<'a> {
-    /// The CPE's address.
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.parts.extensions.get::<PeerAddr>().map(|peer| peer.0)
-    }
+/// The CPE's address.
+fn peer(parts: &Parts) -> Option<SocketAddr> {
+    parts.extensions.get::<PeerAddr>().map(|peer| peer.0)
+}
 
+/// Finishes what has begun, even if the CPE hangs up meanwhile: what it answered must not be half
+/// settled. Idle turns don't pay for it.
+async fn to_the_end(
+    turn: impl Future<Output = Result<Reply, Refusal>> + Send + 'static,
+) -> Result<Reply, Refusal> {
+    let done = tokio::spawn(turn).await;
+    done.unwrap_or_else(|error| {
+        Err(Refusal::Unavailable {
+            part: "turn",
+            why: error.to_string(),
+        })
+    })
+}
+
+impl Turn {
     /// What `{host}` stands for.
-    pub(crate) fn host(&self) -> &'a str {
-        crate::http::host(self.parts).unwrap_or(&self.edge.local_host)
+    pub(crate) fn host(&self) -> &str {
+        self.host.as_deref().unwrap_or(&self.edge.local_host)
     }
 
     /// Does what the session machine says.
@@ -301,14 +331,15 @@ impl<'a> Turn<'a> {
                 // The cookie of the session before proves nothing about this one.
                 return Err(missing());
             };
-            let place = match place {
+            let edge = Arc::clone(&self.edge);
+            let _place = match place {
                 Some(place) => place,
-                None => self.edge.admission.inform().ok_or(Refusal::Busy {
+                None => edge.admission.inform().ok_or(Refusal::Busy {
                     reason: "busy_informs",
                     unread: false,
                 })?,
             };
-            return Box::pin(self.inform(state, decoded, &user, place)).await;
+            return Box::pin(self.inform(state, decoded, &user)).await;
         }
         drop(place);
         let Some(mut session) = session else {
@@ -331,14 +362,14 @@ impl<'a> Turn<'a> {
         match (action, heard.decoded) {
             (Action::AskForWork | Action::RepeatRequest, _) => self.next(session, None).await,
             (Action::AnswerRequest, Some(Ok(decoded))) => {
-                Box::pin(self.answer(session, decoded)).await
+                to_the_end(self.answer(session, decoded)).await
             }
             (Action::Deliver { what, expected }, Some(decoded)) => {
                 let answer = match (what, decoded) {
                     (Delivery::Garbled, _) | (_, Err(_)) => None,
                     (_, Ok(decoded)) => Some(decoded),
                 };
-                Box::pin(self.deliver(session, answer, expected)).await
+                to_the_end(self.deliver(session, answer, expected)).await
             }
             (Action::SendFault(code), Some(decoded)) => self.fault(Some(session), &decoded, code),
             (Action::EndSession { unanswered }, _) => {

@@ -11,7 +11,7 @@ use hearth_proto::workflow::v1 as wf;
 use hearth_types::{DeviceId, DeviceKey, Invalid};
 use ulid::Ulid;
 
-use crate::admission::{Class, Taken};
+use crate::admission::Class;
 use crate::cookie::{InFlight, MAX_IDENTITY, Session, session_text, user_mark};
 use crate::edge::{Turn, into_inform};
 use crate::http::Reply;
@@ -19,7 +19,7 @@ use crate::outcome;
 use crate::publish::Source;
 use crate::refusal::Refusal;
 
-impl Turn<'_> {
+impl Turn {
     /// Accepts an Inform or says why not. InformResponse goes out when the event is on disk and
     /// the session has its epoch.
     pub(crate) async fn inform(
@@ -27,7 +27,6 @@ impl Turn<'_> {
         state: State,
         decoded: Decoded,
         user: &str,
-        _place: Taken<'_>,
     ) -> Result<Reply, Refusal> {
         let truncated = decoded.repairs.truncated_tail > 0;
         let mut envelope = decoded.envelope;
@@ -168,8 +167,8 @@ impl Turn<'_> {
             retry_count: inform.retry_count,
             cwmp_namespace: envelope.namespace.to_string(),
             remote_address: self
-                .peer()
-                .map(|peer| peer.ip().to_string())
+                .peer
+                .map(|peer| peer.ip().to_canonical().to_string())
                 .unwrap_or_default(),
             current_time: inform.current_time.0,
         });
@@ -190,7 +189,7 @@ impl Turn<'_> {
         self.edge.metrics.fault(fault.code.0);
         if let Some(left_out) = self.edge.refusal_log.pass(self.now) {
             tracing::info!(
-                peer = ?self.peer(),
+                peer = ?self.peer,
                 code = fault.code.0,
                 reason = %hearth_telemetry::for_log(fault.string.as_deref().unwrap_or_default()),
                 left_out,

@@ -13,7 +13,8 @@ use crate::refusal::Refusal;
 
 const SESSIONS: MetricDef = MetricDef::counter(
     "hearth_gateway_sessions_total",
-    "CWMP sessions: opened, ended by 204, expired by silence or age, superseded by a newer Inform",
+    "CWMP sessions: opened, ended by 204, expired (a turn came after silence or age had ended it), \
+     superseded (a turn came after a newer Inform)",
 )
 .labels(&["event"]);
 const INFORMS: MetricDef = MetricDef::counter(
@@ -148,7 +149,7 @@ pub(crate) struct Metrics {
     auth_failures: IntCounterVec,
     faults: IntCounterVec,
     repairs: IntCounterVec,
-    cookies_over: IntCounter,
+    pub cookies_over: IntCounter,
 }
 
 impl Metrics {
@@ -209,12 +210,6 @@ impl Metrics {
     /// A fault goes out.
     pub(crate) fn fault(&self, code: u32) {
         self.faults.with_label_values(&[&code.to_string()]).inc();
-    }
-
-    /// A cookie was of a session that is over.
-    pub(crate) fn cookie_over(&self) {
-        self.cookies_over.inc();
-        self.sessions_expired.inc();
     }
 
     /// What the decoder put right.

@@ -14,6 +14,8 @@ pub(crate) enum Refusal {
     Unauthorized {
         stale: bool,
         reason: &'static str,
+        /// Who it claims to be, for the log.
+        user: String,
         /// As in [`Refusal::Busy`].
         unread: bool,
     },
@@ -94,6 +96,7 @@ impl Refusal {
             Self::Identity(why) | Self::Undecodable { why, .. } | Self::Unavailable { why, .. } => {
                 why
             }
+            Self::Unauthorized { user, .. } => user,
             _ => "",
         }
     }

@@ -23,7 +23,7 @@ use crate::refusal::Refusal;
 /// next one goes on.
 const MAX_UNSENDABLE: usize = 16;
 
-impl Turn<'_> {
+impl Turn {
     /// Hands over what the CPE answered (`None`: something that can't be understood) and goes on.
     pub(crate) async fn deliver(
         self,

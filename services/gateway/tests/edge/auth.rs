@@ -5,9 +5,9 @@ use std::process::Stdio;
 use digest_auth::{AuthContext, HttpMethod};
 use hearth_gateway::{AuthSchemes, GatewayConfig};
 
-use crate::support::client::basic;
+use crate::support::client::{Answer, basic};
 use crate::support::xml::{DEVICE, inform, inform_of};
-use crate::support::{Answer, PASSWORD, USER, house, house_with};
+use crate::support::{PASSWORD, USER, house, house_with};
 
 /// The answer to a Digest challenge.
 fn digest(challenged: &Answer, user: &str, password: &str) -> String {

@@ -109,6 +109,31 @@ async fn bodies_may_be_chunked_and_announced() {
     assert_eq!(cpe.answer().await.status, 200);
 }
 
+#[tokio::test]
+async fn http_1_0_is_answered_and_closed() {
+    let house = house().await;
+    let mut cpe = house.connect().await;
+    let body = inform();
+    let length = body.len();
+    let head = format!(
+        "POST / HTTP/1.0\r\n{}Content-Length: {length}\r\n\r\n",
+        basic()
+    );
+    cpe.write(format!("{head}{body}")).await;
+    let answer = cpe.answer().await;
+    assert_eq!(answer.status, 200);
+    assert!(cpe.is_closed().await);
+    assert_eq!(
+        house
+            .connect()
+            .await
+            .turn(&answer.cookie(), "")
+            .await
+            .status,
+        204
+    );
+}
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     packer.write_all(bytes).unwrap();
@@ -269,13 +294,15 @@ async fn an_overloaded_gateway_says_when_to_come_again() {
         ..GatewayConfig::default()
     })
     .await;
-    *house.bus.delay.lock() = Duration::from_millis(300);
     let mut first = house.connect().await;
     let mut second = house.connect().await;
     let (body, proof) = (inform(), basic());
+    house.bus.held.send_replace(true);
     let busy = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        second.post(&basic(), &body).await
+        house.until("hearth_gateway_informs_in_flight", 1.0).await;
+        let refused = second.post(&proof, &body).await;
+        house.bus.held.send_replace(false);
+        refused
     };
     let (accepted, refused) = tokio::join!(first.post(&proof, &body), busy);
     assert_eq!(accepted.status, 200);
@@ -291,9 +318,12 @@ async fn an_overloaded_gateway_says_when_to_come_again() {
     assert_eq!(again.status, 200, "the connection is still good");
     // A session in progress is not turned away.
     let mut third = house.connect().await;
+    house.bus.held.send_replace(true);
     let turn = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        second.turn(&again.cookie(), "").await
+        house.until("hearth_gateway_informs_in_flight", 1.0).await;
+        let turn = second.turn(&again.cookie(), "").await;
+        house.bus.held.send_replace(false);
+        turn
     };
     let other = xml::inform_of("0002", &[]);
     let (_, turn) = tokio::join!(third.post(&proof, other), turn);

@@ -1,17 +1,21 @@
 //! Tasks: requests that go out, answers that come back, what becomes of them.
 
+use std::time::Duration;
+
 use hearth_bus::Stream;
+use hearth_config::HumanDuration;
 use hearth_cwmp::{AcsRequest, DecodeOptions, Message, Receiver, decode};
+use hearth_gateway::GatewayConfig;
 use hearth_proto::events::v1 as ev;
 use hearth_proto::types::v1 as ty;
 use hearth_proto::workflow::v1 as wf;
 use wf::request::Rpc;
 use wf::request_outcome::Kind;
 
-use crate::support::client::basic;
+use crate::support::client::{Answer, basic};
 use crate::support::doubles::REQUEST;
 use crate::support::xml::{envelope, inform, value};
-use crate::support::{Answer, Cpe, House, house};
+use crate::support::{Cpe, House, house, house_with};
 
 const SECOND: &str = "01hzy3v7k2q4w6e8r0t2y4a6d9.2.11";
 
@@ -346,4 +350,42 @@ async fn every_rpc_is_written_as_it_is_meant() {
         };
         assert!(fits, "{method}: {:?}", outcome.kind);
     }
+}
+
+#[tokio::test]
+async fn a_turn_that_has_begun_is_finished_when_its_connection_is_cut() {
+    let house = house_with(GatewayConfig {
+        drain_timeout: HumanDuration::millis(1),
+        ..GatewayConfig::default()
+    })
+    .await;
+    house.workflow.will_send(REQUEST, read(&["Device."]));
+    let (mut cpe, cookie) = informed(&house).await;
+    let cookie = cpe.turn(&cookie, "").await.cookie();
+    house.bus.held.send_replace(true);
+    let values = format!(
+        "<cwmp:GetParameterValuesResponse><ParameterList>{}</ParameterList></cwmp:GetParameterValuesResponse>",
+        value("Device.X", "1")
+    );
+    let cut = async {
+        house
+            .bus
+            .waiting
+            .subscribe()
+            .wait_for(|waiting| *waiting > 0)
+            .await
+            .unwrap();
+        house.stop.cancel();
+        house.until("hearth_gateway_connections", 0.0).await;
+        assert!(house.workflow.outcomes().is_empty());
+        house.bus.held.send_replace(false);
+        while house.workflow.outcomes().is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let answer = envelope(REQUEST, &values);
+    cpe.send(&format!("Cookie: {cookie}\r\n"), &answer).await;
+    tokio::time::timeout(Duration::from_secs(20), cut)
+        .await
+        .expect("the outcome was lost with the connection");
 }

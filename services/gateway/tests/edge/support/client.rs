@@ -87,6 +87,16 @@ impl Cpe {
     }
 
     pub async fn post_to(&mut self, path: &str, headers: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.send_to(path, headers, body).await;
+        self.answer().await
+    }
+
+    /// POSTs without waiting for the answer.
+    pub async fn send(&mut self, headers: &str, body: impl AsRef<[u8]>) {
+        self.send_to("/", headers, body).await;
+    }
+
+    async fn send_to(&mut self, path: &str, headers: &str, body: impl AsRef<[u8]>) {
         let body = body.as_ref();
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\n{headers}Content-Length: {}\r\n\r\n",
@@ -96,7 +106,6 @@ impl Cpe {
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(body);
         self.write(bytes).await;
-        self.answer().await
     }
 
     /// POSTs in a session, with its cookie.

@@ -4,7 +4,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -18,6 +17,7 @@ use hearth_proto::events::v1 as ev;
 use hearth_proto::workflow::v1 as wf;
 use parking_lot::Mutex;
 use prost::Message as _;
+use tokio::sync::watch;
 use wf::next_request_response::Kind as Next;
 
 /// A bus that keeps what is published, and can be full or slow.
@@ -25,8 +25,10 @@ use wf::next_request_response::Kind as Next;
 pub struct RecordingBus {
     pub published: Mutex<Vec<(Stream, Option<String>, ev::Event)>>,
     pub full: AtomicBool,
-    /// Waited before each acknowledgement.
-    pub delay: Mutex<Duration>,
+    /// While true, nothing is acknowledged.
+    pub held: watch::Sender<bool>,
+    /// Messages that were handed in while held.
+    pub waiting: watch::Sender<usize>,
 }
 
 impl RecordingBus {
@@ -46,10 +48,11 @@ impl RecordingBus {
 #[async_trait]
 impl Bus for RecordingBus {
     async fn publish(&self, message: Publish) -> hearth_bus::Result<Ack> {
-        let delay = *self.delay.lock();
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
+        let mut held = self.held.subscribe();
+        if *held.borrow() {
+            self.waiting.send_modify(|waiting| *waiting += 1);
         }
+        held.wait_for(|held| !held).await.unwrap();
         if self.full.load(Ordering::SeqCst) {
             return Err(hearth_bus::Error::DiskFull);
         }

@@ -13,7 +13,7 @@ use hearth_gateway::{Dependencies, Gateway, GatewayConfig};
 use hearth_runtime::{CancellationToken, Clock, ManualClock, Readiness, Service, ServiceContext};
 use hearth_telemetry::Registry;
 
-pub use client::{Answer, Cpe};
+pub use client::Cpe;
 pub use doubles::{DeviceStateDouble, RecordingBus, ScriptedWorkflow};
 
 /// 2027-01-15, in µs.
@@ -29,7 +29,7 @@ pub struct House {
     pub device_state: Arc<DeviceStateDouble>,
     pub clock: ManualClock,
     pub registry: Registry,
-    stop: CancellationToken,
+    pub stop: CancellationToken,
 }
 
 impl Drop for House {
@@ -121,5 +121,17 @@ impl House {
         text.lines()
             .find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
             .unwrap_or_default()
+    }
+
+    /// Waits until a metric has a value.
+    pub async fn until(&self, line: &str, value: f64) {
+        let waiting = async {
+            while self.metric(line) != value {
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), waiting)
+            .await
+            .unwrap_or_else(|_| panic!("{line} never became {value}"));
     }
 }
