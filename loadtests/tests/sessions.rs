@@ -234,6 +234,57 @@ async fn connection_requests() {
 }
 
 #[tokio::test]
+async fn a_redirect_is_followed_and_fault_8005_answered_with_the_same_request() {
+    let acs = Acs::start().await;
+    *acs.moved_to.lock() = Some("/t/other".to_owned());
+    acs.faults.lock().push_back(FaultCode::ACS_RETRY_REQUEST);
+    let fleet = Fleet::start(acs.options()).await.unwrap();
+    until("a session", || fleet.stats().sessions > 0).await;
+    assert_eq!(fleet.stats().failed_sessions, 0);
+    assert_eq!(acs.informs()[0].retry_count, 0);
+    // Any other fault fails the session, and the Inform is sent again later.
+    acs.faults.lock().push_back(FaultCode::ACS_INTERNAL_ERROR);
+    fleet.devices()[0].trigger("13 WAKEUP", "");
+    until("two sessions", || fleet.stats().sessions > 1).await;
+    assert_eq!(fleet.stats().failed_sessions, 1);
+    let inform = acs.informs().pop().unwrap();
+    assert_eq!((inform.retry_count, codes(&inform)), (1, vec!["13 WAKEUP"]));
+    fleet.stop().await;
+}
+
+#[tokio::test]
+async fn a_passive_change_waits_for_the_next_inform() {
+    const SSID: &str = "Device.WiFi.SSID.1.SSID";
+    let acs = Acs::start().await;
+    let fleet = Fleet::start(acs.options()).await.unwrap();
+    let passive = AcsRequest::SetParameterAttributes(SetParameterAttributes {
+        parameter_list: vec![SetParameterAttributesStruct {
+            name: SSID.to_owned(),
+            notification_change: true,
+            notification: 1,
+            ..SetParameterAttributesStruct::default()
+        }],
+    });
+    acs.ask(&fleet, passive).await;
+    until("the end", || fleet.stats().in_session == 0).await;
+    let sessions = fleet.stats().sessions;
+    assert!(fleet.devices()[0].set_value(SSID, "quiet"));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(fleet.stats().sessions, sessions);
+    fleet.devices()[0].trigger("13 WAKEUP", "");
+    until("a session", || fleet.stats().sessions > sessions).await;
+    let inform = acs.informs().pop().unwrap();
+    assert_eq!(codes(&inform), ["13 WAKEUP", "4 VALUE CHANGE"]);
+    assert!(
+        inform
+            .parameter_list
+            .iter()
+            .any(|p| p.name == SSID && p.value == "quiet")
+    );
+    fleet.stop().await;
+}
+
+#[tokio::test]
 async fn a_mixed_fleet_informs_and_stops() {
     let acs = Acs::start().await;
     let mut options = acs.options();

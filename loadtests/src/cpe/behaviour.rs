@@ -125,8 +125,9 @@ pub struct Behaviour {
     pub stale_cookies: bool,
     /// Probes with an empty POST before each Inform, as libcurl does for digest.
     pub probe: bool,
-    /// The CWMP namespace it speaks.
-    pub namespace: Namespace,
+    /// The CWMP namespace it speaks; `None` for the one of its age: CWMP 1.0 for a device of
+    /// TR-098, 1.2 for one of TR-181.
+    pub namespace: Option<Namespace>,
     /// How long it takes to boot, by the device's scaled clock.
     pub boot_time: Duration,
     /// How long it waits for an answer of the ACS. Not scaled.
@@ -170,7 +171,7 @@ impl Default for Behaviour {
             cookies: CookieStyle::default(),
             stale_cookies: false,
             probe: false,
-            namespace: Namespace::V1_2,
+            namespace: None,
             boot_time: Duration::from_secs(2),
             timeout: Duration::from_secs(30),
             listener: ListenerStyle::default(),

@@ -78,6 +78,8 @@ struct Link<'d> {
     device: &'d Arc<Device>,
     client: Client,
     ids: u64,
+    /// The ACS holds the device's requests back (TR-069 3.5: HoldRequests).
+    hold: bool,
 }
 
 impl<'d> Link<'d> {
@@ -106,20 +108,22 @@ impl<'d> Link<'d> {
             device,
             client,
             ids: 0,
+            hold: false,
         })
     }
 
     async fn converse(&mut self, opening: Opening) -> Result<(), SessionError> {
         self.inform(opening).await?;
         let late = self.device.state.lock().behaviour.late_transfer_complete;
-        if !late {
+        if !late && !self.hold {
             self.tell_transfers().await?;
         }
         self.check_power(Point::BeforeEmptyPost, "")?;
         let mut answer = self.post(Bytes::new()).await?;
         loop {
             if answer.body.iter().all(u8::is_ascii_whitespace) {
-                if late && self.tell_transfers().await? {
+                // Late, or held back until now: an empty answer ends any hold.
+                if self.tell_transfers().await? {
                     answer = self.post(Bytes::new()).await?;
                     continue;
                 }
@@ -197,7 +201,7 @@ impl<'d> Link<'d> {
         self.ids += 1;
         let mut envelope = Envelope::new(Message::CpeRequest(request));
         envelope.id = Some(format!("{}-{}", self.device.serial(), self.ids));
-        envelope.namespace = self.device.state.lock().behaviour.namespace;
+        envelope.namespace = self.device.state.lock().namespace();
         let body = Bytes::from(encode(&envelope)?);
         for _ in 0..5 {
             let answer = self.post(body.clone()).await?;
@@ -205,6 +209,7 @@ impl<'d> Link<'d> {
             if decoded.envelope.id != envelope.id {
                 return Err(SessionError::Protocol("cwmp:ID isn't echoed"));
             }
+            self.hold = decoded.envelope.hold_requests == Some(true);
             match decoded.envelope.message {
                 Message::AcsResponse(response) => return Ok(response),
                 Message::Fault(fault) if fault.code == FaultCode::ACS_RETRY_REQUEST => {}

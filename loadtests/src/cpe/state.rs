@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use hearth_auth::SecretString;
-use hearth_cwmp::{EventStruct, FaultCode, ParameterValue, XsdType};
+use hearth_cwmp::{EventStruct, FaultCode, Namespace, ParameterValue, XsdType};
 
 use super::behaviour::{Behaviour, Point};
 use super::clock::{TimeScale, later};
@@ -232,6 +232,17 @@ impl State {
         let most = wait(n).unwrap_or(least);
         let pause = self.dice.between(least, most);
         self.not_before = Some(later(self.scale, pause));
+    }
+
+    /// The CWMP namespace it speaks.
+    pub fn namespace(&self) -> Namespace {
+        let old = self.tree.root() == "InternetGatewayDevice.";
+        let of_age = if old {
+            Namespace::V1_0
+        } else {
+            Namespace::V1_2
+        };
+        self.behaviour.namespace.unwrap_or(of_age)
     }
 
     /// A value as it goes over the wire.

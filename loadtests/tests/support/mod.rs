@@ -12,8 +12,8 @@ use bytes::Bytes;
 use hearth_auth::digest::RequestTarget;
 use hearth_auth::{Authorization, DigestOptions, DigestServer, Nonces, VerifyWith};
 use hearth_cwmp::{
-    AcsRequest, AcsResponse, CpeRequest, DecodeOptions, Envelope, Inform, InformResponse, Message,
-    Receiver, TransferComplete, decode, encode,
+    AcsRequest, AcsResponse, CpeRequest, DecodeOptions, Envelope, Fault, FaultCode, Inform,
+    InformResponse, Message, Receiver, TransferComplete, decode, encode,
 };
 use hearth_sim::{Fleet, FleetOptions, Keep, Kind};
 use http::{Method, Request, Response, StatusCode, header};
@@ -53,6 +53,10 @@ pub struct Acs {
     in_flight: Mutex<Option<oneshot::Sender<Message>>>,
     /// Answers to the next requests, before anything else.
     pub failures: Mutex<VecDeque<u16>>,
+    /// Requests for another path than this are sent there with 307.
+    pub moved_to: Mutex<Option<String>>,
+    /// CWMP faults for the device's next requests.
+    pub faults: Mutex<VecDeque<FaultCode>>,
     digest: DigestServer,
 }
 
@@ -77,6 +81,8 @@ impl Acs {
             queue: Mutex::default(),
             in_flight: Mutex::default(),
             failures: Mutex::default(),
+            moved_to: Mutex::default(),
+            faults: Mutex::default(),
             digest: DigestServer::new(Nonces::new(&[7; 32]), DigestOptions::new("acs")),
         });
         let serving = acs.clone();
@@ -146,6 +152,14 @@ impl Acs {
         if let Some(status) = self.failures.lock().pop_front() {
             return Ok(answer(status, Bytes::new()));
         }
+        let moved = self.moved_to.lock().clone().filter(|to| *to != path);
+        if let Some(to) = moved {
+            let mut answer = answer(307, Bytes::new());
+            answer
+                .headers_mut()
+                .insert(header::LOCATION, to.parse().unwrap());
+            return Ok(answer);
+        }
         if !self.authorized(&parts) {
             self.seen.lock().refused += 1;
             return Ok(self.challenge());
@@ -211,6 +225,12 @@ impl Acs {
         let envelope = decode(body, &DecodeOptions::new(Receiver::Acs))
             .unwrap()
             .envelope;
+        if matches!(envelope.message, Message::CpeRequest(_))
+            && let Some(code) = self.faults.lock().pop_front()
+        {
+            let reply = envelope.answer(Message::Fault(Fault::new(code)));
+            return answer(200, encode(&reply).unwrap().into());
+        }
         let reply = match &envelope.message {
             Message::CpeRequest(CpeRequest::Inform(inform)) => {
                 self.seen.lock().informs.push(inform.clone());
