@@ -10,6 +10,7 @@
 mod cpe;
 mod dice;
 mod fleet;
+pub mod kill;
 pub mod load;
 pub mod tree;
 

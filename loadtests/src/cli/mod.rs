@@ -1,6 +1,7 @@
 //! The command line.
 
 mod fleet;
+mod kill;
 mod load;
 mod trees;
 
@@ -22,6 +23,8 @@ enum Command {
     /// Show the data models that devices can have.
     #[command(subcommand)]
     Trees(trees::TreesCommand),
+    /// Kill a server at random moments under a fleet with tasks, and verify that nothing is lost.
+    Kill(Box<kill::KillArguments>),
     /// Load: known devices inform and have nothing done to them.
     Idle(load::IdleArguments),
     /// The baseline: a server that reads HTTP, parses the Inform and answers fixed bytes.
@@ -51,6 +54,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Fleet(arguments) => fleet::run(*arguments).await,
         Command::Trees(command) => trees::run(command),
+        Command::Kill(arguments) => kill::run(*arguments).await,
         Command::Idle(arguments) => load::idle(arguments).await,
         Command::Bare(arguments) => load::bare(arguments).await,
         Command::Compare(arguments) => load::compare(arguments).await,

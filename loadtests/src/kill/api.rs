@@ -31,7 +31,9 @@ pub struct Bearer(MetadataValue<Ascii>);
 
 impl tonic::service::Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
+        request
+            .metadata_mut()
+            .insert("authorization", self.0.clone());
         Ok(request)
     }
 }
@@ -127,7 +129,9 @@ impl Api {
             size: content.len() as u64,
             ..nb::File::default()
         };
-        let chunks = content.chunks(64 << 10).map(|c| Part::Chunk(c.to_vec().into()));
+        let chunks = content
+            .chunks(64 << 10)
+            .map(|c| Part::Chunk(c.to_vec()));
         let parts: Vec<_> = std::iter::once(Part::File(file))
             .chain(chunks)
             .map(|part| nb::UploadFileRequest { part: Some(part) })
@@ -145,7 +149,10 @@ impl Api {
         let name = name.to_owned();
         let request = nb::GetFileRequest { name: name.clone() };
         let file = client.get_file(request).await?.into_inner().file;
-        let mut chunks = client.read_file(nb::ReadFileRequest { name }).await?.into_inner();
+        let mut chunks = client
+            .read_file(nb::ReadFileRequest { name })
+            .await?
+            .into_inner();
         let (mut hash, mut size) = (Sha256::new(), 0);
         while let Some(message) = chunks.message().await? {
             hash.update(&message.chunk);
@@ -193,9 +200,15 @@ pub fn is_passing(status: &Status) -> bool {
 
 fn is_transport(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
-    ["h2 protocol", "transport", "connection", "broken pipe", "stream"]
-        .iter()
-        .any(|word| message.contains(word))
+    [
+        "h2 protocol",
+        "transport",
+        "connection",
+        "broken pipe",
+        "stream",
+    ]
+    .iter()
+    .any(|word| message.contains(word))
 }
 
 /// Repeats a call until it is answered, for at most so long.

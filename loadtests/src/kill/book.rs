@@ -78,13 +78,6 @@ pub struct Known {
     pub other_names: BTreeSet<String>,
 }
 
-impl Known {
-    /// The task's id: the last part of its name.
-    pub fn id(&self) -> &str {
-        id_of(&self.name)
-    }
-}
-
 /// The last part of a resource's name.
 pub fn id_of(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or_default()

@@ -21,7 +21,8 @@ pub struct Target {
 impl Target {
     /// Set by tasks, never by the device itself.
     pub fn set_paths(&self) -> [String; 2] {
-        ["DeviceInfo.ProvisioningCode", "Time.NTPServer1"].map(|name| format!("{}{name}", self.root))
+        ["DeviceInfo.ProvisioningCode", "Time.NTPServer1"]
+            .map(|name| format!("{}{name}", self.root))
     }
 
     /// Changed by the device itself, never by tasks; its attributes are set by tasks.
@@ -114,11 +115,7 @@ impl Planner {
 
     /// The next task. `files` are names of files that the server keeps; `instances` those that may
     /// be deleted, from which the one that is chosen is taken.
-    pub fn next(
-        &mut self,
-        files: &[String],
-        instances: &mut BTreeMap<usize, Vec<String>>,
-    ) -> Wish {
+    pub fn next(&mut self, files: &[String], instances: &mut BTreeMap<usize, Vec<String>>) -> Wish {
         self.number += 1;
         let device = (self.dice.number() % self.targets.len() as u64) as usize;
         let target = self.targets[device].clone();
@@ -282,7 +279,10 @@ fn value_of(path: String, value: String) -> ty::ParameterValue {
 
 fn set(values: Vec<(String, String)>) -> Spec {
     Spec::SetParameterValues(ty::SetParameterValues {
-        values: values.into_iter().map(|(path, value)| value_of(path, value)).collect(),
+        values: values
+            .into_iter()
+            .map(|(path, value)| value_of(path, value))
+            .collect(),
     })
 }
 
@@ -318,9 +318,13 @@ mod tests {
             root: root.to_owned(),
             resets,
         };
-        [("Device.", false), ("Device.", true), ("InternetGatewayDevice.", false)]
-            .map(target)
-            .into()
+        [
+            ("Device.", false),
+            ("Device.", true),
+            ("InternetGatewayDevice.", false),
+        ]
+        .map(target)
+        .into()
     }
 
     #[test]

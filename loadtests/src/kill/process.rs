@@ -145,7 +145,10 @@ impl Server {
                 return Ok(started.elapsed());
             }
             if let Some(status) = self.ended() {
-                bail!("the server ended while starting ({status}):\n{}", self.log_end());
+                bail!(
+                    "the server ended while starting ({status}):\n{}",
+                    self.log_end()
+                );
             }
             if started.elapsed() > limit {
                 bail!(
@@ -235,7 +238,13 @@ mod tests {
 
     fn server(dir: &Path, binary: &Path) -> Server {
         let ports = Ports::free(&mut Dice::new(7)).unwrap();
-        Server::new(binary, &dir.join("data"), &dir.join("log"), Vec::new(), ports)
+        Server::new(
+            binary,
+            &dir.join("data"),
+            &dir.join("log"),
+            Vec::new(),
+            ports,
+        )
     }
 
     #[tokio::test]
