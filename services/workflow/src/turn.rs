@@ -157,18 +157,14 @@ impl Turn<'_> {
                     exclude = Some(work.id);
                     self.writes.push(work);
                     if end_session {
-                        self.finish().await?;
+                        self.finish(None).await?;
                         return Ok(Reply::Done { close: true });
                     }
                 }
             }
         }
         let next = self.next(lane, exclude).await?;
-        self.finish().await?;
-        Ok(match next {
-            Some((work, request)) => Reply::Request(Box::new(work), request),
-            None => Reply::Done { close: false },
-        })
+        self.finish(next).await
     }
 
     /// Settles an answer. `None`: it belongs to nothing in flight (a repeated turn).
@@ -231,11 +227,7 @@ impl Turn<'_> {
                 let id = work.id;
                 self.writes.push(work);
                 let next = self.next(lane, Some(id)).await?;
-                self.finish().await?;
-                return Ok(match next {
-                    Some((work, request)) => Reply::Request(Box::new(work), request),
-                    None => Reply::Done { close: false },
-                });
+                return self.finish(next).await;
             }
         };
         let rpc = work.task.attempts.last().map_or("", |a| a.rpc.as_str());
@@ -384,7 +376,7 @@ impl Turn<'_> {
     }
 
     /// Writes what the turn has come to, then tells the queue.
-    async fn finish(&mut self) -> Result<()> {
+    async fn finish(mut self, next: Option<(Work, Request)>) -> Result<Reply> {
         let mut writes = std::mem::take(&mut self.writes);
         let commit = self.inner.commit(&self.device, &self.session, &mut writes);
         if let Err(error) = commit.await {
@@ -398,7 +390,17 @@ impl Turn<'_> {
             }
             return Err(error);
         }
-        self.inner.apply(&self.device, self.epoch, &self.ops).await
+        self.inner
+            .apply(&self.device, self.epoch, &self.ops)
+            .await?;
+        // Its next revision follows that one.
+        let started = writes.into_iter().find(|w| Some(w.id) == self.started);
+        Ok(match (next, started) {
+            (Some((_, request)), Some(work)) | (Some((work, request)), None) => {
+                Reply::Request(Box::new(work), request)
+            }
+            (None, _) => Reply::Done { close: false },
+        })
     }
 }
 

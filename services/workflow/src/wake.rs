@@ -105,6 +105,9 @@ impl Agenda {
     }
 }
 
+/// How soon a device is looked at again that was in a session when it was to be woken.
+const AFTER_SESSION: Duration = Duration::from_millis(250);
+
 /// Works on the agenda until `stop`.
 pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
     let mut asking = JoinSet::new();
@@ -126,9 +129,15 @@ pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
 
 impl Inner {
     async fn wake(&self, device: DeviceKey, due: Due) {
-        let peek = self.queue.peek(&device, self.now()).await;
-        if !peek.is_ok_and(|peek| peek.ready > 0 && !peek.in_session) {
-            return;
+        match self.queue.peek(&device, self.now()).await {
+            Ok(peek) if peek.ready == 0 => return,
+            // The session may have asked for work for the last time just before there was some.
+            Ok(peek) if peek.in_session => {
+                let at = self.now().saturating_add(AFTER_SESSION);
+                return self.waker.plan(&device, Due { at, ..due });
+            }
+            Ok(_) => {}
+            Err(_) => return,
         }
         if due.accepted {
             let reason = "the device accepted the connection request but did not connect";
@@ -173,10 +182,15 @@ impl Inner {
                 };
                 self.not_woken(device, last, &answer.detail, None).await;
             }
-            WakeOutcome::Unspecified
-            | WakeOutcome::Unreachable
-            | WakeOutcome::Busy
-            | WakeOutcome::RateLimited => {
+            // Asked a moment ago, and for a session that may be over: again as soon as it is allowed.
+            WakeOutcome::RateLimited => self.waker.plan(
+                device,
+                Due {
+                    at: self.now().saturating_add(retry_after),
+                    ..due
+                },
+            ),
+            WakeOutcome::Unspecified | WakeOutcome::Unreachable | WakeOutcome::Busy => {
                 self.not_woken(device, due, &answer.detail, Some(retry_after))
                     .await;
             }

@@ -1,0 +1,309 @@
+//! Neighbours of the service that remember what they were asked.
+
+use async_trait::async_trait;
+use hearth_clients::{
+    ByteStream, DeviceState, Error, EventStream, Files, Result as ClientResult, Wakeup,
+};
+use hearth_proto::{devicestate::v1 as ds, files::v1 as fs, wakeup::v1 as wk};
+use hearth_store::{
+    Created, DeviceRow, Document, DocumentKind, EmbeddedStore, HistoryQuery, HistoryRow,
+    IndexQuery, Mutation, ParameterRow, Result as StoreResult, Store, TaskQuery, TaskRow,
+};
+use hearth_types::{DeviceId, DeviceKey, TaskId, TenantId, Timestamp};
+use std::pin::Pin;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
+
+/// The real store, whose task writes fail on demand: refused, or kept with the answer lost.
+pub struct FlakyStore {
+    inner: EmbeddedStore,
+    pub refuse: AtomicBool,
+    pub lose_answer: AtomicBool,
+    pub puts: AtomicU32,
+}
+
+impl FlakyStore {
+    pub fn new(inner: EmbeddedStore) -> Self {
+        Self {
+            inner,
+            refuse: AtomicBool::default(),
+            lose_answer: AtomicBool::default(),
+            puts: AtomicU32::default(),
+        }
+    }
+
+    fn unavailable<T>() -> StoreResult<T> {
+        Err(hearth_store::Error::Unavailable("told to".into()))
+    }
+}
+
+#[async_trait]
+impl Store for FlakyStore {
+    async fn write(&self, mutations: Vec<Mutation>) -> StoreResult<()> {
+        self.inner.write(mutations).await
+    }
+    async fn device(&self, device: &DeviceKey) -> StoreResult<Option<DeviceRow>> {
+        self.inner.device(device).await
+    }
+    async fn devices(
+        &self,
+        tenant: &TenantId,
+        after: Option<&DeviceId>,
+        limit: usize,
+    ) -> StoreResult<Vec<(DeviceId, DeviceRow)>> {
+        self.inner.devices(tenant, after, limit).await
+    }
+    async fn device_count(&self, tenant: &TenantId) -> StoreResult<u64> {
+        self.inner.device_count(tenant).await
+    }
+    async fn tenants(&self) -> StoreResult<Vec<TenantId>> {
+        self.inner.tenants().await
+    }
+    async fn delete_device(&self, device: &DeviceKey) -> StoreResult<()> {
+        self.inner.delete_device(device).await
+    }
+    async fn search(&self, query: &IndexQuery) -> StoreResult<Vec<(String, DeviceId)>> {
+        self.inner.search(query).await
+    }
+    async fn index_of(&self, device: &DeviceKey) -> StoreResult<Vec<(String, String)>> {
+        self.inner.index_of(device).await
+    }
+    async fn parameters(
+        &self,
+        device: &DeviceKey,
+        path: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> StoreResult<Vec<(String, ParameterRow)>> {
+        self.inner.parameters(device, path, after, limit).await
+    }
+    async fn parameters_by_path(
+        &self,
+        device: &DeviceKey,
+        paths: &[String],
+    ) -> StoreResult<Vec<Option<ParameterRow>>> {
+        self.inner.parameters_by_path(device, paths).await
+    }
+    async fn history(&self, query: &HistoryQuery) -> StoreResult<Vec<HistoryRow>> {
+        self.inner.history(query).await
+    }
+    async fn trim_history(&self, before: Timestamp, limit: usize) -> StoreResult<usize> {
+        self.inner.trim_history(before, limit).await
+    }
+    async fn create_task(&self, task: TaskRow, key: Option<&str>) -> StoreResult<Created> {
+        if self.refuse.load(Ordering::SeqCst) {
+            return Self::unavailable();
+        }
+        self.inner.create_task(task, key).await
+    }
+    async fn put_tasks(&self, tasks: Vec<TaskRow>) -> StoreResult<()> {
+        if self.refuse.load(Ordering::SeqCst) {
+            return Self::unavailable();
+        }
+        self.puts.fetch_add(1, Ordering::SeqCst);
+        self.inner.put_tasks(tasks).await?;
+        if self.lose_answer.load(Ordering::SeqCst) {
+            return Self::unavailable();
+        }
+        Ok(())
+    }
+    async fn task(&self, tenant: &TenantId, id: TaskId) -> StoreResult<Option<TaskRow>> {
+        self.inner.task(tenant, id).await
+    }
+    async fn tasks(&self, query: &TaskQuery) -> StoreResult<Vec<TaskRow>> {
+        self.inner.tasks(query).await
+    }
+    async fn open_tasks(
+        &self,
+        after: Option<(&TenantId, TaskId)>,
+        limit: usize,
+    ) -> StoreResult<Vec<TaskRow>> {
+        self.inner.open_tasks(after, limit).await
+    }
+    async fn put_document(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        document: Document,
+    ) -> StoreResult<()> {
+        self.inner.put_document(kind, tenant, document).await
+    }
+    async fn document(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        key: &str,
+    ) -> StoreResult<Option<Document>> {
+        self.inner.document(kind, tenant, key).await
+    }
+    async fn documents(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> StoreResult<Vec<Document>> {
+        self.inner
+            .documents(kind, tenant, prefix, after, limit)
+            .await
+    }
+    async fn delete_document(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        key: &str,
+    ) -> StoreResult<bool> {
+        self.inner.delete_document(kind, tenant, key).await
+    }
+}
+
+/// Knows one model, and the types of some parameters.
+#[derive(Default)]
+pub struct FakeDeviceState {
+    pub model: Mutex<ds::Model>,
+    pub root: Mutex<String>,
+    pub types: Mutex<Vec<ds::Parameter>>,
+}
+
+macro_rules! unused {
+    ($($method:ident($request:ty) -> $response:ty;)*) => {
+        $(
+            // What async_trait makes of an async fn: it doesn't see into this macro.
+            fn $method<'a, 'async_trait>(
+                &'a self,
+                _: $request,
+            ) -> Pin<Box<dyn Future<Output = ClientResult<$response>> + Send + 'async_trait>>
+            where
+                'a: 'async_trait,
+                Self: 'async_trait,
+            {
+                Box::pin(async { Err(Error::internal("not used here")) })
+            }
+        )*
+    };
+}
+
+#[async_trait]
+impl DeviceState for FakeDeviceState {
+    async fn get_device(&self, _: ds::GetDeviceRequest) -> ClientResult<ds::GetDeviceResponse> {
+        let device = ds::Device {
+            root: self.root.lock().unwrap().clone(),
+            ..ds::Device::default()
+        };
+        Ok(ds::GetDeviceResponse {
+            device: Some(device),
+        })
+    }
+    async fn list_parameters(
+        &self,
+        request: ds::ListParametersRequest,
+    ) -> ClientResult<ds::ListParametersResponse> {
+        let types = self.types.lock().unwrap();
+        let found = types.iter().filter(|p| p.path == request.path);
+        Ok(ds::ListParametersResponse {
+            parameters: found.cloned().collect(),
+            next_page_token: String::new(),
+        })
+    }
+    async fn get_model(&self, _: ds::GetModelRequest) -> ClientResult<ds::GetModelResponse> {
+        Ok(ds::GetModelResponse {
+            model: Some(self.model.lock().unwrap().clone()),
+        })
+    }
+    async fn put_model(&self, request: ds::PutModelRequest) -> ClientResult<ds::PutModelResponse> {
+        *self.model.lock().unwrap() = request.model.unwrap();
+        Ok(ds::PutModelResponse {})
+    }
+    async fn watch_events(&self, _: ds::WatchEventsRequest) -> ClientResult<EventStream> {
+        Err(Error::internal("not used here"))
+    }
+    unused! {
+        list_devices(ds::ListDevicesRequest) -> ds::ListDevicesResponse;
+        count_devices(ds::CountDevicesRequest) -> ds::CountDevicesResponse;
+        set_tags(ds::SetTagsRequest) -> ds::SetTagsResponse;
+        delete_device(ds::DeleteDeviceRequest) -> ds::DeleteDeviceResponse;
+        list_history(ds::ListHistoryRequest) -> ds::ListHistoryResponse;
+        get_connection_request(ds::GetConnectionRequestRequest) -> ds::GetConnectionRequestResponse;
+        get_credential(ds::GetCredentialRequest) -> ds::GetCredentialResponse;
+        check_identity(ds::CheckIdentityRequest) -> ds::CheckIdentityResponse;
+        put_credential(ds::PutCredentialRequest) -> ds::PutCredentialResponse;
+        list_credentials(ds::ListCredentialsRequest) -> ds::ListCredentialsResponse;
+        delete_credential(ds::DeleteCredentialRequest) -> ds::DeleteCredentialResponse;
+    }
+}
+
+/// Answers connection requests as it was told.
+#[derive(Default)]
+pub struct FakeWakeup {
+    pub answers: Mutex<Vec<wk::WakeResponse>>,
+    pub asked: AtomicU32,
+}
+
+impl FakeWakeup {
+    pub fn will(&self, outcome: wk::WakeOutcome, detail: &str) {
+        self.answers.lock().unwrap().push(wk::WakeResponse {
+            outcome: outcome.into(),
+            detail: detail.into(),
+            retry_after_ms: 0,
+        });
+    }
+}
+
+#[async_trait]
+impl Wakeup for FakeWakeup {
+    async fn wake(&self, _: wk::WakeRequest) -> ClientResult<wk::WakeResponse> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let mut answers = self.answers.lock().unwrap();
+        let last = wk::WakeResponse {
+            outcome: wk::WakeOutcome::Accepted.into(),
+            ..wk::WakeResponse::default()
+        };
+        Ok(if answers.is_empty() {
+            last
+        } else {
+            answers.remove(0)
+        })
+    }
+}
+
+/// Has one file.
+#[derive(Default)]
+pub struct FakeFiles {
+    pub away: AtomicBool,
+}
+
+#[async_trait]
+impl Files for FakeFiles {
+    async fn prepare_transfer(
+        &self,
+        request: fs::PrepareTransferRequest,
+    ) -> ClientResult<fs::PrepareTransferResponse> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(Error::unavailable("files are away"));
+        }
+        if !request.file.is_empty() && request.file != "fw.bin" {
+            return Err(Error::not_found("no such file"));
+        }
+        Ok(fs::PrepareTransferResponse {
+            url: format!("http://{{host}}/t/{}", request.task),
+            username: "u".into(),
+            password: "p".into(),
+            file_size: 42,
+            file: "config-1.xml".into(),
+        })
+    }
+    async fn put_file(&self, _: fs::File, _: ByteStream) -> ClientResult<fs::PutFileResponse> {
+        Err(Error::internal("not used here"))
+    }
+    async fn read_file(&self, _: fs::ReadFileRequest) -> ClientResult<ByteStream> {
+        Err(Error::internal("not used here"))
+    }
+    unused! {
+        get_file(fs::GetFileRequest) -> fs::GetFileResponse;
+        list_files(fs::ListFilesRequest) -> fs::ListFilesResponse;
+        delete_file(fs::DeleteFileRequest) -> fs::DeleteFileResponse;
+    }
+}
