@@ -60,10 +60,9 @@ impl App<'_> {
     }
 }
 
-/// YAML of the same value that JSON has, so that enums and times look alike in both.
+/// YAML by the same serialization as JSON, so that enums and times look alike in both.
 fn yaml<T: Serialize>(value: &T) -> Result<String, Error> {
-    let value = serde_json::to_value(value).map_err(unprintable)?;
-    serde_yaml_ng::to_string(&value).map_err(|error| Error::Said {
+    serde_yaml_ng::to_string(value).map_err(|error| Error::Said {
         exit: Exit::Failed,
         message: format!("the result can't be written as YAML: {error}"),
         advice: String::new(),
