@@ -332,3 +332,32 @@ async fn diagnostics_end_with_event_8() {
     assert_eq!(device.root_value("IP.Diagnostics.IPPing.SuccessCount"), "4");
     fleet.stop().await;
 }
+
+#[tokio::test]
+async fn a_device_of_a_model_file_tells_its_whole_tree() {
+    let Some(dir) = std::env::var_os("HEARTH_BBF_DIR").map(std::path::PathBuf::from) else {
+        eprintln!("skipped: HEARTH_BBF_DIR doesn't say where the Broadband Forum's models are");
+        return;
+    };
+    let files = ["tr-181-2-17-0-cwmp-full.xml", "tr-135-1-4-1-cwmp-full.xml"];
+    let kind = hearth_sim::Kind::Model(files.map(|name| dir.join(name)).to_vec());
+    let (acs, fleet) = start_with(|options| options.kinds = vec![kind]).await;
+    let size = fleet.devices()[0].with_tree(|tree| tree.len());
+    let get = AcsRequest::GetParameterValues(GetParameterValues {
+        parameter_names: vec!["Device.".to_owned()],
+    });
+    let CpeResponse::GetParameterValues(values) = response(acs.ask(&fleet, get).await) else {
+        panic!()
+    };
+    assert!(size > 6000, "{size}");
+    assert_eq!(values.parameter_list.len(), size);
+    let names = AcsRequest::GetParameterNames(GetParameterNames {
+        parameter_path: String::new(),
+        next_level: false,
+    });
+    let CpeResponse::GetParameterNames(names) = response(acs.ask(&fleet, names).await) else {
+        panic!()
+    };
+    assert!(names.parameter_list.len() > size);
+    fleet.stop().await;
+}

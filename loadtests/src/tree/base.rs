@@ -38,6 +38,7 @@ pub struct BaseTree {
     /// Sorted: every object a new device has, tables and instances included.
     pub(super) instances: Vec<Box<str>>,
     root: Box<str>,
+    forced: Vec<Box<str>>,
 }
 
 impl BaseTree {
@@ -70,36 +71,8 @@ impl BaseTree {
     }
 
     /// The parameters that stand in every Inform (TR-069 3.7.1.5 and what the model forces).
-    pub fn forced_inform(&self) -> Vec<Box<str>> {
-        const ALWAYS: [&str; 9] = [
-            "RootDataModelVersion",
-            "DeviceSummary",
-            "DeviceInfo.SpecVersion",
-            "DeviceInfo.HardwareVersion",
-            "DeviceInfo.SoftwareVersion",
-            "DeviceInfo.ProvisioningCode",
-            "ManagementServer.ParameterKey",
-            "ManagementServer.ConnectionRequestURL",
-            "ManagementServer.AliasBasedAddressing",
-        ];
-        let mut out: Vec<Box<str>> = Vec::new();
-        for name in ALWAYS {
-            let path = format!("{}{name}", self.root);
-            if self.position(&path).is_some() {
-                out.push(path.into());
-            }
-        }
-        let wan = self
-            .parameters
-            .iter()
-            .find(|p| p.path.ends_with(".ExternalIPAddress") && !p.value.is_empty());
-        out.extend(wan.map(|p| p.path.clone()));
-        for (path, leaf, _) in self.parameters() {
-            if leaf.forced_inform && !out.iter().any(|known| &**known == path) {
-                out.push(path.into());
-            }
-        }
-        out
+    pub fn forced_inform(&self) -> &[Box<str>] {
+        &self.forced
     }
 
     pub(super) fn position(&self, path: &str) -> Option<usize> {
@@ -267,6 +240,7 @@ impl TreeBuilder {
             .collect();
         number_aliases(&mut tree);
         count_instances(&mut tree);
+        tree.forced = forced_inform(&tree);
         Arc::new(tree)
     }
 
@@ -345,4 +319,37 @@ impl BaseTree {
             None => format!("{parent}.{name}NumberOfEntries"),
         })
     }
+}
+
+/// Finds the parameters that stand in every Inform.
+fn forced_inform(tree: &BaseTree) -> Vec<Box<str>> {
+    const ALWAYS: [&str; 9] = [
+        "RootDataModelVersion",
+        "DeviceSummary",
+        "DeviceInfo.SpecVersion",
+        "DeviceInfo.HardwareVersion",
+        "DeviceInfo.SoftwareVersion",
+        "DeviceInfo.ProvisioningCode",
+        "ManagementServer.ParameterKey",
+        "ManagementServer.ConnectionRequestURL",
+        "ManagementServer.AliasBasedAddressing",
+    ];
+    let mut out: Vec<Box<str>> = Vec::new();
+    for name in ALWAYS {
+        let path = format!("{}{name}", tree.root);
+        if tree.position(&path).is_some() {
+            out.push(path.into());
+        }
+    }
+    let wan = tree
+        .parameters
+        .iter()
+        .find(|p| p.path.ends_with(".ExternalIPAddress") && !p.value.is_empty());
+    out.extend(wan.map(|p| p.path.clone()));
+    for (path, leaf, _) in tree.parameters() {
+        if leaf.forced_inform && !out.iter().any(|known| &**known == path) {
+            out.push(path.into());
+        }
+    }
+    out
 }
