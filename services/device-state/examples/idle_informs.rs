@@ -28,6 +28,10 @@ use hearth_types::{DeviceKey, Timestamp};
 use parking_lot::Mutex;
 use prost::Message;
 
+/// The server's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Events that are made as they are fetched.
 struct Source {
     devices: Vec<(DeviceKey, ev::Event)>,

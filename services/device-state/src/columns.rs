@@ -1,6 +1,7 @@
 //! Columns of a device's row: where they come from, by which attributes they are searched, how
 //! they are answered.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use hearth_proto::{devicestate::v1 as ds, events::v1 as ev};
@@ -88,10 +89,10 @@ fn without_port(address: &str) -> String {
 }
 
 /// An event as it is kept in `LastEvents`.
-pub fn event_text(event: &ev::InformEvent) -> String {
+pub fn event_text(event: &ev::InformEvent) -> Cow<'_, str> {
     match event.command_key.is_empty() {
-        true => event.code.clone(),
-        false => format!("{}{KEY_SEPARATOR}{}", event.code, event.command_key),
+        true => Cow::Borrowed(&event.code),
+        false => format!("{}{KEY_SEPARATOR}{}", event.code, event.command_key).into(),
     }
 }
 

@@ -16,14 +16,13 @@ impl Core {
     /// # Errors
     /// The store can't be used now: everything stays as it was.
     pub async fn flush(&self, turn: &mut Turn) -> Result<()> {
-        let groups = {
+        let all = {
             let overlay = self.overlay.lock();
             if overlay.is_empty() {
                 return Ok(());
             }
             overlay.mutations()
         };
-        let all: Vec<_> = groups.into_iter().flat_map(|(_, group)| group).collect();
         let timer = self.metrics.flush_seconds.start_timer();
         #[allow(clippy::cast_precision_loss, reason = "for a histogram")]
         self.metrics.flush_changes.observe(all.len() as f64);
@@ -45,8 +44,9 @@ impl Core {
     /// Something in the batch can never be written: writes device by device, and gives up on the
     /// events of those that can't be.
     async fn flush_apart(&self, turn: &mut Turn) -> Result<()> {
-        let groups = self.overlay.lock().mutations();
-        for (device, mutations) in groups {
+        let devices = self.overlay.lock().devices();
+        for device in devices {
+            let mutations = self.overlay.lock().mutations_of(&device);
             match self.store.write(mutations).await {
                 Ok(()) => {}
                 Err(error) if error.is_retryable() => return Err(error),

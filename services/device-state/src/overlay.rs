@@ -21,7 +21,8 @@ pub struct Change {
 /// What changed of one device.
 #[derive(Debug, Default)]
 pub struct Pending {
-    cells: DeviceRow,
+    /// Each column once; so few that a list is cheaper than a map.
+    cells: Vec<(DeviceColumn, Cell)>,
     parameters: HashMap<String, ParameterRow>,
     deletes: Vec<(String, Timestamp)>,
     history: Vec<HistoryRow>,
@@ -81,12 +82,27 @@ impl Overlay {
         self.devices.get(device)
     }
 
-    /// Everything as mutations, one group for each device.
-    pub fn mutations(&self) -> Vec<(DeviceKey, Vec<Mutation>)> {
-        self.devices
-            .iter()
-            .map(|(device, pending)| (device.clone(), pending.mutations(device)))
-            .collect()
+    /// Everything as mutations, those of a device one after another.
+    pub fn mutations(&self) -> Vec<Mutation> {
+        let mut all = Vec::with_capacity(self.changes);
+        for (device, pending) in &self.devices {
+            pending.mutations(device, &mut all);
+        }
+        all
+    }
+
+    /// The devices that something waits for.
+    pub fn devices(&self) -> Vec<DeviceKey> {
+        self.devices.keys().cloned().collect()
+    }
+
+    /// What waits for a device as mutations.
+    pub fn mutations_of(&self, device: &DeviceKey) -> Vec<Mutation> {
+        let mut all = Vec::new();
+        if let Some(pending) = self.devices.get(device) {
+            pending.mutations(device, &mut all);
+        }
+        all
     }
 
     /// A device's events; what waited for it is forgotten.
@@ -124,7 +140,11 @@ impl Pending {
     fn add(&mut self, seq: u64, change: Change) {
         self.seqs.push(seq);
         for (column, cell) in change.cells {
-            cell.merge_into(&mut self.cells, column);
+            match self.cells.iter_mut().find(|(known, _)| *known == column) {
+                Some((_, old)) if (old.time, &old.value) >= (cell.time, &cell.value) => {}
+                Some((_, old)) => *old = cell,
+                None => self.cells.push((column, cell)),
+            }
         }
         for (path, time) in change.deletes {
             for (known, row) in &mut self.parameters {
@@ -190,13 +210,11 @@ impl Pending {
         }
     }
 
-    fn mutations(&self, device: &DeviceKey) -> Vec<Mutation> {
-        let mut all = Vec::with_capacity(self.len());
+    fn mutations(&self, device: &DeviceKey, all: &mut Vec<Mutation>) {
         if !self.cells.is_empty() {
-            let cells = self.cells.iter().map(|(c, cell)| (*c, cell.clone()));
             all.push(Mutation::Device {
                 device: device.clone(),
-                cells: cells.collect(),
+                cells: self.cells.clone(),
             });
         }
         for (path, time) in &self.deletes {
@@ -233,7 +251,6 @@ impl Pending {
                 remove: *remove,
             });
         }
-        all
     }
 }
 

@@ -6,7 +6,8 @@
 //!
 //! | keyspace | key | value |
 //! |---|---|---|
-//! | `store.device` | tenant, device | cells |
+//! | `store.device` | tenant, device | cells, all but the next ones |
+//! | `store.device_seen` | tenant, device | cells that every Inform changes |
 //! | `store.parameter` | tenant, device, path | parts |
 //! | `store.deleted` | tenant, device, path | time of the newest delete of it |
 //! | `store.index` | tenant, attribute, value, device | nothing |

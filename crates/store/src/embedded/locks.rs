@@ -1,8 +1,9 @@
 //! Locks by key, striped: a fixed number of them, whatever the number of keys.
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
 use std::sync::Arc;
 
+use ahash::RandomState;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// More than there are writes under way at a time, so that two keys seldom share one.

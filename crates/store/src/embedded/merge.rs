@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hearth_engine::{Scan, WriteBatch};
+use hearth_engine::{Keyspace, Scan, WriteBatch};
 use hearth_types::{DeviceKey, Timestamp};
 use prost::Message;
 
@@ -67,6 +67,9 @@ pub fn device(
 }
 
 /// Merges cells into the device's row; answers whether the row is new.
+///
+/// What every Inform changes lies apart, so that an idle Inform doesn't rewrite the whole row. That
+/// part never stands without the other.
 fn device_row(
     spaces: &Spaces,
     device: &DeviceKey,
@@ -74,8 +77,43 @@ fn device_row(
     batch: &mut WriteBatch,
 ) -> Result<bool> {
     let key = keys::device(device);
+    let (seen, rest): (Vec<_>, Vec<_>) = cells.iter().partition(|(c, _)| is_seen(*c));
+    let stored_seen = match seen.is_empty() {
+        true => None,
+        false => spaces.device_seen.get(&key)?,
+    };
+    if !seen.is_empty() {
+        merge_cells(
+            &spaces.device_seen,
+            &key,
+            stored_seen.as_deref(),
+            &seen,
+            batch,
+        )?;
+    }
+    if stored_seen.is_some() && rest.is_empty() {
+        return Ok(false);
+    }
     let stored = spaces.device.get(&key)?;
-    let mut row = match &stored {
+    merge_cells(&spaces.device, &key, stored.as_deref(), &rest, batch)?;
+    Ok(stored.is_none())
+}
+
+/// Whether a column is one that every Inform changes.
+fn is_seen(column: DeviceColumn) -> bool {
+    use DeviceColumn::{InformCount, LastInform, LastSeen};
+    matches!(column, LastSeen | LastInform | InformCount)
+}
+
+/// Merges cells into what is stored of a row, and puts it into the batch if it changed.
+fn merge_cells(
+    space: &Keyspace,
+    key: &[u8],
+    stored: Option<&[u8]>,
+    cells: &[&&(DeviceColumn, Cell)],
+    batch: &mut WriteBatch,
+) -> Result<()> {
+    let mut row = match stored {
         Some(bytes) => rows::read_device(bytes)?,
         None => BTreeMap::new(),
     };
@@ -84,9 +122,9 @@ fn device_row(
         changed |= cell.merge_into(&mut row, *column);
     }
     if changed {
-        batch.put(&spaces.device, key, rows::write_device(&row));
+        batch.put(space, key, rows::write_device(&row));
     }
-    Ok(stored.is_none())
+    Ok(())
 }
 
 /// The same entry again is the same key again.
@@ -320,7 +358,8 @@ pub fn forget(spaces: &Spaces, device: &DeviceKey) -> Result<(WriteBatch, bool)>
     batch.set_reclaims();
     let key = keys::device(device);
     let existed = spaces.device.contains(&key)?;
-    batch.delete(&spaces.device, key);
+    batch.delete(&spaces.device, &key);
+    batch.delete(&spaces.device_seen, key);
     let below = keys::below_device(device);
     for space in [&spaces.parameter, &spaces.deleted] {
         space.scan_with(&Scan::prefix(&below), |key, _| {

@@ -51,6 +51,7 @@ struct Inner {
 struct Spaces {
     engine: Engine,
     device: Keyspace,
+    device_seen: Keyspace,
     parameter: Keyspace,
     deleted: Keyspace,
     index: Keyspace,
@@ -82,6 +83,7 @@ impl EmbeddedStore {
         let spaces = Spaces {
             engine: engine.clone(),
             device: hit("device")?,
+            device_seen: hit("device_seen")?,
             parameter: space("parameter")?,
             deleted: space("deleted")?,
             index: space("index")?,
@@ -153,7 +155,7 @@ impl EmbeddedStore {
 /// Mutations by device, each group in its order.
 fn by_device(mutations: Vec<Mutation>) -> Vec<(DeviceKey, Vec<Mutation>)> {
     let mut groups: Vec<(DeviceKey, Vec<Mutation>)> = Vec::new();
-    let mut places: HashMap<DeviceKey, usize> = HashMap::new();
+    let mut places: HashMap<DeviceKey, usize, ahash::RandomState> = HashMap::default();
     for mutation in mutations {
         let device = mutation.device();
         // Most calls bring the mutations of a device one after another.

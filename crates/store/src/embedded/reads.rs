@@ -11,8 +11,20 @@ use crate::{DeviceRow, HistoryQuery, HistoryRow, IndexQuery, ParameterRow, Resul
 
 /// A device's row.
 pub fn device(spaces: &Spaces, device: &DeviceKey) -> Result<Option<DeviceRow>> {
-    let stored = spaces.device.get(keys::device(device))?;
-    stored.map(|bytes| rows::read_device(&bytes)).transpose()
+    let key = keys::device(device);
+    let stored = spaces.device.get(&key)?;
+    stored
+        .map(|bytes| whole_row(spaces, &key, &bytes))
+        .transpose()
+}
+
+/// A device's row with the part that lies apart.
+fn whole_row(spaces: &Spaces, key: &[u8], stored: &[u8]) -> Result<DeviceRow> {
+    let mut row = rows::read_device(stored)?;
+    if let Some(seen) = spaces.device_seen.get(key)? {
+        row.extend(rows::read_device(&seen)?);
+    }
+    Ok(row)
 }
 
 /// Devices in the order of their ids.
@@ -33,7 +45,7 @@ pub fn devices(
         .map(|e| {
             Ok((
                 keys::device_id(&e.key[prefix.len()..])?,
-                rows::read_device(&e.value)?,
+                whole_row(spaces, &e.key, &e.value)?,
             ))
         })
         .collect()

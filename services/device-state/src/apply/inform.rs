@@ -1,6 +1,8 @@
 //! Informs. The most frequent event by far: one that brings nothing new is recognized in memory
 //! and costs three cells.
 
+use std::borrow::Cow;
+
 use hearth_proto::events::v1::{Inform, InformEvent, ValueSource};
 use hearth_proto::types::v1::ParameterValue;
 use hearth_store::{Cell, CellValue, DeviceColumn};
@@ -108,11 +110,12 @@ impl Core {
                 new.push((column, CellValue::Text(text.to_owned())));
             }
         }
-        let events: Vec<String> = inform.events.iter().map(columns::event_text).collect();
-        let events = CellValue::List(events);
-        let hash = self.cache.cell_hash(&events);
+        // Hashes as the list of texts that it is kept as.
+        let events: Vec<_> = inform.events.iter().map(columns::event_text).collect();
+        let hash = self.cache.hash(&events);
         if known.compare_column(DeviceColumn::LastEvents, hash, cx.time) == Compared::Differs {
-            new.push((DeviceColumn::LastEvents, events));
+            let events = events.into_iter().map(Cow::into_owned).collect();
+            new.push((DeviceColumn::LastEvents, CellValue::List(events)));
         }
         new
     }
