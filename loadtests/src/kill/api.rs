@@ -129,9 +129,7 @@ impl Api {
             size: content.len() as u64,
             ..nb::File::default()
         };
-        let chunks = content
-            .chunks(64 << 10)
-            .map(|c| Part::Chunk(c.to_vec()));
+        let chunks = content.chunks(64 << 10).map(|c| Part::Chunk(c.to_vec()));
         let parts: Vec<_> = std::iter::once(Part::File(file))
             .chain(chunks)
             .map(|part| nb::UploadFileRequest { part: Some(part) })

@@ -1,1 +1,480 @@
+//! A check that can't fail proves nothing: each rule is shown evidence that breaks it.
 
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use hearth_cwmp::{ParameterValue, XsdType};
+use hearth_proto::northbound::v1 as nb;
+use hearth_proto::types::v1::{self as ty, TaskState, task_spec::Kind as Spec};
+
+use super::super::api::KeptFile;
+use super::super::book::{Class, End, Kept, Known, Tags, Wish};
+use super::super::evidence::{Evidence, Said, Truth};
+use super::super::plan::Target;
+use super::verify;
+use crate::{Acknowledged, Executed, Transferred};
+
+const DEVICE: &str = "tenants/default/devices/00D09E-HomeRouter-KILL000001";
+const CODE: &str = "Device.DeviceInfo.ProvisioningCode";
+const OWN: &str = "Device.Time.NTPServer2";
+const START: i64 = 1_800_000_000_000_000;
+
+fn at(second: i64) -> SystemTime {
+    let micros = u64::try_from(START + second * 1_000_000).unwrap();
+    SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
+}
+
+fn stamp(second: i64) -> Option<hearth_proto::ProtoTimestamp> {
+    hearth_proto::convert::timestamp(START + second * 1_000_000)
+}
+
+fn executed(method: &'static str, key: &str, subject: &str) -> Executed {
+    Executed {
+        at: at(5),
+        session: 2,
+        method,
+        id: Some(format!("{key}.1")),
+        key: key.to_owned(),
+        subject: subject.to_owned(),
+        fault: None,
+        instance: (method == "AddObject").then_some(7),
+    }
+}
+
+fn inform(
+    second: i64,
+    session: u64,
+    events: &[(&str, &str)],
+    code: &str,
+    own: &str,
+) -> Acknowledged {
+    let value = |path: &str, value: &str| ParameterValue::new(path, value, XsdType::String);
+    Acknowledged {
+        at: at(second),
+        session,
+        events: events
+            .iter()
+            .map(|(c, k)| ((*c).to_owned(), (*k).to_owned()))
+            .collect(),
+        values: vec![value(CODE, code), value(OWN, own)],
+    }
+}
+
+fn target() -> Target {
+    Target {
+        root: "Device.".to_owned(),
+        resets: false,
+    }
+}
+
+fn known(id: &str, spec: Spec, class: Class) -> Known {
+    Known {
+        wish: Wish {
+            request_id: format!("request-{id}"),
+            device: 0,
+            spec: ty::TaskSpec { kind: Some(spec) },
+            class,
+        },
+        name: format!("tenants/default/tasks/{id}"),
+        end: None,
+        cancelled: false,
+        other_names: BTreeSet::new(),
+    }
+}
+
+fn found(known: &Known, state: TaskState) -> nb::Task {
+    nb::Task {
+        name: known.name.clone(),
+        device: DEVICE.to_owned(),
+        spec: Some(known.wish.spec.clone()),
+        state: state.into(),
+        attempts: vec![ty::TaskAttempt {
+            number: 1,
+            ..ty::TaskAttempt::default()
+        }],
+        ..nb::Task::default()
+    }
+}
+
+fn parameter(path: &str, value: &str, second: i64) -> (String, nb::Parameter) {
+    let parameter = nb::Parameter {
+        path: path.to_owned(),
+        value: Some(value.to_owned()),
+        value_time: stamp(second),
+        ..nb::Parameter::default()
+    };
+    (path.to_owned(), parameter)
+}
+
+fn change(path: &str, value: &str) -> nb::HistoryEntry {
+    nb::HistoryEntry {
+        path: path.to_owned(),
+        new_value: value.to_owned(),
+        ..nb::HistoryEntry::default()
+    }
+}
+
+/// One device that was set, given an instance, rebooted and upgraded, all well.
+fn good() -> Evidence {
+    let mut evidence = Evidence {
+        restart_limit: Duration::from_secs(2),
+        restarts: vec![Duration::from_millis(300)],
+        counted: 1,
+        ..Evidence::default()
+    };
+    let value = ty::ParameterValue {
+        path: CODE.to_owned(),
+        value: "t1".to_owned(),
+        ..ty::ParameterValue::default()
+    };
+    let object = "Device.Users.User.".to_owned();
+    let file = "tenants/default/files/config-1.bin".to_owned();
+    let specs = [
+        (
+            "set",
+            Spec::SetParameterValues(ty::SetParameterValues {
+                values: vec![value],
+            }),
+        ),
+        (
+            "add",
+            Spec::AddObject(ty::AddObject {
+                object,
+                values: Vec::new(),
+            }),
+        ),
+        ("boot", Spec::Reboot(ty::Reboot {})),
+        (
+            "load",
+            Spec::Download(ty::Download {
+                file: file.clone(),
+                ..ty::Download::default()
+            }),
+        ),
+    ];
+    for (id, spec) in specs {
+        let known = known(id, spec, Class::Normal);
+        let mut task = found(&known, TaskState::Succeeded);
+        if id == "add" {
+            task.result = Some(ty::TaskResult {
+                instance_number: 7,
+                ..ty::TaskResult::default()
+            });
+        }
+        evidence.tasks.insert(id.to_owned(), task);
+        evidence.listed.insert(id.to_owned());
+        evidence.known.insert(id.to_owned(), known);
+    }
+    evidence.files.push(Kept {
+        name: file.clone(),
+        sha256: "f00d".to_owned(),
+        size: 4,
+    });
+    let kept = KeptFile {
+        file: nb::File {
+            name: file.clone(),
+            sha256: "f00d".to_owned(),
+            size: 4,
+            ..nb::File::default()
+        },
+        sha256: "f00d".to_owned(),
+        size: 4,
+    };
+    evidence.kept.insert(file, kept);
+    evidence.truth.push(Truth {
+        name: DEVICE.to_owned(),
+        serial: "KILL000001".to_owned(),
+        target: target(),
+        executed: vec![
+            executed("SetParameterValues", "set.1", CODE),
+            executed("AddObject", "add.1", "Device.Users.User."),
+            executed("Reboot", "boot.1", ""),
+            executed("Download", "load.1", "http://127.0.0.1/f"),
+        ],
+        acknowledged: vec![
+            inform(1, 1, &[("0 BOOTSTRAP", ""), ("1 BOOT", "")], "", "ntp"),
+            inform(
+                10,
+                3,
+                &[("1 BOOT", ""), ("M Reboot", "boot.1")],
+                "t1",
+                "own-1",
+            ),
+        ],
+        transferred: vec![Transferred {
+            at: at(6),
+            key: "load.1".to_owned(),
+            download: true,
+            fault: None,
+            sha256: "f00d".to_owned(),
+        }],
+        values: BTreeMap::from([
+            (CODE.to_owned(), "t1".to_owned()),
+            (OWN.to_owned(), "own-1".to_owned()),
+        ]),
+        notification: Some(0),
+        instances: BTreeSet::from(["Device.Users.User.7.".to_owned()]),
+    });
+    evidence.said.push(Said {
+        device: Some(nb::Device {
+            name: DEVICE.to_owned(),
+            last_inform_time: stamp(9),
+            last_bootstrap_time: stamp(1),
+            last_boot_time: stamp(9),
+            inform_count: 2,
+            tags: vec!["kill:2".to_owned()],
+            ..nb::Device::default()
+        }),
+        parameters: BTreeMap::from([parameter(CODE, "t1", 9), parameter(OWN, "own-1", 9)]),
+        history: vec![change(CODE, "t1"), change(OWN, "own-1")],
+        found_by_tag: Some(true),
+    });
+    let tags = Tags {
+        present: BTreeSet::from(["kill:2".to_owned()]),
+        removed: BTreeSet::from(["kill:1".to_owned()]),
+    };
+    evidence.tags.insert(0, tags);
+    evidence
+}
+
+/// The rules that evidence breaks after this change.
+fn broken(change: impl FnOnce(&mut Evidence)) -> BTreeSet<&'static str> {
+    let mut evidence = good();
+    change(&mut evidence);
+    let verdict = verify(&evidence);
+    for violation in &verdict.violations {
+        assert!(!violation.to_string().is_empty());
+    }
+    verdict
+        .violations
+        .iter()
+        .map(|violation| violation.rule)
+        .collect()
+}
+
+fn set_state(evidence: &mut Evidence, id: &str, state: TaskState) {
+    evidence.tasks.get_mut(id).unwrap().state = state.into();
+}
+
+#[test]
+fn a_good_outcome_passes_and_was_looked_at() {
+    let verdict = verify(&good());
+    assert!(verdict.violations.is_empty(), "{:#?}", verdict.violations);
+    let looked = verdict.looked;
+    assert_eq!((looked.tasks, looked.rpcs, looked.once), (4, 4, 3));
+    assert_eq!((looked.informs, looked.values, looked.changes), (2, 2, 2));
+    assert_eq!((looked.tags, looked.files, looked.restarts), (2, 1, 1));
+}
+
+#[test]
+fn what_was_done_twice() {
+    for (method, key) in [
+        ("AddObject", "add.2"),
+        ("Reboot", "boot.2"),
+        ("Download", "load.2"),
+    ] {
+        let rules = broken(|e| {
+            e.truth[0]
+                .executed
+                .push(executed(method, key, "Device.Users.User."));
+            let id = key.split('.').next().unwrap();
+            let attempt = ty::TaskAttempt {
+                number: 2,
+                ..ty::TaskAttempt::default()
+            };
+            e.tasks.get_mut(id).unwrap().attempts.push(attempt);
+        });
+        assert_eq!(rules, BTreeSet::from(["executed twice"]), "{method}");
+    }
+    // A fault is no execution, and a transfer that failed may be asked for again.
+    let rules = broken(|e| {
+        e.truth[0].executed[1].fault = Some(9002);
+        e.truth[0]
+            .executed
+            .push(executed("AddObject", "add.1", "Device.Users.User."));
+        let again = executed("Download", "load.1", "http://127.0.0.1/f");
+        e.truth[0].executed[3].key = "load.0".to_owned();
+        e.truth[0].executed.push(again);
+        let mut failed = e.truth[0].transferred[0].clone();
+        (failed.key, failed.fault) = ("load.0".to_owned(), Some(9015));
+        e.truth[0].transferred.push(failed);
+        let attempt = ty::TaskAttempt::default();
+        e.tasks.get_mut("load").unwrap().attempts.push(attempt);
+    });
+    assert_eq!(rules, BTreeSet::new());
+    let rules = broken(|e| {
+        let moved = e.truth[0].transferred[0].clone();
+        e.truth[0].transferred.push(moved);
+    });
+    assert_eq!(rules, BTreeSet::from(["transferred twice"]));
+}
+
+#[test]
+fn tasks_that_are_lost_or_changed() {
+    assert_eq!(
+        broken(|e| drop(e.tasks.remove("set"))),
+        BTreeSet::from(["task lost"])
+    );
+    assert_eq!(
+        broken(|e| assert!(e.listed.remove("set"))),
+        BTreeSet::from(["task not listed"])
+    );
+    let rules = broken(|e| set_state(e, "set", TaskState::Running));
+    assert_eq!(rules, BTreeSet::from(["task not ended"]));
+    let rules = broken(|e| e.tasks.get_mut("set").unwrap().device.push('x'));
+    assert_eq!(rules, BTreeSet::from(["task changed"]));
+    let rules = broken(|e| {
+        let seen = End {
+            state: TaskState::Failed,
+            result: String::new(),
+        };
+        e.known.get_mut("set").unwrap().end = Some(seen);
+    });
+    assert_eq!(rules, BTreeSet::from(["result lost"]));
+    let rules = broken(|e| assert!(e.listed.insert("stranger".to_owned())));
+    assert_eq!(rules, BTreeSet::from(["task made twice"]));
+    let rules = broken(|e| {
+        e.known
+            .get_mut("set")
+            .unwrap()
+            .other_names
+            .insert("tenants/default/tasks/b".to_owned());
+    });
+    assert_eq!(rules, BTreeSet::from(["task made twice"]));
+    let rules = broken(|e| e.truth[0].executed.push(executed("Reboot", "nobody.1", "")));
+    assert_eq!(rules, BTreeSet::from(["RPC without a task"]));
+    let rules = broken(|e| e.tasks.get_mut("set").unwrap().attempts.clear());
+    assert_eq!(rules, BTreeSet::from(["attempt not recorded"]));
+    let rules = broken(|e| e.known.get_mut("set").unwrap().cancelled = true);
+    assert_eq!(rules, BTreeSet::from(["cancel lost"]));
+}
+
+#[test]
+fn states_that_are_not_true() {
+    let not_true = BTreeSet::from(["state not true"]);
+    // SUCCEEDED, and the device never heard of it. (The value it set is gone with it.)
+    let rules = broken(|e| drop(e.truth[0].executed.remove(0)));
+    assert_eq!(rules, not_true);
+    let rules = broken(|e| drop(e.truth[0].executed.remove(2)));
+    assert_eq!(rules, not_true);
+    let rules = broken(|e| e.truth[0].transferred[0].sha256 = "bad".to_owned());
+    assert_eq!(rules, not_true);
+    let rules = broken(|e| {
+        e.tasks
+            .get_mut("add")
+            .unwrap()
+            .result
+            .as_mut()
+            .unwrap()
+            .instance_number = 8;
+    });
+    assert_eq!(rules, not_true);
+    // Done, and denied.
+    for state in [TaskState::Expired, TaskState::Cancelled, TaskState::Failed] {
+        assert_eq!(
+            broken(|e| set_state(e, "add", state)),
+            not_true,
+            "{state:?}"
+        );
+        assert_eq!(
+            broken(|e| set_state(e, "load", state)),
+            not_true,
+            "{state:?}"
+        );
+    }
+    // Failed without a reason on the device.
+    let rules = broken(|e| {
+        set_state(e, "boot", TaskState::Failed);
+        e.truth[0].executed.remove(2);
+    });
+    assert_eq!(rules, BTreeSet::from(["task failed"]));
+    // A device must refuse it.
+    let rules = broken(|e| e.known.get_mut("boot").unwrap().wish.class = Class::Refused);
+    assert_eq!(rules, not_true);
+    let rules = broken(|e| {
+        e.known.get_mut("add").unwrap().wish.class = Class::Refused;
+        e.truth[0].executed[1].fault = Some(9005);
+        set_state(e, "add", TaskState::Failed);
+    });
+    assert_eq!(rules, BTreeSet::from(["fault lost"]));
+}
+
+#[test]
+fn unknown_outcomes_that_were_known() {
+    let rules = broken(|e| set_state(e, "boot", TaskState::UnknownOutcome));
+    assert_eq!(rules, BTreeSet::from(["outcome was known"]));
+    let rules = broken(|e| set_state(e, "add", TaskState::UnknownOutcome));
+    assert_eq!(rules, BTreeSet::from(["outcome was known"]));
+    // Nobody can know of a reboot that the device never told of.
+    let rules = broken(|e| {
+        set_state(e, "boot", TaskState::UnknownOutcome);
+        e.truth[0].acknowledged[1].events.remove(1);
+    });
+    assert_eq!(rules, BTreeSet::new());
+}
+
+#[test]
+fn informs_and_values_that_are_lost() {
+    assert_eq!(
+        broken(|e| e.said[0].device = None),
+        BTreeSet::from(["device lost"])
+    );
+    let device =
+        |change: fn(&mut nb::Device)| broken(|e| change(e.said[0].device.as_mut().unwrap()));
+    let lost = BTreeSet::from(["inform lost"]);
+    assert_eq!(device(|d| d.last_inform_time = stamp(1)), lost);
+    assert_eq!(device(|d| d.last_boot_time = stamp(0)), lost);
+    assert_eq!(device(|d| d.last_bootstrap_time = None), lost);
+    assert_eq!(
+        device(|d| d.inform_count = 1),
+        BTreeSet::from(["inform not counted"])
+    );
+    assert_eq!(device(|d| d.tags = vec![]), BTreeSet::from(["tag lost"]));
+    let came_back = device(|d| d.tags.push("kill:1".to_owned()));
+    assert_eq!(came_back, BTreeSet::from(["tag came back"]));
+    let rules = broken(|e| e.said[0].found_by_tag = Some(false));
+    assert_eq!(rules, BTreeSet::from(["tag not found"]));
+
+    let both = BTreeSet::from(["value lost", "value not current"]);
+    let rules = broken(|e| e.said[0].parameters.extend([parameter(CODE, "", 1)]));
+    assert_eq!(rules, both);
+    assert_eq!(broken(|e| drop(e.said[0].parameters.remove(OWN))), both);
+    // Newer than the Inform: no loss, but not what the device has at the end.
+    let rules = broken(|e| e.said[0].parameters.extend([parameter(CODE, "t9", 11)]));
+    assert_eq!(rules, BTreeSet::from(["value not current"]));
+    let rules = broken(|e| drop(e.said[0].history.remove(1)));
+    assert_eq!(rules, BTreeSet::from(["change lost"]));
+    let rules = broken(|e| e.said[0].history.push(change(OWN, "own-1")));
+    assert_eq!(rules, BTreeSet::from(["change doubled"]));
+}
+
+#[test]
+fn effects_that_the_device_does_not_show() {
+    let rules = broken(|e| e.truth[0].instances.clear());
+    assert_eq!(rules, BTreeSet::from(["effect lost"]));
+    let rules = broken(|e| drop(e.truth[0].values.insert(CODE.to_owned(), "t0".to_owned())));
+    assert_eq!(rules, BTreeSet::from(["effect lost", "value not current"]));
+}
+
+#[test]
+fn files_and_starts_that_are_wrong() {
+    let file = "tenants/default/files/config-1.bin";
+    assert_eq!(
+        broken(|e| drop(e.kept.remove(file))),
+        BTreeSet::from(["file lost"])
+    );
+    let rules = broken(|e| e.kept.get_mut(file).unwrap().sha256 = "bad".to_owned());
+    assert_eq!(rules, BTreeSet::from(["file changed"]));
+    let rules = broken(|e| e.restarts.push(Duration::from_millis(2001)));
+    assert_eq!(rules, BTreeSet::from(["slow restart"]));
+    let rules = broken(|e| e.accidents.push("panicked at".to_owned()));
+    assert_eq!(rules, BTreeSet::from(["server failed"]));
+    let rules = broken(|e| e.refused.push("Reboot: no".to_owned()));
+    assert_eq!(rules, BTreeSet::from(["request refused"]));
+    assert_eq!(
+        broken(|e| e.preloaded = 1),
+        BTreeSet::from(["devices counted"])
+    );
+}
