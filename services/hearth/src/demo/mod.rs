@@ -80,7 +80,7 @@ fn demo_config(data_dir: PathBuf, free_ports: bool) -> HearthConfig {
     config.listen.api = local(8080);
     config.listen.files = local(7567);
     config.listen.admin = local(9464);
-    config.log.filter = "warn".into();
+    config.log.filter = std::env::var("HEARTH_LOG__FILTER").unwrap_or_else(|_| "warn".into());
     config.wakeup.allow_loopback = true;
     config
 }
