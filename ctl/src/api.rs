@@ -67,10 +67,10 @@ impl Api {
             .user_agent(concat!("hearthctl/", env!("CARGO_PKG_VERSION")))
             .map_err(bad_url)?;
         if server.starts_with("https://") {
-            let mut tls = ClientTlsConfig::new().with_native_roots();
-            if let Some(pem) = settings.ca {
-                tls = tls.ca_certificate(Certificate::from_pem(pem));
-            }
+            let tls = match settings.ca {
+                Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
+                None => ClientTlsConfig::new().with_native_roots(),
+            };
             endpoint = endpoint.tls_config(tls).map_err(bad_url)?;
         }
         let channel = endpoint

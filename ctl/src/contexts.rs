@@ -35,7 +35,7 @@ pub(crate) struct Context {
     /// The token itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
-    /// Certificates to trust besides the system's.
+    /// Certificates to trust instead of the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ca_file: Option<PathBuf>,
 }

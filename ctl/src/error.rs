@@ -129,9 +129,15 @@ impl Error {
             Self::NotFound { advice, .. } | Self::Said { advice, .. } if !advice.is_empty() => {
                 vec![advice.clone()]
             }
-            Self::Unreachable { .. } => vec![
-                "is `hearth run` running? Another address: --server URL or HEARTH_SERVER".into(),
-            ],
+            Self::Unreachable { reason, .. } if reason.contains("certificate") => {
+                vec!["the certificates to trust: --ca-file FILE or HEARTH_CA_FILE".into()]
+            }
+            Self::Unreachable { .. } => {
+                vec![
+                    "is `hearth run` running? Another address: --server URL or HEARTH_SERVER"
+                        .into(),
+                ]
+            }
             Self::NoAnswer(_) => vec![
                 "the request may have been done all the same; a longer wait: --timeout 2m".into(),
             ],
@@ -176,7 +182,7 @@ fn api_advice(status: &Status) -> Vec<String> {
         }
     }
     if let Some(info) = details.resource_info()
-        && !status.message().contains(&info.resource_name)
+        && !status.message().contains(id_of(&info.resource_name))
     {
         lines.push(format!("which: {}", info.resource_name));
     }
@@ -184,7 +190,8 @@ fn api_advice(status: &Status) -> Vec<String> {
         lines.push(format!("{}: {}", link.description, link.url));
     }
     match status.code() {
-        Code::Unauthenticated => lines.push(
+        // A Hearth server says it itself.
+        Code::Unauthenticated if !status.message().contains("admin.token") => lines.push(
             "the token is in the server's data directory (DIR/admin.token); give it by \
              --token-file, HEARTH_TOKEN_FILE, HEARTH_TOKEN or a context (hearthctl context set)"
                 .into(),
@@ -244,7 +251,8 @@ fn task_advice(task: &Task) -> Vec<String> {
         if !fault.remedy.is_empty() {
             lines.push(fault.remedy.clone());
         }
-        if !task.reason.is_empty() && task.reason != fault.text {
+        // Often the reason is no more than the fault again.
+        if !task.reason.is_empty() && !task.reason.contains(&fault.code.to_string()) {
             lines.push(task.reason.clone());
         }
     }

@@ -1,9 +1,15 @@
 //! The binary: the process's own terminal, environment and signals around [`hearthctl::run`].
 
-use std::process::ExitCode;
+use hearthctl::Exit;
+use std::{process::ExitCode, time::Duration};
+
+/// How long a run has to end by itself after Ctrl-C.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // The worker hears Ctrl-C even while the run itself blocks on standard input.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build();
     let runtime = match runtime {
@@ -19,6 +25,8 @@ fn main() -> ExitCode {
         tokio::spawn(async move {
             if tokio::signal::ctrl_c().await.is_ok() {
                 interrupt.notify_one();
+                tokio::time::sleep(PATIENCE).await;
+                std::process::exit(Exit::Interrupted.code().into());
             }
         });
         hearthctl::run(std::env::args_os(), &mut host).await

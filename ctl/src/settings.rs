@@ -26,7 +26,7 @@ pub(crate) struct Settings {
     pub(crate) tenant: TenantId,
     /// What the server knows us by; none is tried too, so that the server can say what it wants.
     pub(crate) token: Option<SecretString>,
-    /// Certificates to trust besides the system's, as PEM.
+    /// Certificates to trust instead of the system's, as PEM.
     pub(crate) ca: Option<Vec<u8>>,
     /// For an answer of the server.
     pub(crate) timeout: Duration,

@@ -5,6 +5,9 @@ use comfy_table::{
     Width,
 };
 
+/// The narrowest terminal, in columns, that tables are fitted into.
+const NARROWEST: u16 = 50;
+
 /// A cell.
 #[derive(Debug, Clone)]
 pub(crate) struct Cell {
@@ -86,10 +89,12 @@ impl Table {
         let mut table = RawTable::new();
         table.load_preset(comfy_table::presets::NOTHING);
         table.force_no_tty();
+        // Below that, breaking cells only makes it worse.
+        let width = width.filter(|width| *width >= NARROWEST);
         match width {
             Some(width) => {
                 table.set_content_arrangement(ContentArrangement::Dynamic);
-                table.set_width(width.max(40));
+                table.set_width(width);
             }
             None => {
                 table.set_content_arrangement(ContentArrangement::Disabled);
@@ -121,8 +126,12 @@ impl Table {
         for (index, column) in table.column_iter_mut().enumerate() {
             // One blank on each side is the default: flush left, two between columns.
             column.set_padding((0, if index == last { 0 } else { 2 }));
-            if pairs && index == 0 {
-                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(12)));
+            // Names are there to be copied: never broken.
+            if index == 0 {
+                column.set_constraint(match pairs {
+                    true => ColumnConstraint::LowerBoundary(Width::Fixed(12)),
+                    false => ColumnConstraint::ContentWidth,
+                });
             }
         }
         let mut text = table.trim_fmt();
@@ -157,12 +166,15 @@ mod tests {
 
     #[test]
     fn narrow_terminals_break_cells() {
-        let text = sample().render(Some(40), false);
+        let text = sample().render(Some(50), false);
         assert!(
-            text.lines().all(|line| line.chars().count() <= 40),
+            text.lines().all(|line| line.chars().count() <= 50),
             "{text}"
         );
         assert!(text.lines().count() > 3);
+        assert!(text.contains("00AA11-Longer-22"));
+        // Too narrow to be fitted.
+        assert_eq!(sample().render(Some(0), false).lines().count(), 3);
     }
 
     #[test]

@@ -540,3 +540,25 @@ async fn what_devices_send_can_not_steer_the_terminal() {
     let ran = fake.run(&["device", "list"]).await.ok();
     assert!(!ran.out.contains('\u{1b}'), "{ran:?}");
 }
+
+#[tokio::test]
+async fn https_needs_a_certificate_that_is_trusted() {
+    let (fake, pem) = Fake::start_tls().await;
+    fake.run(&["device", "count"])
+        .await
+        .fails(Exit::Unavailable, &["certificate", "--ca-file"]);
+    let run = Run::default().var("HEARTH_TOKEN", TOKEN);
+    std::fs::write(run.path("ca.pem"), pem).unwrap();
+    let ran = run
+        .go(&[
+            "--server",
+            &fake.url,
+            "--ca-file",
+            "ca.pem",
+            "device",
+            "count",
+        ])
+        .await
+        .ok();
+    assert_eq!(ran.out, "3 devices, 1 online\n");
+}

@@ -78,7 +78,7 @@ pub struct Global {
     /// A file with the token [env: HEARTH_TOKEN_FILE; the token itself: HEARTH_TOKEN]
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// A file with the certificates to trust for https, besides the system's [env: HEARTH_CA_FILE]
+    /// Certificates to trust for https, instead of the system's [env: HEARTH_CA_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// The tenant [env: HEARTH_TENANT] [default: default]

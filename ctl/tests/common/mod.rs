@@ -16,7 +16,10 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tonic::{Request, Status, transport::Server};
+use tonic::{
+    Request, Status,
+    transport::{Identity, Server, ServerTlsConfig},
+};
 use tonic_types::{ErrorDetails, StatusExt};
 
 pub const TOKEN: &str = "correct-horse";
@@ -111,8 +114,21 @@ fn check(request: Request<()>) -> Result<Request<()>, Status> {
 impl Fake {
     /// Starts a server on a free port; it ends with the test's runtime.
     pub async fn start() -> Self {
+        Self::start_on(Server::builder(), "http").await
+    }
+
+    /// The same with a certificate of its own, which is returned.
+    pub async fn start_tls() -> (Self, String) {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let pem = made.cert.pem();
+        let identity = Identity::from_pem(&pem, made.signing_key.serialize_pem());
+        let server = Server::builder().tls_config(ServerTlsConfig::new().identity(identity));
+        (Self::start_on(server.unwrap(), "https").await, pem)
+    }
+
+    async fn start_on(mut server: Server, scheme: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let state = State {
             devices: vec![
                 device(ROUTER, "000001"),
@@ -133,7 +149,7 @@ impl Fake {
             file_service_server::FileServiceServer as Files,
             task_service_server::TaskServiceServer as Tasks,
         };
-        let router = Server::builder()
+        let router = server
             .add_service(Devices::with_interceptor(fake.clone(), check))
             .add_service(Tasks::with_interceptor(fake.clone(), check))
             .add_service(Files::with_interceptor(fake.clone(), check))
