@@ -45,19 +45,18 @@ pub(crate) struct Waker {
 }
 
 impl Waker {
-    /// Asks a device now. One that is on the agenda already is asked now, too, unless it has just
-    /// accepted.
+    /// Asks a device now; one that has accepted and not connected yet, a little later.
     pub(crate) fn ask(&self, device: &DeviceKey, now: Timestamp) {
         let mut agenda = self.agenda.lock();
-        if let Some(due) = agenda.devices.get(device)
-            && (due.accepted || due.at <= now)
-        {
-            return;
-        }
+        let at = match agenda.devices.get(device) {
+            Some(due) if due.at <= now => return,
+            Some(due) if due.accepted => due.at.min(now.saturating_add(AFTER_ACCEPTED)),
+            _ => now,
+        };
         agenda.put(
             device,
             Due {
-                at: now,
+                at,
                 ..Due::default()
             },
         );
@@ -107,6 +106,9 @@ impl Agenda {
 
 /// How soon a device is looked at again that was in a session when it was to be woken.
 const AFTER_SESSION: Duration = Duration::from_millis(250);
+
+/// How soon a device is asked again for a new task that has accepted for an earlier one.
+const AFTER_ACCEPTED: Duration = Duration::from_secs(5);
 
 /// Works on the agenda until `stop`.
 pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
@@ -166,14 +168,19 @@ impl Inner {
         self.metrics.wake(&label.to_ascii_lowercase());
         let retry_after = Duration::from_millis(answer.retry_after_ms);
         match outcome {
-            WakeOutcome::Accepted => self.waker.plan(
-                device,
-                Due {
-                    at: self.now().saturating_add(self.options.wake_patience.get()),
-                    tries: due.tries,
-                    accepted: true,
-                },
-            ),
+            WakeOutcome::Accepted => {
+                // A fast device has come, and perhaps gone, before its answer got here.
+                let peek = self.queue.peek(device, self.now()).await;
+                if peek.is_ok_and(|peek| peek.ready > 0 && !peek.in_session) {
+                    let at = self.now().saturating_add(self.options.wake_patience.get());
+                    let accepted = Due {
+                        at,
+                        tries: due.tries,
+                        accepted: true,
+                    };
+                    self.waker.plan(device, accepted);
+                }
+            }
             // Nothing that time heals: the device's own Inform comes first.
             WakeOutcome::NoAddress | WakeOutcome::Forbidden | WakeOutcome::Credentials => {
                 let last = Due {
