@@ -96,7 +96,7 @@ impl Test {
         let settings = settings.map(str::to_owned).into();
         let log = options.dir.join("server.log");
         let ports = Ports::free(dice)?;
-        let mut server = Server::new(&options.server, &data, &log, settings, ports);
+        let mut server = Server::new(&options.server, &data, &log, settings, ports)?;
         let started = server.start()?;
         let first = server.ready(started, START).await?;
         println!("first start: ready after {} ms", millis(first));

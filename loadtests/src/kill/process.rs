@@ -76,21 +76,24 @@ pub struct Server {
 
 impl Server {
     /// A server that is not started yet. `data_dir` is its own; its log goes to `log`, appended.
+    ///
+    /// # Errors
+    /// When there is no current directory to resolve the paths by.
     pub fn new(
         binary: &Path,
         data_dir: &Path,
         log: &Path,
         settings: Vec<String>,
         ports: Ports,
-    ) -> Self {
-        Self {
-            binary: binary.to_owned(),
-            data_dir: data_dir.to_owned(),
-            log: log.to_owned(),
+    ) -> Result<Self> {
+        Ok(Self {
+            binary: std::path::absolute(binary)?,
+            data_dir: std::path::absolute(data_dir)?,
+            log: std::path::absolute(log)?,
             settings,
             ports,
             child: None,
-        }
+        })
     }
 
     /// Where the server's data are.
@@ -121,6 +124,16 @@ impl Server {
         }
         for setting in &self.settings {
             command.arg("--set").arg(setting);
+        }
+        // Nobody's settings but the test's: neither variables nor a `hearth.toml` in the current
+        // folder.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("HEARTH_") {
+                command.env_remove(name);
+            }
+        }
+        if let Some(dir) = self.log.parent() {
+            command.current_dir(dir);
         }
         command
             .stdin(Stdio::null())
@@ -245,6 +258,7 @@ mod tests {
             Vec::new(),
             ports,
         )
+        .unwrap()
     }
 
     #[tokio::test]

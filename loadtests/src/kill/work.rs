@@ -159,7 +159,7 @@ impl Work {
             tries += 1;
             let request = self.request(&wish, deadline);
             let mut tasks = self.api.tasks.clone();
-            async move { tasks.create_task(request).await }
+            async move { on_time(tasks.create_task(request).await) }
         };
         let answer = self.ask(create).await;
         let name = {
@@ -215,7 +215,7 @@ impl Work {
         let answer = self.ask(|| {
             let request = self.request(wish, deadline);
             let mut tasks = self.api.tasks.clone();
-            async move { tasks.create_task(request).await }
+            async move { on_time(tasks.create_task(request).await) }
         });
         if let Some(Ok(answer)) = answer.await {
             let other = answer.into_inner().task.unwrap_or_default().name;
@@ -395,6 +395,17 @@ impl Work {
             }
         }
     }
+}
+
+/// A request may lie so long before a dead server that its deadline has passed when it is read: it
+/// is sent again with a new one.
+fn on_time<T>(answer: Result<T, Status>) -> Result<T, Status> {
+    answer.map_err(|status| match status.code() {
+        Code::InvalidArgument if status.message().contains("deadline") => {
+            Status::unavailable("its deadline has passed on the way")
+        }
+        _ => status,
+    })
 }
 
 /// A file of up to 200 KB; firmware tells its version.

@@ -162,7 +162,8 @@ fn settled(truth: &Truth, said: &Said, verdict: &mut Verdict) {
 fn history(truth: &Truth, said: &Said, verdict: &mut Verdict) {
     let mut entries: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for entry in &said.history {
-        if !entry.path.is_empty() {
+        // A set that is sent again sets what is set already: an entry, but no change.
+        if entry.kind == "value" && entry.old_value != entry.new_value {
             *entries.entry((&entry.path, &entry.new_value)).or_default() += 1;
         }
     }

@@ -110,6 +110,7 @@ fn parameter(path: &str, value: &str, second: i64) -> (String, nb::Parameter) {
 
 fn change(path: &str, value: &str) -> nb::HistoryEntry {
     nb::HistoryEntry {
+        kind: "value".to_owned(),
         path: path.to_owned(),
         new_value: value.to_owned(),
         ..nb::HistoryEntry::default()
