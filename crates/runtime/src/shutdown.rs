@@ -1,6 +1,12 @@
 //! The wish to stop: a first one drains, a second one ends at once.
 
+use std::time::{Duration, Instant};
+
 use tokio_util::sync::CancellationToken;
+
+/// Signals so soon after the first one are its echo: `timeout` and terminals signal a process and
+/// its group.
+const SAME: Duration = Duration::from_millis(500);
 
 /// A handle on the process's end; clones share it.
 ///
@@ -53,11 +59,17 @@ impl Shutdown {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let shutdown = self.clone();
         tokio::spawn(async move {
+            let mut first: Option<Instant> = None;
             loop {
                 let name = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
                 };
+                if first.get_or_insert_with(Instant::now).elapsed() < SAME
+                    && shutdown.is_requested()
+                {
+                    continue;
+                }
                 if shutdown.is_requested() {
                     tracing::warn!(signal = name, "second signal: ending at once");
                 } else {

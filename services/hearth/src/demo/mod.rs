@@ -64,7 +64,10 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
         shutdown.requested().await;
     }
     fleet.stop().await;
-    shutdown.request();
+    // Asked for twice, it would end without draining.
+    if !shutdown.is_requested() {
+        shutdown.request();
+    }
     serving.await.context("the server panicked")??;
     Ok(code)
 }

@@ -1,0 +1,215 @@
+//! The generated pages of the book say what the program says: settings and metrics.
+//!
+//! A stale page fails here; `HEARTH_UPDATE_DOCS=1 cargo test -p hearth --test reference` writes it
+//! again.
+#![allow(clippy::unwrap_used)]
+
+use hearth_config::{Documented, FieldDoc};
+use hearth_runtime::Shutdown;
+use hearth_server::{config::HearthConfig, server::Server};
+use hearth_telemetry::MetricDef;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const COMMAND: &str = "HEARTH_UPDATE_DOCS=1 cargo test -p hearth --test reference";
+
+fn page(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../docs")
+        .join(name)
+}
+
+/// Compares a page with what it should be, or writes it when asked to.
+fn check(name: &str, wanted: &str) {
+    let path = page(name);
+    if std::env::var_os("HEARTH_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, wanted).unwrap();
+        return;
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == wanted,
+        "docs/{name} is stale; write it again with\n    {COMMAND}"
+    );
+}
+
+fn title(text: &str, generated_from: &str) -> String {
+    format!(
+        "# {text}\n\n<!-- Generated from {generated_from}; do not edit. Again: {COMMAND} -->\n\n"
+    )
+}
+
+/// Text for a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+fn variable(key: &str) -> String {
+    format!("HEARTH_{}", key.replace('.', "__").to_uppercase())
+}
+
+fn default_of(defaults: &toml::Table, field: &FieldDoc) -> String {
+    let mut names = field.key.split('.');
+    let first = names.next().and_then(|name| defaults.get(name));
+    let value = names.fold(first, |value, name| value?.get(name));
+    match (value, field.example) {
+        (Some(value), _) => format!("`{value}`"),
+        (None, Some(example)) => format!("unset; such as `{example}`"),
+        (None, None) => "unset".to_owned(),
+    }
+}
+
+/// The head of the page on settings.
+const SETTINGS: &str = "\
+Where a setting comes from, the later winning over the earlier: its default; a file (`--config FILE` or `HEARTH_CONFIG`, \
+else `./hearth.toml`, else `/etc/hearth/hearth.toml`); a variable; a flag of its own or `--set KEY=VALUE`.
+
+```sh
+hearth config example > hearth.toml   # every setting with its default, commented out
+hearth config check                   # problems with key and source; exit code 2 if there are any
+hearth config print                   # what is in force, and where each value comes from
+```
+
+The variable of a setting is `HEARTH_` and its key in capitals, with `__` for each dot: `listen.cwmp` is `HEARTH_LISTEN__CWMP`. \
+An unknown key is an error that names the nearest known one. All settings are read at the start only.
+";
+
+#[test]
+fn the_settings_page_is_current() {
+    let defaults = toml::Table::try_from(HearthConfig::default()).unwrap();
+    let mut out = title("Settings", "the server's configuration");
+    out.push_str(SETTINGS);
+    let mut section = None;
+    for field in HearthConfig::fields() {
+        let (of, name) = field.key.rsplit_once('.').unwrap_or(("", &field.key));
+        if section.as_deref() != Some(of) {
+            let heading = if of.is_empty() {
+                "General".to_owned()
+            } else {
+                format!("`[{of}]`")
+            };
+            let _ = write!(
+                out,
+                "\n## {heading}\n\n| setting | value | default | what it does |\n|---|---|---|---|\n"
+            );
+            section = Some(of.to_owned());
+        }
+        let unit = field.unit.map(|u| format!(", {u}")).unwrap_or_default();
+        let shape = format!("{}{unit}", field.shape);
+        let default = cell(&default_of(&defaults, &field));
+        let effect = cell(field.effect);
+        let _ = writeln!(
+            out,
+            "| `{name}` | {} | {default} | {effect} |",
+            cell(&shape)
+        );
+    }
+    check("configuration.md", &out);
+}
+
+#[test]
+fn the_variable_of_a_setting_is_as_the_page_says() {
+    let loaded = hearth_config::Loader::new()
+        .env(
+            "HEARTH",
+            [(variable("listen.cwmp"), "127.0.0.1:1".to_owned())],
+        )
+        .load::<HearthConfig>()
+        .unwrap();
+    assert_eq!(loaded.value.listen.cwmp.port(), 1);
+}
+
+/// All metrics by the part that has them.
+fn metrics() -> Vec<(&'static str, Vec<MetricDef>)> {
+    vec![
+        ("Devices' edge (gateway)", hearth_gateway::METRICS.to_vec()),
+        (
+            "Tasks (workflow)",
+            hearth_workflow::metrics::METRICS.to_vec(),
+        ),
+        ("Device state", hearth_device_state::METRICS.to_vec()),
+        (
+            "API (northbound)",
+            hearth_northbound::metrics::METRICS.to_vec(),
+        ),
+        (
+            "Connection requests (wakeup)",
+            hearth_wakeup::METRICS.to_vec(),
+        ),
+        ("Files", hearth_files::METRICS.to_vec()),
+        (
+            "Process, HTTP listeners",
+            hearth_telemetry::METRICS.concat(),
+        ),
+    ]
+}
+
+#[test]
+fn the_metrics_page_is_current() {
+    let mut out = title("Metrics", "the crates' metric constants");
+    out.push_str(
+        "Served at `/metrics` of the admin port, in Prometheus' text format. Labels have few, known values: never a device, \
+         a path or an address. A metric with labels appears with its first event.\n",
+    );
+    for (part, defs) in metrics() {
+        let _ = write!(
+            out,
+            "\n## {part}\n\n| metric | kind | labels | what it tells |\n|---|---|---|---|\n"
+        );
+        for def in defs {
+            let labels: Vec<String> = def.labels.iter().map(|l| format!("`{l}`")).collect();
+            let kind = def.kind.as_str();
+            let (labels, help) = (labels.join(", "), cell(def.help));
+            let _ = writeln!(out, "| `{}` | {kind} | {labels} | {help} |", def.name);
+        }
+    }
+    check("metrics.md", &out);
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// What a running server exposes is documented.
+#[tokio::test]
+async fn every_exposed_metric_is_in_the_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut config = HearthConfig {
+        data_dir: dir.path().join("data"),
+        ..HearthConfig::default()
+    };
+    config.listen.cwmp = free;
+    config.listen.api = free;
+    config.listen.files = free;
+    config.listen.admin = free;
+    let server = Server::build(&config).await.unwrap();
+    let (admin, readiness, stop) = (server.addresses.admin, server.readiness(), Shutdown::new());
+    let serving = tokio::spawn(server.run(stop.clone()));
+    readiness.wait_all_ready().await;
+    assert!(get(admin, "/readyz").await.starts_with("HTTP/1.1 200"));
+    let text = get(admin, "/metrics").await;
+    stop.request();
+    serving.await.unwrap().unwrap();
+
+    let exposed: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    assert!(exposed.contains("hearth_build_info"), "{text}");
+    let all = metrics();
+    let known: BTreeSet<&str> = all
+        .iter()
+        .flat_map(|(_, defs)| defs.iter().map(|def| def.name))
+        .collect();
+    let unknown: Vec<_> = exposed.difference(&known).collect();
+    assert!(unknown.is_empty(), "in no METRICS: {unknown:?}");
+}
