@@ -85,12 +85,57 @@ fn decode(part: &str) -> String {
     percent_decode_str(part).decode_utf8_lossy().into_owned()
 }
 
+/// Whether a text is what [`DeviceId::new`] makes, without characters outside ASCII: those take
+/// the longer way.
+fn is_plainly_canonical(text: &str) -> bool {
+    let Some((oui, rest)) = text.split_once('-') else {
+        return false;
+    };
+    let is_upper_hex = |b: u8| matches!(b, b'0'..=b'9' | b'A'..=b'F');
+    let (first, second) = match rest.split_once('-') {
+        Some((class, serial)) => (class, Some(serial)),
+        None => (rest, None),
+    };
+    oui.len() == 6
+        && oui.bytes().all(is_upper_hex)
+        && is_canonical_part(first.as_bytes())
+        && second.is_none_or(|serial| is_canonical_part(serial.as_bytes()))
+        && text.len() <= MAX_LENGTH
+}
+
+/// Whether a part has 1 to 64 characters, all of them ASCII and encoded if and only if they must be.
+fn is_canonical_part(mut part: &[u8]) -> bool {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~');
+    let digit = |b: u8| match b {
+        b'0'..=b'9' => Some(b - b'0'),
+        b'A'..=b'F' => Some(b - b'A' + 10),
+        _ => None,
+    };
+    let mut length = 0;
+    loop {
+        part = match part {
+            [] => return (1..=64).contains(&length),
+            [b'%', high, low, rest @ ..] => match (digit(*high), digit(*low)) {
+                (Some(high @ ..8), Some(low)) if !is_plain(high << 4 | low) => rest,
+                _ => return false,
+            },
+            [plain, rest @ ..] if is_plain(*plain) => rest,
+            _ => return false,
+        };
+        length += 1;
+    }
+}
+
 impl FromStr for DeviceId {
     type Err = Invalid;
 
     /// Reads a canonical or nearly canonical text (lower-case hexadecimal,
     /// needless or missing encoding of anything but hyphens).
     fn from_str(text: &str) -> Result<Self, Invalid> {
+        // Every call within the house carries a canonical id: nothing is decoded for it.
+        if is_plainly_canonical(text) {
+            return Ok(Self(text.into()));
+        }
         let parts: Vec<String> = text.split('-').map(decode).collect();
         match parts.as_slice() {
             [oui, serial] => Self::new(oui, "", serial),
@@ -180,6 +225,38 @@ mod tests {
         let id = DeviceId::new("00aa11", "", "S/1").unwrap();
         assert_eq!(id.as_str(), "00AA11-S%2F1");
         assert_eq!(id.parts(), ("00AA11".into(), String::new(), "S/1".into()));
+    }
+
+    /// The short way of reading must agree with the long one.
+    #[test]
+    fn what_is_plainly_canonical_reads_as_itself() {
+        let long = "x".repeat(65);
+        let longest = "%2D".repeat(64);
+        let made = |parts: &[String]| match parts {
+            [oui, serial] => DeviceId::new(oui, "", serial),
+            [oui, class, serial] => DeviceId::new(oui, class, serial),
+            _ => Err(Invalid::new("device id", "parts")),
+        };
+        let mut canonical = 0;
+        for oui in ["00AA11", "00aa11", "00AA1", "00AA1G", "%30AA11"] {
+            for class in [
+                "", "-", "-X", "-a.b_c~d", "-%2D", "-%2d", "-%41", "-%C3%A4", "-ä",
+            ] {
+                for serial in [
+                    "", "1", "S%2F1", "S/1", "%7F", "%80", "%2", "%", &long, &longest,
+                ] {
+                    let text = format!("{oui}{class}-{serial}");
+                    let parts: Vec<String> = text.split('-').map(decode).collect();
+                    let read = made(&parts);
+                    if is_plainly_canonical(&text) {
+                        canonical += 1;
+                        assert_eq!(read.unwrap().as_str(), text);
+                    }
+                    assert_eq!(text.parse::<DeviceId>().ok(), made(&parts).ok(), "{text}");
+                }
+            }
+        }
+        assert_eq!(canonical, 4 * 4);
     }
 
     #[test]
