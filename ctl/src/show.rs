@@ -55,7 +55,8 @@ pub(crate) fn devices(app: &mut App<'_>, devices: &[nb::Device]) -> Result<(), E
         "ADDRESS",
         "LAST SEEN",
         "TAGS",
-    ]);
+    ])
+    .flexible(&[2, 6]);
     for device in devices {
         table.row([
             id_of(&device.name).into(),
@@ -114,7 +115,7 @@ pub(crate) fn device(app: &mut App<'_>, device: &nb::Device) -> Result<(), Error
 /// Parameters as they are known.
 pub(crate) fn parameters(app: &mut App<'_>, parameters: &[nb::Parameter]) -> Result<(), Error> {
     let now = (app.host.now)();
-    let mut table = Table::new(["PATH", "VALUE", "TYPE", "WRITABLE", "REPORTED"]);
+    let mut table = Table::new(["PATH", "VALUE", "TYPE", "WRITABLE", "REPORTED"]).flexible(&[1]);
     for parameter in parameters {
         let writable = match parameter.writable {
             Some(true) => "yes",
@@ -137,7 +138,7 @@ pub(crate) fn parameters(app: &mut App<'_>, parameters: &[nb::Parameter]) -> Res
 
 /// Values that were read.
 pub(crate) fn values(app: &mut App<'_>, values: &[ParameterValue]) -> Result<(), Error> {
-    let mut table = Table::new(["PATH", "VALUE", "TYPE"]);
+    let mut table = Table::new(["PATH", "VALUE", "TYPE"]).flexible(&[1]);
     for value in values {
         table.row([
             (&value.path).into(),
@@ -165,7 +166,7 @@ pub(crate) fn attributes(
     app: &mut App<'_>,
     attributes: &[ParameterAttributes],
 ) -> Result<(), Error> {
-    let mut table = Table::new(["PATH", "NOTIFICATION", "ACCESS LIST"]);
+    let mut table = Table::new(["PATH", "NOTIFICATION", "ACCESS LIST"]).flexible(&[2]);
     for attribute in attributes {
         let notification = match attribute.notification {
             None => String::new(),
@@ -186,7 +187,7 @@ pub(crate) fn attributes(
 /// History, newest first.
 pub(crate) fn history(app: &mut App<'_>, entries: &[nb::HistoryEntry]) -> Result<(), Error> {
     let now = (app.host.now)();
-    let mut table = Table::new(["WHEN", "KIND", "WHAT"]);
+    let mut table = Table::new(["WHEN", "KIND", "WHAT"]).flexible(&[2]);
     for entry in entries {
         let what = match entry.path.as_str() {
             "" => entry.summary.clone(),
@@ -259,7 +260,7 @@ pub(crate) fn event(app: &mut App<'_>, event: &nb::WatchDevicesResponse) -> Resu
 /// Tasks, one a line.
 pub(crate) fn tasks(app: &mut App<'_>, tasks: &[nb::Task]) -> Result<(), Error> {
     let now = (app.host.now)();
-    let mut table = Table::new(["TASK", "DEVICE", "KIND", "STATE", "MADE", "WHY"]);
+    let mut table = Table::new(["TASK", "DEVICE", "KIND", "STATE", "MADE", "WHY"]).flexible(&[5]);
     for task in tasks {
         let why = match (&task.fault, task.state()) {
             (_, TaskState::Succeeded) => String::new(),
@@ -321,7 +322,7 @@ fn attempts(app: &mut App<'_>, task: &nb::Task) -> Result<(), Error> {
         return Ok(());
     }
     let now = (app.host.now)();
-    let mut table = Table::new(["TRY", "RPC", "SENT", "TOOK", "OUTCOME"]);
+    let mut table = Table::new(["TRY", "RPC", "SENT", "TOOK", "OUTCOME"]).flexible(&[4]);
     for attempt in &task.attempts {
         let ends = [&attempt.start_time, &attempt.end_time].map(|t| t.as_ref().and_then(read));
         let took = match ends {
@@ -381,7 +382,8 @@ fn task_result(app: &mut App<'_>, result: &TaskResult) -> Result<(), Error> {
 /// Files, one a line.
 pub(crate) fn files(app: &mut App<'_>, files: &[nb::File]) -> Result<(), Error> {
     let now = (app.host.now)();
-    let mut table = Table::new(["FILE", "TYPE", "VERSION", "SIZE", "KEPT", "SENT BY"]);
+    let mut table =
+        Table::new(["FILE", "TYPE", "VERSION", "SIZE", "KEPT", "SENT BY"]).flexible(&[1, 2]);
     for file in files {
         table.row([
             id_of(&file.name).into(),
