@@ -1,7 +1,7 @@
 //! Admission: how much is worked on at once, and who goes first in a storm.
 //!
 //! Counters only: nothing here grows with the number of devices that wait. What is over a limit is
-//! answered 503 with Retry-After before anything of it is accepted (S-24).
+//! answered 503 with Retry-After before anything of it is accepted.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -293,8 +293,8 @@ impl Cookies {
     }
 
     /// The session of a request. CPEs send cookies in several headers, separated by commas,
-    /// quoted, in Netscape's and RFC 2109's styles, and stale ones along (S-07): the newest that
-    /// opens counts.
+    /// quoted, in Netscape's and RFC 2109's styles, and stale ones along: the newest that opens
+    /// counts.
     pub(crate) fn find(&self, headers: &HeaderMap, tenant: &TenantId, now: i64) -> Found {
         let mut found = Found::Nothing;
         let values = headers.get_all(header::COOKIE);

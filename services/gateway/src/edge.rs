@@ -415,7 +415,7 @@ impl Turn {
         }
     }
 
-    /// A fault; the session, if there is one, goes on (S-24).
+    /// A fault; the session, if there is one, goes on (TR-069 3.7.1.5).
     fn fault(
         &self,
         session: Option<Session>,
@@ -467,7 +467,7 @@ fn refused(decoded: Option<Result<Decoded, DecodeError>>) -> Refusal {
 }
 
 /// The id that an answer belongs to: what came back as cwmp:ID, or what the cookie knows is in
-/// flight, since some CPEs leave it out or mangle it (S-15).
+/// flight, since some CPEs leave it out or mangle it (TR-069 3.4.3).
 pub(crate) fn request_id(echoed: Option<&str>, in_flight: &InFlight) -> Option<String> {
     let echoed = echoed
         .map(str::trim)

@@ -290,7 +290,7 @@ pub(crate) fn host_of(address: IpAddr) -> String {
 const XML: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// An envelope: HTTP 200, faults included (S-03).
+/// An envelope: HTTP 200, faults included (TR-069 3.4.1).
 pub(crate) fn envelope(bytes: Vec<u8>, cookie: Option<HeaderValue>) -> Reply {
     let mut reply = Response::new(Full::new(Bytes::from(bytes)));
     let headers = reply.headers_mut();
@@ -301,7 +301,7 @@ pub(crate) fn envelope(bytes: Vec<u8>, cookie: Option<HeaderValue>) -> Reply {
     reply
 }
 
-/// Nothing to say (S-04).
+/// Nothing to say (TR-069 3.4.1).
 pub(crate) fn no_content(cookie: Option<HeaderValue>) -> Reply {
     let mut reply = Response::new(Full::new(Bytes::new()));
     *reply.status_mut() = StatusCode::NO_CONTENT;

@@ -49,7 +49,7 @@ impl Turn {
                 let fault = Fault::new(FaultCode::ACS_VERSION_INCOMPATIBLE);
                 return self.refuse_by_fault(&envelope, fault);
             }
-            // Only asked for is it answered (S-23).
+            // Only asked for is it answered (TR-069 3.4.3).
             chosen => chosen,
         };
         let key = match self.device_key(&inform) {

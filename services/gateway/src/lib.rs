@@ -16,7 +16,7 @@
 //!   a CPE that can mend it.
 //! - A turn of a superseded session gets HTTP 400 and the connection ends, as without a session.
 //! - The cookie isn't cleared with the closing 204: a late TransferComplete of the same session is
-//!   answered (S-19). It dies by silence; on an Inform it is ignored.
+//!   answered. It dies by silence; on an Inform it is ignored.
 
 mod admission;
 mod answer;

@@ -6,11 +6,11 @@ use http::StatusCode;
 /// A request that is not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Not a POST (S-01).
+    /// Not a POST: a CPE is always the HTTP client (TR-069 3.4).
     Method,
     /// No ACS URL.
     Path,
-    /// No credentials, or wrong ones: challenged (S-12 too). The reason is a label.
+    /// No credentials, or wrong ones: challenged, a probe of zero length too. The reason is a label.
     Unauthorized {
         stale: bool,
         reason: &'static str,
@@ -23,7 +23,7 @@ pub(crate) enum Refusal {
     Identity(String),
     /// Another user in mid-session, who may not be the session's device.
     OtherUser,
-    /// A content coding other than gzip and deflate, or several (S-09).
+    /// A content coding other than gzip and deflate, or several.
     Encoding,
     /// A gzip or deflate body that doesn't unpack.
     BadEncoding,
@@ -33,11 +33,11 @@ pub(crate) enum Refusal {
     Timeout,
     /// The CPE went away within its body: nobody to answer.
     Disconnected,
-    /// Not an envelope (S-24); the status is the decoder's.
+    /// Not an envelope; the status is the decoder's.
     Undecodable { status: u16, why: String },
-    /// Something else than an Inform, without a live session (S-13).
+    /// Something else than an Inform, without a live session (TR-069 3.7.1.1).
     NoSession,
-    /// A newer session of the device has taken over (S-25).
+    /// A newer session of the device has taken over (TR-069 3.7.1.5).
     Superseded,
     /// Over a limit of admission; the reason is a label.
     Busy {
@@ -102,7 +102,7 @@ impl Refusal {
     }
 
     /// Whether the connection is of no further use: its body wasn't read to the end, or what came
-    /// makes no sense (S-13, S-24, S-25).
+    /// makes no sense.
     pub(crate) const fn closes(&self) -> bool {
         !matches!(
             self,

@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(answer.challenges, ["Digest realm=\"r\", nonce=\"n\""]);
     }
 
-    /// C-03: bare LF, a folded header, no length, no final blank line.
+    /// As real CPEs answer: bare LF, a folded header, no length, no final blank line.
     #[test]
     fn a_broken_answer() {
         let bytes = b"HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Digest realm=\"r\",\n\tnonce=\"n\",\n  qop=\"auth\"\nServer: tiny";

@@ -138,7 +138,7 @@ const WITHOUT_QOP: &str =
 const BROKEN: &str =
     "HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Digest realm=\"cpe\",\n\tnonce=\"abc\"";
 
-/// C-01, C-02, C-03: digest with and without qop, and a broken server.
+/// TR-069 3.2.2: digest with and without qop, and a broken server.
 #[tokio::test]
 async fn digest_is_answered() {
     for challenge in [

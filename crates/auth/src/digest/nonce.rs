@@ -1,7 +1,7 @@
 //! Nonces that need no memory: time and random bytes under a MAC.
 //!
-//! A nonce is valid on any connection and any replica that has the key (design rule S-11: nonces
-//! stay valid across TCP connections).
+//! A nonce is valid on any connection and any replica that has the key (TR-069 3.4.5: a
+//! session outlives its TCP connections).
 
 use aws_lc_rs::hmac;
 use base64::Engine;

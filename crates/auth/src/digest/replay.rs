@@ -1,7 +1,7 @@
 //! Remembers which digest responses were used, in bounded memory.
 //!
 //! The key is (nonce, cnonce, nc): a CPE that starts again at `nc=00000001` with a fresh cnonce is
-//! not a replay (S-11). Nonces expire, so two generations of keys are enough. When one fills up
+//! not a replay. Nonces expire, so two generations of keys are enough. When one fills up
 //! before its time, the older is forgotten and with it all nonces made before it: they become
 //! stale, which costs their users one more round trip and can't be used for a replay. The memory
 //! is this process's: replicas don't share it.

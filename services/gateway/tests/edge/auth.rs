@@ -1,4 +1,4 @@
-//! Who a CPE is: Digest, Basic, challenges, identities (S-11, S-12).
+//! Who a CPE is: Digest, Basic, challenges, identities (TR-069 3.4.5).
 
 use std::process::Stdio;
 
@@ -44,7 +44,7 @@ async fn digest_with_an_independent_client() {
     assert!(again.head.contains("stale=true"), "{}", again.head);
 
     let challenged = cpe.post("", "").await;
-    assert_eq!(challenged.status, 401, "a probe of zero length (S-12)");
+    assert_eq!(challenged.status, 401, "a probe of zero length");
     for (user, password, reason) in [
         (USER, "wrong", "wrong_password"),
         ("nobody", PASSWORD, "unknown_user"),

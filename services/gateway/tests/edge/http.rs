@@ -1,4 +1,4 @@
-//! HTTP as CPEs speak and misspeak it (S-01 to S-09, S-12, S-24).
+//! HTTP as CPEs speak and misspeak it (TR-069 3.4).
 
 use std::io::Write as _;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Informs: what is kept, what is answered, what is refused (S-13 to S-27).
+//! Informs: what is kept, what is answered, what is refused (TR-069 3.7.1).
 
 use std::sync::atomic::Ordering;
 

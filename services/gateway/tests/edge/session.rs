@@ -1,4 +1,4 @@
-//! Sessions: cookies, turns, ends, fencing (S-06, S-07, S-13, S-18 to S-25).
+//! Sessions: cookies, turns, ends, fencing (TR-069 3.7.1).
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -166,7 +166,7 @@ async fn a_transfer_complete_is_durable_and_reported_before_its_answer() {
     let cookie = open(&house).await;
     let mut cpe = house.connect().await;
     let key = "01hzy3v7k2q4w6e8r0t2y4a6d8.1";
-    // Even after the closing 204 (S-19).
+    // Even after the closing 204.
     assert_eq!(cpe.turn(&cookie, "").await.status, 204);
     let answer = cpe.turn(&cookie, transfer_complete(key)).await;
     assert!(
