@@ -205,7 +205,7 @@ impl Tour {
         bytes.resize(256 * 1024, 0x5a);
         let parts = [
             nb::upload_file_request::Part::File(metadata),
-            nb::upload_file_request::Part::Chunk(bytes.into()),
+            nb::upload_file_request::Part::Chunk(bytes),
         ]
         .map(|part| nb::UploadFileRequest { part: Some(part) });
         let request = self.ask(tokio_stream::iter(parts));
