@@ -50,9 +50,12 @@ impl Service for Role {
             consumer,
             fetched: VecDeque::new(),
             next_flush: Instant::now(),
+            progress: false,
         };
         let ended = work.run(&ctx).await;
-        background::join(tasks).await;
+        if ended.is_ok() {
+            background::join(tasks).await;
+        }
         ended
     }
 }
@@ -99,6 +102,8 @@ struct Work {
     /// Fetched and not yet applied.
     fetched: VecDeque<Delivery>,
     next_flush: Instant,
+    /// Whether an event was applied since the last trouble.
+    progress: bool,
 }
 
 /// What stops a round.
@@ -127,6 +132,9 @@ impl Work {
                         tracing::warn!(reason, "events wait on the bus");
                     }
                     ctx.readiness.not_ready(reason);
+                    if std::mem::take(&mut self.progress) {
+                        backoff = FIRST_BACKOFF;
+                    }
                     pause(&ctx.stop, &mut backoff).await;
                 }
             }
@@ -182,6 +190,7 @@ impl Work {
                 Err(Refused::Bad(reason)) => turn.dead.push((delivery.seq, reason)),
             }
             self.fetched.pop_front();
+            self.progress = true;
             if core.overlay.lock().len() >= core.config.flush_changes {
                 core.flush(&mut turn).await.map_err(Trouble::Store)?;
             }

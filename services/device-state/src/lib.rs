@@ -1,11 +1,11 @@
 //! The role that knows devices: it consumes events from the bus, keeps devices, their parameters
 //! and history, and the credentials of their edge, and answers queries.
 //!
-//! The walk of an event: [`consumer`] fetches it, [`apply`] compares it with what is known
-//! ([`cache`]) and puts what changed into the [`overlay`], [`flush`] writes the overlay to the
+//! The walk of an event: `consumer` fetches it, `apply` compares it with what is known
+//! (`cache`) and puts what changed into the `overlay`, `flush` writes the overlay to the
 //! store in batches, and only then the bus is told that the event is done. A crash in between
 //! redelivers; every cell carries its event's time, so that applying twice changes nothing.
-//! Queries ([`service`]) answer from the store, after what waits in the overlay for them was
+//! Queries (`service`) answer from the store, after what waits in the overlay for them was
 //! written.
 
 mod apply;

@@ -4,7 +4,7 @@
 //!   document), and holds them until the commit is on disk: writes of other devices share its
 //!   group commit, writes of the same device wait. One call is one batch, applied whole.
 //! - Deletes of parameters and index entries leave their times behind, so that older writes that
-//!   come late stay deleted; see [`merge`].
+//!   come late stay deleted; see `merge`.
 
 mod documents;
 mod keys;
@@ -46,7 +46,7 @@ struct Inner {
     counts: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// The keyspaces; what lies in them is said in [`keys`].
+/// The keyspaces; what lies in them is said in `keys`.
 #[derive(Debug)]
 struct Spaces {
     engine: Engine,

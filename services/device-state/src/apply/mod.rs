@@ -81,7 +81,12 @@ impl Core {
             seq: delivery.seq,
             session: &event.session,
         };
-        self.apply_kind(&context, kind, turn).await
+        let applied = self.apply_kind(&context, kind, turn).await;
+        if applied.is_err() {
+            // What was noted as known on the way is not in the overlay.
+            self.cache.forget(device);
+        }
+        applied
     }
 
     async fn apply_kind(&self, cx: &Context<'_>, kind: Kind, turn: &mut Turn) -> Result<()> {

@@ -17,7 +17,7 @@ use hearth_proto::types::v1::ParameterValue;
 use hearth_runtime::{
     CancellationToken, ManualClock, Readiness, Service, ServiceContext, ServiceState,
 };
-use hearth_store::EmbeddedStore;
+use hearth_store::{EmbeddedStore, Store};
 use hearth_telemetry::Registry;
 use hearth_types::{DeviceKey, Timestamp};
 use prost::Message;
@@ -59,6 +59,15 @@ impl World {
     }
 
     pub async fn with(options: EngineOptions, config: DeviceStateConfig) -> Self {
+        Self::over(options, config, |store| store).await
+    }
+
+    /// With something between device-state and its store.
+    pub async fn over(
+        options: EngineOptions,
+        config: DeviceStateConfig,
+        wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+    ) -> Self {
         let engine = Engine::open(options).unwrap();
         let bus = EmbeddedBus::open(engine.clone(), EmbeddedOptions::default()).await;
         let bus = Arc::new(bus.unwrap());
@@ -66,7 +75,7 @@ impl World {
         let clock = ManualClock::at(START);
         let registry = Registry::new();
         let with = Dependencies {
-            store: store.clone(),
+            store: wrap(store.clone()),
             bus: bus.clone(),
             sealer: sealer(),
             clock: clock.shared(),
