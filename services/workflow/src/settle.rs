@@ -192,7 +192,6 @@ impl Inner {
         ops: &mut Vec<Op>,
         gains: &mut crate::plan::Gains,
     ) {
-        const LOST: &str = "the session ended before the device's answer";
         self.metrics.lost.inc();
         let kind = work.task.spec.as_ref().and_then(|spec| spec.kind.as_ref());
         let lost = match (&mut work.progress.plan, kind) {
@@ -204,7 +203,13 @@ impl Inner {
             Lost::Again if work.attempt_number() >= work.task.max_attempts => {
                 let tries = work.attempt_number();
                 let reason = format!("{LOST}; all {tries} tries are used up");
-                self.end(work, TaskState::Failed, reason, now, ops);
+                match has_effect(work) {
+                    true => {
+                        let reason = format!("whether it was done can't be known: {reason}");
+                        self.end(work, TaskState::UnknownOutcome, reason, now, ops);
+                    }
+                    false => self.end(work, TaskState::Failed, reason, now, ops),
+                }
             }
             Lost::Again => {
                 work.set(
@@ -236,6 +241,23 @@ impl Inner {
     }
 }
 
+/// The outcome of an attempt whose answer never came.
+const LOST: &str = "the session ended before the device's answer";
+
+/// Whether a request that may have arrived may have changed something: then FAILED, which says
+/// that nothing was done, would be a guess. What can be asked about is settled elsewhere.
+fn has_effect(work: &Work) -> bool {
+    matches!(
+        work.kind(),
+        Some(
+            Kind::SetParameterValues(_)
+                | Kind::SetParameterAttributes(_)
+                | Kind::DeleteObject(_)
+                | Kind::ScheduleInform(_)
+        )
+    )
+}
+
 /// What a passed deadline makes of a task that is in no session.
 fn deadline_passed(work: &Work) -> (TaskState, String) {
     let never_repeated = matches!(
@@ -256,7 +278,9 @@ fn deadline_passed(work: &Work) -> (TaskState, String) {
             format!("the deadline has passed and {missing}: whether it was done can't be known");
         return (TaskState::UnknownOutcome, reason);
     }
-    if work.progress.uncertain || (unanswered && never_repeated) {
+    let last = work.task.attempts.last();
+    let lost = unanswered || last.is_some_and(|attempt| attempt.outcome == LOST);
+    if work.progress.uncertain || (unanswered && never_repeated) || (lost && has_effect(work)) {
         return (
             TaskState::UnknownOutcome,
             "it was sent, the session ended before the answer, and the device did not come back \

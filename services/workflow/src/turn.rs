@@ -41,6 +41,8 @@ struct Turn<'a> {
     ops: Vec<Op>,
     /// A task that was claimed in this turn and is among `writes`.
     started: Option<TaskId>,
+    /// Nothing more is sent in this session.
+    close: bool,
 }
 
 /// What a turn answers.
@@ -82,6 +84,7 @@ impl Inner {
             writes: Vec::new(),
             ops: Vec::new(),
             started: None,
+            close: false,
         };
         let done = turn.run(lane, request.outcome).await;
         match done {
@@ -157,8 +160,8 @@ impl Turn<'_> {
                     exclude = Some(work.id);
                     self.writes.push(work);
                     if end_session {
-                        self.finish(None).await?;
-                        return Ok(Reply::Done { close: true });
+                        self.close = true;
+                        return self.finish(None).await;
                     }
                 }
             }
@@ -273,6 +276,12 @@ impl Turn<'_> {
                 gone.map_err(queue_error)?;
                 continue;
             };
+            if self.is_index_behind(&work).await? {
+                if self.close {
+                    return Ok(None);
+                }
+                continue;
+            }
             match self.start(work).await {
                 Ok(Some(started)) => return Ok(Some(started)),
                 Ok(None) => {}
@@ -287,6 +296,27 @@ impl Turn<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the ledger says that a claimed task has nothing to send now: a write of an earlier
+    /// turn was kept although its answer was lost. The queue is told.
+    async fn is_index_behind(&mut self, work: &Work) -> Result<bool> {
+        let not_before = Timestamp::from_micros(work.task.not_before_us);
+        let op = match work.state() {
+            TaskState::WaitingForDevice => {
+                let last = work.task.attempts.last();
+                let here = last.is_some_and(|attempt| attempt.epoch == self.epoch);
+                let restarts = matches!(work.progress.plan, Some(Plan::Restart(_)));
+                self.close |= here && restarts;
+                Op::Park(work.id, work.deadline())
+            }
+            TaskState::Queued if work.open_attempt().is_none() && not_before > self.now => {
+                Op::Release(work.id, not_before)
+            }
+            _ => return Ok(false),
+        };
+        self.inner.apply(&self.device, self.epoch, &[op]).await?;
+        Ok(true)
     }
 
     /// The request of a task that was claimed. `None`: it has nothing to send now, which is in the
@@ -399,7 +429,7 @@ impl Turn<'_> {
             (Some((_, request)), Some(work)) | (Some((work, request)), None) => {
                 Reply::Request(Box::new(work), request)
             }
-            (None, _) => Reply::Done { close: false },
+            (None, _) => Reply::Done { close: self.close },
         })
     }
 }

@@ -192,7 +192,7 @@ impl Cpe {
                 Answer::Empty(wf::Empty {})
             }
             Rpc::GetRpcMethods(_) => Answer::Methods(wf::Methods {
-                names: vec!["GetRPCMethods".into(), "Reboot".into()],
+                names: vec!["GetAllQueuedTransfers".into(), "Reboot".into()],
             }),
             Rpc::GetAllQueuedTransfers(_) if self.lacks_queued_transfers => fault(9000),
             Rpc::GetAllQueuedTransfers(_) => {

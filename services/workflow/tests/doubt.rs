@@ -1,0 +1,88 @@
+//! A state must not claim to know what can't be known: a write whose answer was lost, and that
+//! could not be sent again in time, may have been done.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Loss, Script, World, cpe::Cpe, value};
+use hearth_proto::types::v1::{
+    DeleteObject, GetParameterValues, ScheduleInform, SetParameterValues, TaskState,
+    task_spec::Kind,
+};
+
+const LOST: Script = Script {
+    lose: Some((0, Loss::After)),
+    duplicate: false,
+};
+
+fn writes() -> [Kind; 3] {
+    [
+        Kind::SetParameterValues(SetParameterValues {
+            values: vec![value("Device.DeviceInfo.ProvisioningCode", "a")],
+        }),
+        Kind::ScheduleInform(ScheduleInform { delay_seconds: 9 }),
+        Kind::DeleteObject(DeleteObject {
+            object: "Device.NAT.PortMapping.1.".into(),
+        }),
+    ]
+}
+
+fn read() -> Kind {
+    Kind::GetParameterValues(GetParameterValues {
+        paths: vec!["Device.DeviceInfo.".into()],
+    })
+}
+
+/// Loses the answer, and lets the deadline pass: with a restart before the lost session was
+/// settled, or after it.
+async fn outcome(kind: Kind, settled: bool) -> TaskState {
+    let (mut world, mut cpe) = (World::new().await, Cpe::new());
+    let id = world.create(kind).await;
+    world.session_as(&mut cpe, LOST).await;
+    if settled {
+        world.advance(60);
+        world.wait_for(&id, TaskState::Queued).await;
+    } else {
+        world.restart().await;
+    }
+    world.advance(8 * 24 * 3600);
+    for _ in 0..1000 {
+        let state = world.state(&id).await;
+        if state != TaskState::Running && state != TaskState::Queued {
+            return state;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    world.state(&id).await
+}
+
+#[tokio::test]
+async fn a_write_without_an_answer_is_not_called_failed_at_its_deadline() {
+    for settled in [false, true] {
+        for kind in writes() {
+            let what = format!("{kind:?}, settled {settled}");
+            assert_eq!(
+                outcome(kind, settled).await,
+                TaskState::UnknownOutcome,
+                "{what}"
+            );
+        }
+        // A read changes nothing: that it failed is all there is to say.
+        assert_eq!(outcome(read(), settled).await, TaskState::Failed);
+    }
+}
+
+#[tokio::test]
+async fn a_write_without_an_answer_is_not_called_failed_when_its_tries_are_used_up() {
+    // A deletion is not among them: sent again, the device says that the instance is gone.
+    let [set, schedule, _] = writes();
+    for kind in [set, schedule] {
+        let (mut world, mut cpe) = (World::new().await, Cpe::new());
+        let what = format!("{kind:?}");
+        let id = world.create(kind).await;
+        for _ in 0..world.config.default_max_attempts + 1 {
+            world.session_as(&mut cpe, LOST).await;
+        }
+        assert_eq!(world.state(&id).await, TaskState::UnknownOutcome, "{what}");
+    }
+}
