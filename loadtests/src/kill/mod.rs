@@ -251,6 +251,7 @@ impl Test {
             rounds: std::mem::take(&mut self.rounds),
             restarts: Restarts::of(&self.restarts),
             tasks: report::tally(&evidence),
+            interrupted: report::interrupted(&evidence),
             repeated_creates: book.repeated,
             unknown_outcomes: report::unknown(&evidence),
             looked: Looked::default(),

@@ -76,6 +76,9 @@ pub struct Report {
     pub restarts: Restarts,
     /// Tasks by method and final state.
     pub tasks: BTreeMap<&'static str, BTreeMap<&'static str, usize>>,
+    /// Tasks by method, of which at least one session ended before the device's answer: those for
+    /// which the kills came at the worst moment.
+    pub interrupted: BTreeMap<&'static str, usize>,
     /// Creates that had to be sent again.
     pub repeated_creates: usize,
     /// Tasks whose outcome is not known, with the reason.
@@ -98,6 +101,24 @@ pub fn tally(evidence: &Evidence) -> BTreeMap<&'static str, BTreeMap<&'static st
             .or_default()
             .entry(state)
             .or_default() += 1;
+    }
+    out
+}
+
+/// Tasks by method that an answer was lost for, as their attempts tell.
+pub fn interrupted(evidence: &Evidence) -> BTreeMap<&'static str, usize> {
+    let mut out = BTreeMap::new();
+    for (id, known) in &evidence.known {
+        let attempts = evidence
+            .tasks
+            .get(id)
+            .map_or(&[][..], |task| &task.attempts);
+        if attempts
+            .iter()
+            .any(|attempt| attempt.outcome.contains("session ended before"))
+        {
+            *out.entry(method(&known.wish.spec)).or_default() += 1;
+        }
     }
     out
 }
@@ -137,6 +158,12 @@ impl Report {
             total += states.values().sum::<usize>();
             out.push_str(&format!("  {kind:<24} {}\n", list.join(", ")));
         }
+        let list = self
+            .interrupted
+            .iter()
+            .map(|(kind, n)| format!("{n} {kind}"));
+        let list = list.collect::<Vec<_>>().join(", ");
+        out.push_str(&format!("interrupted between request and answer: {list}\n"));
         for unknown in &self.unknown_outcomes {
             out.push_str(&format!("  unknown outcome: {unknown}\n"));
         }
