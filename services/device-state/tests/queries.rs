@@ -289,6 +289,7 @@ async fn credentials_decide_who_may_be_which_device() {
     assert_eq!(found.password, password.expose_secret());
     assert!(may(&world, &user, &id(1), false).await);
     put(&world, K::Device, "one", &id(1)).await.unwrap();
+    assert!(may(&world, &user, &id(1), false).await, "not used yet");
     assert!(may(&world, "one", &id(1), false).await);
     assert!(!may(&world, "one", &id(2), true).await);
     assert!(!may(&world, &user, &id(1), false).await);

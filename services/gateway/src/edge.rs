@@ -241,7 +241,7 @@ impl Edge {
         );
         if let (false, Some(left_out)) = (expected, self.refusal_log.pass(now)) {
             tracing::info!(
-                peer = ?peer(parts),
+                peer = peer(parts).map(tracing::field::display),
                 status = refusal.status().as_u16(),
                 reason = refusal.reason(),
                 detail = %for_log(refusal.detail()),

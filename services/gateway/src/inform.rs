@@ -189,7 +189,7 @@ impl Turn {
         self.edge.metrics.fault(fault.code.0);
         if let Some(left_out) = self.edge.refusal_log.pass(self.now) {
             tracing::info!(
-                peer = ?self.peer,
+                peer = self.peer.map(tracing::field::display),
                 code = fault.code.0,
                 reason = %hearth_telemetry::for_log(fault.string.as_deref().unwrap_or_default()),
                 left_out,

@@ -141,7 +141,8 @@ fn attributes(read: cwmp::ParameterAttribute) -> ty::ParameterAttributes {
         path: read.name,
         notification: Some(read.notification),
         access_list: read.access_list,
-        set_access_list: false,
+        // What was read is the whole list: an empty one clears a known one.
+        set_access_list: true,
     }
 }
 

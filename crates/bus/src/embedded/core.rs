@@ -163,14 +163,25 @@ impl Core {
     /// Saves every interval until the bus closes.
     pub(crate) async fn keep_saving(self: Arc<Self>) {
         let mut closed = self.closed.subscribe();
+        let mut failing = false;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(self.options.progress_interval) => {}
                 _ = closed.wait_for(|closed| *closed) => return,
             }
-            if let Err(error) = self.save().await {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "consumers' progress can't be saved now");
+            match self.save().await {
+                Ok(_) if failing => {
+                    failing = false;
+                    tracing::info!("consumers' progress is saved again");
+                }
+                Ok(_) => {}
+                // Once, not at every interval: a full disk may stay full for hours.
+                Err(error) if !failing => {
+                    failing = true;
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "consumers' progress can't be saved now");
+                }
+                Err(_) => {}
             }
         }
     }

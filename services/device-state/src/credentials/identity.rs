@@ -41,12 +41,13 @@ impl Core {
                 if own != device.device.as_str() {
                     return refuse(format!("this user belongs to device {own}"));
                 }
+                self.credentials.own.insert(device.clone(), true);
             }
             ds::CredentialKind::Onboarding => {
                 if !request.bootstrap && self.has_own_credential(&device).await? {
                     return refuse(
-                        "the device has a credential of its own and must use it; the onboarding \
-                         user is for devices without one, and for 0 BOOTSTRAP"
+                        "the device has used a credential of its own and must go on with it; the \
+                         onboarding user is for devices without one, and for 0 BOOTSTRAP"
                             .to_owned(),
                     );
                 }

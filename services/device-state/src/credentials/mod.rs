@@ -23,6 +23,9 @@ use prost::Message;
 use crate::core::Core;
 use crate::errors::{from_seal, from_store};
 
+/// Credentials of one device that are looked at.
+const OWN: usize = 16;
+
 /// Credentials in memory at most.
 const CACHED: u64 = 100_000;
 
@@ -111,15 +114,32 @@ impl Core {
         }))
     }
 
-    /// Whether a device has a DEVICE credential.
+    /// Whether a device has proved a credential of its own. Until it has, the onboarding one still
+    /// serves: one that was only set here does not lock the device out.
     async fn has_own_credential(&self, device: &DeviceKey) -> Result<bool> {
         if let Some(has) = self.credentials.own.get(device) {
             return Ok(has);
         }
+        let tenant = &device.tenant;
         let prefix = keys::of_device(device.device.as_str());
         let kind = DocumentKind::Credential;
-        let found = self.store.documents(kind, &device.tenant, &prefix, None, 1);
-        let has = !found.await.map_err(from_store)?.is_empty();
+        let found = self.store.documents(kind, tenant, &prefix, None, OWN);
+        let mut has = false;
+        for own in found.await.map_err(from_store)? {
+            let username = own.key.strip_prefix(&prefix).unwrap_or_default().to_owned();
+            let key = keys::used(&username);
+            let noted = self
+                .credentials
+                .used
+                .lock()
+                .contains_key(&(tenant.clone(), username));
+            let written = self
+                .store
+                .document(kind, tenant, &key)
+                .await
+                .map_err(from_store)?;
+            has |= noted || written.is_some();
+        }
         self.credentials.own.insert(device.clone(), has);
         Ok(has)
     }
