@@ -4,6 +4,7 @@
 //! - `session`, `turn`: the calls of a CWMP session. A turn settles the answer to the request in
 //!   flight, chooses the next one and writes both to the ledger in one commit before it leaves.
 //! - `plan`: what each kind of task sends, as step machines without I/O.
+//! - `knowledge`: what a plan is made with, and what its outcomes bring besides their meaning.
 //! - `settle`: what an outcome, an event, a lost session or a passed deadline means for a task.
 //! - `rebuild`, `mind`, `wake`, `publish`: what goes on behind.
 //!
@@ -12,6 +13,7 @@
 mod config;
 mod create;
 mod faults;
+mod knowledge;
 mod lanes;
 mod ledger;
 mod list;

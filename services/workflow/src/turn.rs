@@ -4,17 +4,14 @@
 use crate::{
     lanes::{Lane, Lanes},
     ledger::{Work, queue_error},
-    plan::{Facts, Gains, LostFacts, Plan},
-    publish::publish_facts,
-    request::{Unbuilt, spec_values},
+    plan::{Gains, LostFacts, Plan},
+    request::Unbuilt,
     service::Inner,
     settle::{After, Op},
 };
-use hearth_clients::{Error, Result};
+use hearth_clients::Result;
 use hearth_proto::{
-    devicestate::v1::{GetDeviceRequest, GetModelRequest},
-    events::v1::{ValueSource, ValuesReported, event},
-    types::v1::{TaskState, task_spec::Kind},
+    types::v1::TaskState,
     workflow::v1::{
         Empty, NextRequestRequest, NextRequestResponse, Request, RequestOutcome,
         next_request_response::Kind as Next, request_outcome::Kind as Answer,
@@ -100,7 +97,10 @@ impl Inner {
                 }
                 Ok(reply(Next::Done(Empty {})))
             }
-            Ok(Reply::Fenced) => Ok(self.fenced()),
+            Ok(Reply::Fenced) => {
+                lanes.remove(&device);
+                Ok(self.fenced())
+            }
             Err(error) => {
                 // What the ledger has is not known: it is read again.
                 lane.current = None;
@@ -438,90 +438,4 @@ impl Turn<'_> {
 fn task_of(request_id: &str) -> Option<TaskId> {
     let (key, _step) = request_id.rsplit_once('.')?;
     key.parse::<CommandKey>().ok().map(|key| key.task)
-}
-
-impl Inner {
-    /// Publishes what happened to the device, before the ledger says so.
-    pub(crate) async fn publish_gains(
-        &self,
-        work: &Work,
-        session: &str,
-        now: Timestamp,
-        gains: &mut Gains,
-    ) -> Result<()> {
-        let mut facts = std::mem::take(&mut gains.events);
-        if let Some(prefix) = gains.set_values.take() {
-            let values = spec_values(work).iter();
-            let values = values.map(|value| self.secrets.moved(&work.device, value, &prefix));
-            facts.push(event::Kind::ValuesReported(ValuesReported {
-                values: values.collect::<Result<_>>()?,
-                source: ValueSource::Set.into(),
-            }));
-        }
-        if facts.is_empty() {
-            return Ok(());
-        }
-        let id = work.request_id();
-        publish_facts(self.bus.as_ref(), &work.device, session, &id, now, facts).await
-    }
-
-    /// The plan of a task that is sent for the first time.
-    pub(crate) async fn new_plan(&self, work: &Work) -> Plan {
-        let mut facts = Facts {
-            gpv_batch: self.options.gpv_batch,
-            refuses_empty_path: false,
-            root: String::new(),
-            no_queued_transfers: false,
-        };
-        let Some(kind) = work.kind() else {
-            return Plan::Methods;
-        };
-        let tenant = work.device.tenant.to_string();
-        if matches!(
-            kind,
-            Kind::GetParameterValues(_) | Kind::Refresh(_) | Kind::Download(_) | Kind::Upload(_)
-        ) {
-            let (oui, product_class, _) = work.device.device.parts();
-            let request = GetModelRequest {
-                tenant: tenant.clone(),
-                oui,
-                product_class,
-            };
-            // Without it the defaults hold, and what they break is learned again.
-            let model = self.device_state.get_model(request).await.ok();
-            if let Some(model) = model.and_then(|found| found.model) {
-                facts.learned(&model);
-            }
-        }
-        if matches!(kind, Kind::Refresh(refresh) if refresh.path.is_empty()) {
-            let device = work.device.device.to_string();
-            let request = GetDeviceRequest { tenant, device };
-            let found = self.device_state.get_device(request).await.ok();
-            facts.root = found
-                .and_then(|found| found.device)
-                .map(|device| device.root)
-                .unwrap_or_default();
-        }
-        let mut plan = Plan::new(kind, &facts);
-        if let Plan::Transfer(transfer) = &mut plan {
-            transfer.task = Some(work.id);
-        }
-        plan
-    }
-
-    /// Remembers what was learned about the device's model, behind the turn.
-    pub(crate) fn learn(&self, device: &DeviceKey, learned: Vec<crate::plan::Learned>) {
-        if learned.is_empty() {
-            return;
-        }
-        let device_state = std::sync::Arc::clone(&self.device_state);
-        let device = device.clone();
-        tokio::spawn(async move {
-            let done: std::result::Result<(), Error> =
-                crate::plan::remember(device_state.as_ref(), &device, learned).await;
-            if let Err(error) = done {
-                tracing::warn!(%error, %device, "what was learned about a model is not kept");
-            }
-        });
-    }
 }
