@@ -11,6 +11,8 @@ pub(crate) const INVALID_ARGUMENTS: u32 = 9003;
 pub(crate) const RESOURCES_EXCEEDED: u32 = 9004;
 /// Invalid parameter name.
 pub(crate) const INVALID_NAME: u32 = 9005;
+/// A parameter has another type.
+pub(crate) const INVALID_TYPE: u32 = 9006;
 
 /// What one code means.
 struct Entry {

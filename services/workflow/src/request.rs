@@ -2,7 +2,7 @@
 
 use crate::{
     ledger::Work,
-    plan::{Command, Plan},
+    plan::{Command, Plan, set::Types},
     service::Inner,
 };
 use hearth_clients::{Error, Kind as ErrorKind};
@@ -46,8 +46,12 @@ impl Inner {
         work.note_rpc(command.name());
         let rpc = match command {
             Command::Rpc(rpc) => rpc,
-            Command::SetValues { prefix, like } => Rpc::SetParameterValues(SetParameterValuesRpc {
-                values: self.values_to_set(work, &prefix, &like).await?,
+            Command::SetValues {
+                prefix,
+                like,
+                types,
+            } => Rpc::SetParameterValues(SetParameterValuesRpc {
+                values: self.values_to_set(work, &prefix, &like, &types).await?,
                 parameter_key: key.to_string(),
             }),
             Command::Download => Rpc::Download(self.download(work).await?),
@@ -62,11 +66,17 @@ impl Inner {
         work: &Work,
         prefix: &str,
         like: &str,
+        types: &Types,
     ) -> Result<Vec<ParameterValue>, Unbuilt> {
         let mut values = Vec::new();
         for value in spec_values(work) {
             let mut plain = self.secrets.open_value(&work.device, value)?;
             plain.path.insert_str(0, prefix);
+            if let Some(told) = types.get(&plain.path)
+                && plain.r#type() == ValueType::Unspecified
+            {
+                plain.r#type = *told;
+            }
             if plain.r#type() == ValueType::Unspecified {
                 let known = self.known_type(work, &plain.path).await;
                 let known = match known {

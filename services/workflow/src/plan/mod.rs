@@ -17,7 +17,7 @@ mod names;
 mod object;
 mod read;
 mod restart;
-mod set;
+pub(crate) mod set;
 mod simple;
 mod transfer;
 
@@ -92,6 +92,8 @@ pub(crate) enum Command {
         prefix: String,
         /// Another instance's path, whose types may be known; may be empty.
         like: String,
+        /// Types that the device told for this task.
+        types: set::Types,
     },
     /// Download of the spec.
     Download,
@@ -183,7 +185,7 @@ pub(crate) enum Plan {
     Names(names::Names),
     GetAttributes(attributes::GetAttributes),
     SetAttributes,
-    Set,
+    Set(set::Set),
     Add(object::Add),
     Delete(object::Delete),
     Transfer(transfer::Transfer),
@@ -203,7 +205,7 @@ impl Plan {
                 Self::GetAttributes(attributes::GetAttributes::default())
             }
             Kind::SetParameterAttributes(_) => Self::SetAttributes,
-            Kind::SetParameterValues(_) => Self::Set,
+            Kind::SetParameterValues(_) => Self::Set(set::Set::default()),
             Kind::AddObject(_) => Self::Add(object::Add::default()),
             Kind::DeleteObject(_) => Self::Delete(object::Delete::default()),
             Kind::Download(_) | Kind::Upload(_) => {
@@ -226,10 +228,9 @@ impl Plan {
             (Self::SetAttributes, Kind::SetParameterAttributes(spec)) => {
                 Some(Command::Rpc(Rpc::SetParameterAttributes(spec.clone())))
             }
-            (Self::Set, _) => Some(Command::SetValues {
-                prefix: String::new(),
-                like: String::new(),
-            }),
+            (Self::Set(set), Kind::SetParameterValues(spec)) => {
+                Some(set.command(&spec.values, String::new(), String::new()))
+            }
             (Self::Add(add), Kind::AddObject(spec)) => Some(add.command(spec, key)),
             (Self::Delete(_), Kind::DeleteObject(spec)) => Some(object::delete(spec, key)),
             (Self::Transfer(transfer), kind) => Some(transfer.command(kind)),
@@ -259,7 +260,9 @@ impl Plan {
             (Self::SetAttributes, Kind::SetParameterAttributes(spec)) => {
                 attributes::set(spec, answer, gains)
             }
-            (Self::Set, _) => set::outcome(answer, gains),
+            (Self::Set(set), Kind::SetParameterValues(spec)) => {
+                set.outcome(&spec.values, String::new(), answer, gains, "set")
+            }
             (Self::Add(add), Kind::AddObject(spec)) => add.outcome(spec, answer, gains),
             (Self::Delete(delete), Kind::DeleteObject(spec)) => delete.outcome(spec, answer, gains),
             (Self::Transfer(transfer), _) => transfer.outcome(answer, gains),
@@ -276,7 +279,7 @@ impl Plan {
     /// What it means that the answer to [`Plan::command`] never came.
     pub(crate) fn lost(&mut self, kind: &Kind, facts: &LostFacts, gains: &mut Gains) -> Lost {
         match (self, kind) {
-            (Self::Set, _) if facts.proved => {
+            (Self::Set(_), _) if facts.proved => {
                 gains.set_values = Some(String::new());
                 Lost::Done("set: the device's ParameterKey says that it applied them".to_owned())
             }

@@ -1,6 +1,6 @@
 //! AddObject, which must not happen twice, and DeleteObject, which may.
 
-use super::{Command, Gains, Lost, LostFacts, Verdict, faulted, unreadable, what_came};
+use super::{Command, Gains, Lost, LostFacts, Verdict, faulted, set::Set, unreadable, what_came};
 use crate::faults;
 use hearth_proto::{
     events::v1::{ObjectDeleted, event},
@@ -34,6 +34,8 @@ pub(crate) struct Add {
     proved: bool,
     /// The new instance.
     instance: u32,
+    /// The setting of its values.
+    set: Set,
 }
 
 impl Add {
@@ -49,14 +51,12 @@ impl Add {
                 object: spec.object.clone(),
                 parameter_key: key.to_string(),
             })),
-            Stage::Set => Command::SetValues {
-                prefix: self.path(spec),
-                like: self
-                    .before
-                    .first()
-                    .map(|sibling| format!("{}{sibling}.", spec.object))
-                    .unwrap_or_default(),
-            },
+            Stage::Set => {
+                let sibling = self.before.first();
+                let like = sibling.map(|sibling| format!("{}{sibling}.", spec.object));
+                self.set
+                    .command(&spec.values, self.path(spec), like.unwrap_or_default())
+            }
         }
     }
 
@@ -78,21 +78,22 @@ impl Add {
             }
             (Stage::Add, Answer::Applied(applied)) => self.added(spec, &applied, gains),
             (Stage::Verify, Answer::Names(names)) => self.verified(spec, &names.names, gains),
-            (Stage::Set, Answer::Applied(applied)) => {
-                gains.result.reboot_required |= applied.status != 0;
-                gains.set_values = Some(self.path(spec));
-                Verdict::Done(format!("made {} with its values", self.path(spec)))
+            (Stage::Set, answer) => {
+                let path = self.path(spec);
+                let done = format!("made {path} with its values");
+                match self
+                    .set
+                    .outcome(&spec.values, path.clone(), answer, gains, &done)
+                {
+                    Verdict::Fail { fault, reason } => Verdict::Fail {
+                        fault,
+                        reason: format!(
+                            "{path} was made, but its values could not be set: {reason}"
+                        ),
+                    },
+                    other => other,
+                }
             }
-            (Stage::Set, Answer::Fault(fault)) => match faulted(fault) {
-                Verdict::Fail { fault, reason } => Verdict::Fail {
-                    fault,
-                    reason: format!(
-                        "{} was made, but its values could not be set: {reason}",
-                        self.path(spec)
-                    ),
-                },
-                other => other,
-            },
             (Stage::Add, Answer::Fault(fault)) => {
                 self.stage = Stage::Before;
                 faulted(fault)
