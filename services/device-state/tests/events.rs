@@ -281,3 +281,34 @@ async fn a_deleted_device_stays_gone_until_it_informs() {
     assert_eq!(world.value(ID, VERSION).await.as_deref(), Some("1.0"));
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_value_without_a_type_keeps_the_one_that_the_device_told() {
+    use hearth_proto::types::v1::ValueType;
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::open(dir.path(), config()).await;
+    world.run().await;
+    let report = |time, source, kind: ValueType, text: &str| {
+        let mut event = values(ID, time, source, &[("Device.A", text)]);
+        if let Some(ev::event::Kind::ValuesReported(report)) = &mut event.kind {
+            report.values[0].set_type(kind);
+        }
+        event
+    };
+    let told = report(
+        START + 1,
+        ev::ValueSource::Read,
+        ValueType::UnsignedInt,
+        "1",
+    );
+    let set = report(START + 2, ev::ValueSource::Set, ValueType::Unspecified, "2");
+    for event in [boot(START), told, set] {
+        world.publish(&event).await;
+    }
+    world.settled().await;
+    let parameters = world.parameters(ID).await;
+    let parameter = parameters.iter().find(|p| p.path == "Device.A").unwrap();
+    assert_eq!(parameter.value, "2");
+    assert_eq!(parameter.r#type(), ValueType::UnsignedInt);
+    world.stop().await;
+}

@@ -3,7 +3,7 @@
 use hearth_auth::ExposeSecret;
 use hearth_proto::devicestate::v1::HistoryEntry;
 use hearth_proto::events::v1::{ValueSource, ValuesReported};
-use hearth_proto::types::v1::ParameterValue;
+use hearth_proto::types::v1::{ParameterValue, ValueType as WireType};
 use hearth_store::{CellValue, DeviceColumn, ParameterCell, ParameterRow};
 use hearth_types::{MASK, ValueType};
 use parking_lot::Mutex;
@@ -102,7 +102,13 @@ impl Core {
         let is_inform = report.source == ValueSource::Unspecified;
         let mut found = Found::default();
         let mut known = known.lock();
-        for (place, (value, old)) in report.values.into_iter().zip(rows).enumerate() {
+        for (place, (mut value, old)) in report.values.into_iter().zip(rows).enumerate() {
+            if let Some((_, known_type, ..)) = &old.value
+                && value.r#type() == WireType::Unspecified
+            {
+                // Nothing was said about the type: the one that the device told stays.
+                value.set_type((*known_type).into());
+            }
             let decision = self.decide(cx, &value, &old, report.source);
             if !matches!(decision, Decision::Skip) {
                 let (path, hash) = (path_hash(self, &value), raw_hash(self, &value));
