@@ -23,7 +23,7 @@ pub struct Change {
 pub struct Pending {
     /// Each column once; so few that a list is cheaper than a map.
     cells: Vec<(DeviceColumn, Cell)>,
-    parameters: HashMap<String, ParameterRow>,
+    parameters: HashMap<String, ParameterRow, ahash::RandomState>,
     deletes: Vec<(String, Timestamp)>,
     history: Vec<HistoryRow>,
     index: BTreeMap<(String, String), (Timestamp, bool)>,

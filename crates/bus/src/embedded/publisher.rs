@@ -16,8 +16,9 @@ use super::dedupe::Id;
 use super::frame::{Group, Message};
 use crate::{Ack, Error, Result};
 
-/// Commits under way at once: one syncs, the next one is ready when it ends.
-const IN_FLIGHT: usize = 2;
+/// Commits under way at once. With a second one, publishers would wait for two syncs in groups of
+/// half the size.
+const IN_FLIGHT: usize = 1;
 /// Bytes of messages in one record: what a consumer that is behind reads at once.
 const RECORD_BYTES: usize = 1 << 20;
 

@@ -8,13 +8,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hearth_engine::{Keyspace, Scan, WriteBatch};
+use hearth_engine::{Scan, WriteBatch};
 use hearth_types::{DeviceKey, Timestamp};
 use prost::Message;
 
+use super::recent::{Deletes, Merged};
 use super::rows::{HistoryProto, IndexOfProto};
 use super::{Spaces, keys, rows};
 use crate::{
@@ -32,7 +34,7 @@ pub fn device(
     spaces: &Spaces,
     device: &DeviceKey,
     mutations: &[Mutation],
-    batch: &mut WriteBatch,
+    merged: &mut Merged,
 ) -> Result<bool> {
     let mut cells = Vec::new();
     let mut is_device = false;
@@ -49,7 +51,7 @@ pub fn device(
                 path, time, cells, ..
             } => writes.push((path.as_str(), *time, cells.as_slice())),
             Mutation::DeleteParameters { path, time, .. } => deletes.push((path.as_str(), *time)),
-            Mutation::History { row, .. } => history(spaces, device, row, batch),
+            Mutation::History { row, .. } => history(spaces, device, row, &mut merged.batch),
             Mutation::Index {
                 entry,
                 time,
@@ -58,12 +60,12 @@ pub fn device(
         }
     }
     if !writes.is_empty() || !deletes.is_empty() {
-        Parameters::load(spaces, device, &writes, &deletes)?.finish(&writes, &deletes, batch)?;
+        Parameters::load(spaces, device, &writes, &deletes)?.finish(&writes, &deletes, merged)?;
     }
     if !entries.is_empty() {
-        index(spaces, device, &entries, batch)?;
+        index(spaces, device, &entries, &mut merged.batch)?;
     }
-    Ok(is_device && device_row(spaces, device, &cells, batch)?)
+    Ok(is_device && device_row(spaces, device, &cells, merged)?)
 }
 
 /// Merges cells into the device's row; answers whether the row is new.
@@ -74,28 +76,29 @@ fn device_row(
     spaces: &Spaces,
     device: &DeviceKey,
     cells: &[&(DeviceColumn, Cell)],
-    batch: &mut WriteBatch,
+    merged: &mut Merged,
 ) -> Result<bool> {
     let key = keys::device(device);
     let (seen, rest): (Vec<_>, Vec<_>) = cells.iter().partition(|(c, _)| is_seen(*c));
     let stored_seen = match seen.is_empty() {
         true => None,
-        false => spaces.device_seen.get(&key)?,
+        false => spaces.seen_row(&key)?,
     };
-    if !seen.is_empty() {
-        merge_cells(
-            &spaces.device_seen,
-            &key,
-            stored_seen.as_deref(),
-            &seen,
-            batch,
-        )?;
+    if let Some(row) = match seen.is_empty() {
+        true => None,
+        false => merge_cells(stored_seen.as_deref(), &seen)?,
+    } {
+        spaces.recent.forget(&key);
+        merged.batch.put(&spaces.device_seen, &key, &row);
+        merged.remember(key.clone(), row);
     }
     if stored_seen.is_some() && rest.is_empty() {
         return Ok(false);
     }
     let stored = spaces.device.get(&key)?;
-    merge_cells(&spaces.device, &key, stored.as_deref(), &rest, batch)?;
+    if let Some(row) = merge_cells(stored.as_deref(), &rest)? {
+        merged.batch.put(&spaces.device, &key, row);
+    }
     Ok(stored.is_none())
 }
 
@@ -105,14 +108,8 @@ fn is_seen(column: DeviceColumn) -> bool {
     matches!(column, LastSeen | LastInform | InformCount)
 }
 
-/// Merges cells into what is stored of a row, and puts it into the batch if it changed.
-fn merge_cells(
-    space: &Keyspace,
-    key: &[u8],
-    stored: Option<&[u8]>,
-    cells: &[&&(DeviceColumn, Cell)],
-    batch: &mut WriteBatch,
-) -> Result<()> {
+/// Merges cells into what is stored of a row; the row's bytes if it changed.
+fn merge_cells(stored: Option<&[u8]>, cells: &[&&(DeviceColumn, Cell)]) -> Result<Option<Vec<u8>>> {
     let mut row = match stored {
         Some(bytes) => rows::read_device(bytes)?,
         None => BTreeMap::new(),
@@ -121,10 +118,7 @@ fn merge_cells(
     for (column, cell) in cells {
         changed |= cell.merge_into(&mut row, *column);
     }
-    if changed {
-        batch.put(space, key, rows::write_device(&row));
-    }
-    Ok(())
+    Ok(changed.then(|| rows::write_device(&row)))
 }
 
 /// The same entry again is the same key again.
@@ -202,9 +196,25 @@ fn forgotten(time: i64, newest: i64) -> bool {
 struct Parameters<'a> {
     spaces: &'a Spaces,
     device: &'a DeviceKey,
-    /// Times of deletes, by path.
-    deleted: BTreeMap<String, Timestamp>,
-    rows: HashMap<String, Touched>,
+    deleted: Arc<Deletes>,
+    rows: HashMap<String, Touched, ahash::RandomState>,
+}
+
+/// Times of a device's deletes. The caller holds the device's lock.
+fn deleted_of(spaces: &Spaces, device: &DeviceKey) -> Result<Arc<Deletes>> {
+    if let Some(known) = spaces.recent.deleted(device) {
+        return Ok(known);
+    }
+    let below = keys::below_device(device);
+    let mut deleted = Deletes::new();
+    for stored in spaces.deleted.scan(&Scan::prefix(&below))? {
+        let path = keys::text(&stored.key[below.len()..], "path")?;
+        let time = keys::read_time(&stored.value)?;
+        deleted.insert(path.to_owned(), time);
+    }
+    let deleted = Arc::new(deleted);
+    spaces.recent.remember_deleted(device, Arc::clone(&deleted));
+    Ok(deleted)
 }
 
 /// A row as it becomes, and what is stored of it.
@@ -221,18 +231,12 @@ impl<'a> Parameters<'a> {
         writes: &[(&str, Timestamp, &[ParameterCell])],
         deletes: &[(&str, Timestamp)],
     ) -> Result<Self> {
-        let below = keys::below_device(device);
         let mut this = Self {
             spaces,
             device,
-            deleted: BTreeMap::new(),
-            rows: HashMap::with_capacity(writes.len()),
+            deleted: deleted_of(spaces, device)?,
+            rows: HashMap::with_capacity_and_hasher(writes.len(), ahash::RandomState::new()),
         };
-        for stored in spaces.deleted.scan(&Scan::prefix(&below))? {
-            let path = keys::text(&stored.key[below.len()..], "path")?;
-            let time = keys::read_time(&stored.value)?;
-            this.deleted.insert(path.to_owned(), time);
-        }
         for (path, _) in deletes {
             if path.is_empty() || path.ends_with('.') {
                 this.load_range(&Scan::prefix(keys::path(device, path)))?;
@@ -258,7 +262,7 @@ impl<'a> Parameters<'a> {
         if self.rows.contains_key(path) {
             return Ok(());
         }
-        let stored = self.spaces.parameter.get(keys::path(self.device, path))?;
+        let stored = self.spaces.parameter_row(&keys::path(self.device, path))?;
         let row = match &stored {
             Some(bytes) => rows::read_parameter(bytes)?,
             None => ParameterRow::default(),
@@ -284,10 +288,12 @@ impl<'a> Parameters<'a> {
         mut self,
         writes: &[(&str, Timestamp, &[ParameterCell])],
         deletes: &[(&str, Timestamp)],
-        batch: &mut WriteBatch,
+        merged: &mut Merged,
     ) -> Result<()> {
         for (path, time) in deletes {
-            let newest = self.deleted.entry((*path).to_owned()).or_insert(*time);
+            let newest = Arc::make_mut(&mut self.deleted)
+                .entry((*path).to_owned())
+                .or_insert(*time);
             *newest = (*newest).max(*time);
         }
         for (path, time, cells) in writes {
@@ -296,7 +302,9 @@ impl<'a> Parameters<'a> {
                 touched.row.merge(*time, cell);
             }
         }
-        let parameter = &self.spaces.parameter;
+        let (parameter, recent) = (&self.spaces.parameter, &self.spaces.recent);
+        // A whole tree at once would only drive out what is read again.
+        let few = writes.len() < SCAN_PARAMETERS;
         for (path, Touched { mut row, stored }) in std::mem::take(&mut self.rows) {
             if let Some(time) = self.deleted_at(&path) {
                 row.delete_until(time);
@@ -304,17 +312,23 @@ impl<'a> Parameters<'a> {
             let key = keys::path(self.device, &path);
             if row.is_empty() {
                 if stored.is_some() {
-                    batch.delete(parameter, key);
+                    recent.forget(&key);
+                    merged.batch.delete(parameter, key);
                 }
                 continue;
             }
             let bytes = rows::write_parameter(&row);
             if stored.as_deref() != Some(bytes.as_slice()) {
-                batch.put(parameter, key, bytes);
+                recent.forget(&key);
+                merged.batch.put(parameter, &key, &bytes);
+                if few {
+                    merged.remember(key, bytes);
+                }
             }
         }
         if !deletes.is_empty() {
-            self.remember(deletes, batch);
+            self.spaces.recent.forget_deleted(self.device);
+            self.remember(deletes, &mut merged.batch);
         }
         Ok(())
     }
@@ -336,7 +350,7 @@ impl<'a> Parameters<'a> {
     fn remember(&self, deletes: &[(&str, Timestamp)], batch: &mut WriteBatch) {
         let deleted = &self.spaces.deleted;
         let newest = self.deleted.values().max().copied().unwrap_or_default();
-        for (path, time) in &self.deleted {
+        for (path, time) in self.deleted.iter() {
             let key = keys::path(self.device, path);
             let covered = self.deleted.iter().any(|(other, at)| {
                 other != path
@@ -359,10 +373,13 @@ pub fn forget(spaces: &Spaces, device: &DeviceKey) -> Result<(WriteBatch, bool)>
     let key = keys::device(device);
     let existed = spaces.device.contains(&key)?;
     batch.delete(&spaces.device, &key);
+    spaces.recent.forget(&key);
+    spaces.recent.forget_deleted(device);
     batch.delete(&spaces.device_seen, key);
     let below = keys::below_device(device);
     for space in [&spaces.parameter, &spaces.deleted] {
         space.scan_with(&Scan::prefix(&below), |key, _| {
+            spaces.recent.forget(key);
             batch.delete(space, key);
             ControlFlow::Continue(())
         })?;

@@ -11,6 +11,7 @@ mod keys;
 mod locks;
 mod merge;
 mod reads;
+mod recent;
 mod rows;
 mod tasks;
 
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use hearth_engine::{Engine, Keyspace, KeyspaceOptions, Scan, WriteBatch};
 use hearth_types::{DeviceId, DeviceKey, TaskId, TenantId, Timestamp};
 
@@ -26,6 +28,7 @@ use crate::{
     Mutation, ParameterRow, Result, Store, TaskQuery, TaskRow,
 };
 use locks::{Guards, Locks};
+use recent::{Merged, Recent};
 
 /// From so many mutations on a write is merged on a blocking thread.
 const BLOCKING_MUTATIONS: usize = 64;
@@ -50,6 +53,7 @@ struct Inner {
 #[derive(Debug)]
 struct Spaces {
     engine: Engine,
+    recent: Recent,
     device: Keyspace,
     device_seen: Keyspace,
     parameter: Keyspace,
@@ -82,6 +86,7 @@ impl EmbeddedStore {
         };
         let spaces = Spaces {
             engine: engine.clone(),
+            recent: Recent::new(),
             device: hit("device")?,
             device_seen: hit("device_seen")?,
             parameter: space("parameter")?,
@@ -122,12 +127,27 @@ impl EmbeddedStore {
     /// Commits, and holds `guards` until the batch is on disk even when the caller goes away: the
     /// next merge must not read what is still on its way.
     async fn commit(&self, batch: WriteBatch, guards: Guards) -> Result<()> {
+        let rows = Vec::new();
+        self.commit_rows(batch, rows, guards).await
+    }
+
+    /// The same, with rows to remember then.
+    async fn commit_rows(
+        &self,
+        batch: WriteBatch,
+        rows: Vec<(Vec<u8>, Bytes)>,
+        guards: Guards,
+    ) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
-        let commit = self.inner.spaces.engine.commit(batch);
+        let inner = Arc::clone(&self.inner);
+        let commit = inner.spaces.engine.commit(batch);
         let held = tokio::spawn(async move {
             let done = commit.await;
+            if done.is_ok() {
+                inner.spaces.recent.remember(rows);
+            }
             drop(guards);
             done
         });
@@ -149,6 +169,24 @@ impl EmbeddedStore {
             }
         }
         Ok(())
+    }
+}
+
+impl Spaces {
+    /// The bytes of a row of `store.parameter`.
+    fn parameter_row(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        match self.recent.row(key) {
+            Some(row) => Ok(Some(row)),
+            None => Ok(self.parameter.get(key)?),
+        }
+    }
+
+    /// The bytes of a row of `store.device_seen`.
+    fn seen_row(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        match self.recent.row(key) {
+            Some(row) => Ok(Some(row)),
+            None => Ok(self.device_seen.get(key)?),
+        }
     }
 }
 
@@ -177,15 +215,17 @@ fn by_device(mutations: Vec<Mutation>) -> Vec<(DeviceKey, Vec<Mutation>)> {
 fn merge_all(
     spaces: &Spaces,
     groups: &[(DeviceKey, Vec<Mutation>)],
-) -> Result<(WriteBatch, BTreeMap<TenantId, i64>)> {
-    let mut batch = WriteBatch::new();
+) -> Result<(Merged, BTreeMap<TenantId, i64>)> {
+    // A history entry is two rows; most others are one.
+    let mutations: usize = groups.iter().map(|(_, mutations)| mutations.len()).sum();
+    let mut merged = Merged::with_capacity(mutations * 2);
     let mut created = BTreeMap::new();
     for (device, mutations) in groups {
-        if merge::device(spaces, device, mutations, &mut batch)? {
+        if merge::device(spaces, device, mutations, &mut merged)? {
             *created.entry(device.tenant.clone()).or_insert(0) += 1;
         }
     }
-    Ok((batch, created))
+    Ok((merged, created))
 }
 
 #[async_trait]
@@ -194,17 +234,21 @@ impl Store for EmbeddedStore {
         let many = mutations.len() >= BLOCKING_MUTATIONS;
         let groups = by_device(mutations);
         let mut guards = self.inner.devices.all(groups.iter().map(|(d, _)| d)).await;
-        let (mut batch, created) = if many {
-            self.blocking(move |spaces| merge_all(spaces, &groups))
-                .await?
+        let (merged, created) = if many {
+            // The locks go along: the merge ends under them even when the caller goes away.
+            let merge = move |spaces: &Spaces| Ok((merge_all(spaces, &groups)?, guards));
+            let merged;
+            (merged, guards) = self.blocking(merge).await?;
+            merged
         } else {
             merge_all(&self.inner.spaces, &groups)?
         };
+        let (mut batch, rows) = merged.into_parts();
         if !created.is_empty() {
             guards.push(Arc::clone(&self.inner.counts).lock_owned().await);
             self.count(&mut batch, created)?;
         }
-        self.commit(batch, guards).await
+        self.commit_rows(batch, rows, guards).await
     }
 
     async fn device(&self, device: &DeviceKey) -> Result<Option<DeviceRow>> {

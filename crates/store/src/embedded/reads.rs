@@ -21,7 +21,7 @@ pub fn device(spaces: &Spaces, device: &DeviceKey) -> Result<Option<DeviceRow>> 
 /// A device's row with the part that lies apart.
 fn whole_row(spaces: &Spaces, key: &[u8], stored: &[u8]) -> Result<DeviceRow> {
     let mut row = rows::read_device(stored)?;
-    if let Some(seen) = spaces.device_seen.get(key)? {
+    if let Some(seen) = spaces.seen_row(key)? {
         row.extend(rows::read_device(&seen)?);
     }
     Ok(row)
@@ -71,7 +71,7 @@ pub fn parameters(
     if !path.is_empty() && !path.ends_with('.') {
         let wanted = limit > 0 && after.is_none_or(|after| after < path);
         let stored = match wanted {
-            true => spaces.parameter.get(keys::path(device, path))?,
+            true => spaces.parameter_row(&keys::path(device, path))?,
             false => None,
         };
         let row = stored.map(|bytes| rows::read_parameter(&bytes));
@@ -111,7 +111,7 @@ pub fn parameters_by_path(
     paths: &[String],
 ) -> Result<Vec<Option<ParameterRow>>> {
     let read = |path: &String| {
-        let stored = spaces.parameter.get(keys::path(device, path))?;
+        let stored = spaces.parameter_row(&keys::path(device, path))?;
         stored.map(|bytes| rows::read_parameter(&bytes)).transpose()
     };
     paths.iter().map(read).collect()
