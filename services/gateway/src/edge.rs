@@ -349,7 +349,9 @@ impl Turn {
             self.check_user(&mut session, &user).await?;
         }
         session.state = state;
-        session.last_turn = self.now;
+        // Silence begins when its body was there: a large answer over a slow link takes longer
+        // than a session may be silent.
+        session.last_turn = self.edge.clock.now_micros();
         self.continue_session(session, heard, action).await
     }
 

@@ -124,7 +124,7 @@ impl Turn {
             namespace: envelope.namespace,
             epoch: 0,
             started: self.now,
-            last_turn: self.now,
+            last_turn: self.edge.clock.now_micros(),
             idle_secs: u16::try_from(idle.max(1)).unwrap_or(u16::MAX),
             user: user_mark(user),
             in_flight: InFlight::None,

@@ -235,3 +235,24 @@ async fn cookies_come_in_many_styles_and_forged_ones_are_none() {
     let oversize = format!("hs={}", "A".repeat(8000));
     assert_eq!(house.connect().await.turn(&oversize, "").await.status, 401);
 }
+
+#[tokio::test]
+async fn an_answer_that_takes_long_to_arrive_is_no_silence() {
+    let house = house().await;
+    let cookie = open(&house).await;
+    let late = envelope("2", "<cwmp:GetRPCMethods/>");
+    let mut cpe = house.connect().await;
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        late.len()
+    );
+    cpe.write(head).await;
+    assert_eq!(cpe.answer().await.status, 100, "its header was seen");
+    // Over a slow link the body takes longer than a session may be silent.
+    house.clock.advance(Duration::from_secs(40));
+    cpe.write(late).await;
+    let answer = cpe.answer().await;
+    assert_eq!(answer.status, 200);
+    house.clock.advance(Duration::from_secs(5));
+    assert_eq!(cpe.turn(&answer.cookie(), "").await.status, 204);
+}
