@@ -92,6 +92,13 @@ pub(crate) struct Taken<'a> {
     amount: usize,
 }
 
+impl Taken<'_> {
+    /// How much it is.
+    pub(crate) fn amount(&self) -> usize {
+        self.amount
+    }
+}
+
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         self.counter.fetch_sub(self.amount, Ordering::Relaxed);
@@ -124,6 +131,16 @@ impl Admission {
     /// Room for a body.
     pub(crate) fn bytes(&self, amount: usize) -> Option<Taken<'_>> {
         take(&self.bytes, amount, self.max_bytes)
+    }
+
+    /// More room for a body that has some. On `false` there is none, and the body is to be given
+    /// up: what it asked for is counted until it is.
+    pub(crate) fn grow(&self, room: &mut Taken<'_>, amount: usize) -> bool {
+        let had = room.amount;
+        room.amount = had.saturating_add(amount);
+        let before = self.bytes.fetch_add(amount, Ordering::Relaxed);
+        // As in `take`: alone, it may be as large as it likes.
+        before <= had || before.saturating_add(amount) <= self.max_bytes
     }
 
     /// Informs and bytes taken now.

@@ -27,7 +27,7 @@ use crate::admission::{Admission, Taken};
 use crate::auth::Authenticator;
 use crate::config::GatewayConfig;
 use crate::cookie::{Cookies, Found, InFlight, Session, user_mark};
-use crate::http::{Bodies, Reply};
+use crate::http::{Bodies, ReadBody, Reply};
 use crate::logs::LogGate;
 use crate::metrics::{Metrics, TurnKind};
 use crate::refusal::Refusal;
@@ -108,14 +108,22 @@ impl Edge {
         if user.is_none() && !known {
             return Err(self.unread(missing(), body).await);
         }
-        let body = self
+        // Not kept while the body comes: a few slow senders would keep all others out.
+        drop(place);
+        let ReadBody {
+            bytes,
+            received,
+            room: _room,
+        } = self
             .bodies
             .read(&parts.headers, body, &self.admission)
             .await?;
         self.metrics
             .body_bytes
-            .inc_by(u64::try_from(body.received).unwrap_or(0));
-        let heard = self.hear(parts, &body.bytes).await;
+            .inc_by(u64::try_from(received).unwrap_or(0));
+        let heard = self.hear(parts, &bytes).await;
+        // What it says is in `heard`; a large one isn't held twice while it is worked on.
+        drop(bytes);
         *kind = turn_kind(heard.input);
         if over && *kind != TurnKind::Inform {
             self.metrics.sessions_expired.inc();
@@ -127,7 +135,7 @@ impl Edge {
             host: crate::http::host(parts).map(str::to_owned),
             now,
         };
-        turn.act(session, user, place, heard).await
+        turn.act(session, user, heard).await
     }
 
     /// The live session of a request's cookie, or whether it was one.
@@ -318,7 +326,6 @@ impl Turn {
         self,
         session: Option<Session>,
         user: Option<String>,
-        place: Option<Taken<'_>>,
         heard: Heard,
     ) -> Result<Reply, Refusal> {
         let state = session
@@ -332,16 +339,12 @@ impl Turn {
                 return Err(missing());
             };
             let edge = Arc::clone(&self.edge);
-            let _place = match place {
-                Some(place) => place,
-                None => edge.admission.inform().ok_or(Refusal::Busy {
-                    reason: "busy_informs",
-                    unread: false,
-                })?,
-            };
+            let _place = edge.admission.inform().ok_or(Refusal::Busy {
+                reason: "busy_informs",
+                unread: false,
+            })?;
             return Box::pin(self.inform(state, decoded, &user)).await;
         }
-        drop(place);
         let Some(mut session) = session else {
             return self.without_session(heard, action);
         };

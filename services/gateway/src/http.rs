@@ -2,13 +2,15 @@
 
 use std::io::Read as _;
 use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hearth_runtime::http::{BodyError, BodyLimits, read_body_limited};
 use hearth_types::TenantId;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full};
 
 use crate::admission::{Admission, Taken};
@@ -21,7 +23,8 @@ pub(crate) type Reply = Response<Full<Bytes>>;
 /// Bodies of requests that aren't authenticated yet are read away, so that the connection can be
 /// used for the answer to the challenge, but only up to this.
 const STRANGERS_BODY: usize = 2 << 20;
-/// The room that a chunked body takes at first: it doesn't tell its length.
+/// The room that a body takes before it comes; a larger one takes more as it arrives, since a
+/// length that was only announced must not keep others out.
 const USUAL_BODY: usize = 64 * 1024;
 /// Above this, unpacking goes to a thread of its own.
 const LARGE_PACKED: usize = 64 * 1024;
@@ -96,7 +99,8 @@ pub(crate) struct ReadBody<'a> {
     pub bytes: Bytes,
     /// Bytes as they came.
     pub received: usize,
-    _room: [Option<Taken<'a>>; 2],
+    /// Given back when the turn is over.
+    pub room: Option<Taken<'a>>,
 }
 
 impl Bodies {
@@ -149,7 +153,7 @@ impl Bodies {
             return Ok(ReadBody {
                 bytes: Bytes::new(),
                 received: 0,
-                _room: [None, None],
+                room: None,
             });
         }
         let busy = |unread| Refusal::Busy {
@@ -162,32 +166,35 @@ impl Bodies {
         if announced > self.limits.max_bytes {
             return Err(Refusal::TooLarge);
         }
-        let room = admission.bytes(announced).ok_or_else(|| busy(true))?;
-        let bytes = read_body_limited(body, &self.limits)
-            .await
-            .map_err(|error| match error {
-                BodyError::TooLarge { .. } => Refusal::TooLarge,
-                BodyError::Timeout { .. } => Refusal::Timeout,
-                BodyError::Disconnected { .. } => Refusal::Disconnected,
-            })?;
+        let mut room = admission
+            .bytes(announced.min(USUAL_BODY))
+            .ok_or_else(|| busy(true))?;
+        let mut full = false;
+        let metered = Metered {
+            body: std::pin::pin!(body),
+            received: 0,
+            admission,
+            room: &mut room,
+            full: &mut full,
+        };
+        let read = read_body_limited(metered, &self.limits).await;
+        let mut bytes = read.map_err(|error| match error {
+            _ if full => busy(true),
+            BodyError::TooLarge { .. } => Refusal::TooLarge,
+            BodyError::Timeout { .. } => Refusal::Timeout,
+            BodyError::Disconnected { .. } => Refusal::Disconnected,
+        })?;
         let received = bytes.len();
-        if coding == Coding::Plain || bytes.is_empty() {
-            let more = match received.saturating_sub(announced) {
-                0 => None,
-                more => Some(admission.bytes(more).ok_or_else(|| busy(false))?),
-            };
-            return Ok(ReadBody {
-                bytes,
-                received,
-                _room: [Some(room), more],
-            });
+        if coding != Coding::Plain && received > 0 {
+            bytes = self.unpack(coding, bytes).await?;
+            if !admission.grow(&mut room, bytes.len()) {
+                return Err(busy(false));
+            }
         }
-        let unpacked = self.unpack(coding, bytes).await?;
-        let more = admission.bytes(unpacked.len()).ok_or_else(|| busy(false))?;
         Ok(ReadBody {
-            bytes: unpacked,
+            bytes,
             received,
-            _room: [Some(room), Some(more)],
+            room: Some(room),
         })
     }
 
@@ -199,6 +206,51 @@ impl Bodies {
         }
         let unpacked = tokio::task::spawn_blocking(move || unpack(coding, &packed, most));
         unpacked.await.unwrap_or(Err(Refusal::BadEncoding))
+    }
+}
+
+/// A body that takes its room as it comes.
+struct Metered<'a, 'm, B> {
+    body: Pin<&'m mut B>,
+    received: usize,
+    admission: &'a Admission,
+    room: &'m mut Taken<'a>,
+    /// Set when there was no more room, which ends the body.
+    full: &'m mut bool,
+}
+
+/// The body ended before its end.
+struct Broken;
+
+impl<B: Body<Data = Bytes>> Body for Metered<'_, '_, B> {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = &mut *self;
+        let frame = match ready!(this.body.as_mut().poll_frame(cx)) {
+            None => return Poll::Ready(None),
+            Some(Err(_)) => return Poll::Ready(Some(Err(Broken))),
+            Some(Ok(frame)) => frame,
+        };
+        this.received += frame.data_ref().map_or(0, Bytes::len);
+        let more = this.received.saturating_sub(this.room.amount());
+        if more > 0 && !this.admission.grow(this.room, more) {
+            *this.full = true;
+            return Poll::Ready(Some(Err(Broken)));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

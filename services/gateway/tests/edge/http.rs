@@ -329,3 +329,54 @@ async fn an_overloaded_gateway_says_when_to_come_again() {
     let (_, turn) = tokio::join!(third.post(&proof, other), turn);
     assert_eq!(turn.status, 204);
 }
+
+#[tokio::test]
+async fn slow_senders_keep_nobody_out() {
+    let house = house_with(GatewayConfig {
+        max_informs: 1,
+        max_body_in_flight: ByteSize::kib(256),
+        ..GatewayConfig::default()
+    })
+    .await;
+    // Announces much, and sends a little of it.
+    let mut slow = house.connect().await;
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: a\r\n{}Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n",
+        basic()
+    );
+    slow.write(head).await;
+    assert_eq!(slow.answer().await.status, 100);
+    slow.write("<soap").await;
+    let mut other = house.connect().await;
+    assert_eq!(other.post(&basic(), inform()).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_chunked_body_takes_its_room_as_it_comes() {
+    let house = house_with(GatewayConfig {
+        max_body_in_flight: ByteSize::kib(256),
+        ..GatewayConfig::default()
+    })
+    .await;
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: a\r\n{}Transfer-Encoding: chunked\r\n\r\n",
+        basic()
+    );
+    let mut first = house.connect().await;
+    first.write(&head).await;
+    first.write(format!("{:x}\r\n", 200_000)).await;
+    first.write(vec![b' '; 200_000]).await;
+    house
+        .until("hearth_gateway_body_bytes_in_flight", 200_000.0)
+        .await;
+    let mut second = house.connect().await;
+    second.write(&head).await;
+    second.write(format!("{:x}\r\n", 100_000)).await;
+    second.write(vec![b' '; 100_000]).await;
+    let refused = second.answer().await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.closes());
+    house
+        .until("hearth_gateway_body_bytes_in_flight", 200_000.0)
+        .await;
+}
