@@ -3,7 +3,7 @@
 
 use crate::{
     ledger::{Work, queue_error},
-    plan::{Lost, LostFacts, Plan, Verdict},
+    plan::{Lost, LostFacts, Verdict},
     service::Inner,
 };
 use hearth_clients::Error;
@@ -244,26 +244,27 @@ impl Inner {
 /// The outcome of an attempt whose answer never came.
 const LOST: &str = "the session ended before the device's answer";
 
-/// Whether a request that may have arrived may have changed something: then FAILED, which says
-/// that nothing was done, would be a guess. What can be asked about is settled elsewhere.
+/// Whether the last request, which may have arrived, may have changed something: then FAILED, which
+/// says that nothing was done, would be a guess. The RPC counts, not the task's kind: an AddObject
+/// begins with a read and ends with setting values.
 fn has_effect(work: &Work) -> bool {
+    let rpc = work.task.attempts.last().map_or("", |a| a.rpc.as_str());
     matches!(
-        work.kind(),
-        Some(
-            Kind::SetParameterValues(_)
-                | Kind::SetParameterAttributes(_)
-                | Kind::DeleteObject(_)
-                | Kind::ScheduleInform(_)
-        )
+        rpc,
+        "SetParameterValues"
+            | "SetParameterAttributes"
+            | "AddObject"
+            | "DeleteObject"
+            | "ScheduleInform"
+            | "Download"
+            | "Upload"
+            | "Reboot"
+            | "FactoryReset"
     )
 }
 
 /// What a passed deadline makes of a task that is in no session.
 fn deadline_passed(work: &Work) -> (TaskState, String) {
-    let never_repeated = matches!(
-        work.progress.plan,
-        Some(Plan::Add(_) | Plan::Transfer(_) | Plan::Restart(_))
-    );
     let unanswered = work.open_attempt().is_some();
     if work.state() == TaskState::WaitingForDevice {
         let missing = match work.kind() {
@@ -280,7 +281,7 @@ fn deadline_passed(work: &Work) -> (TaskState, String) {
     }
     let last = work.task.attempts.last();
     let lost = unanswered || last.is_some_and(|attempt| attempt.outcome == LOST);
-    if work.progress.uncertain || (unanswered && never_repeated) || (lost && has_effect(work)) {
+    if work.progress.uncertain || (lost && has_effect(work)) {
         return (
             TaskState::UnknownOutcome,
             "it was sent, the session ended before the answer, and the device did not come back \

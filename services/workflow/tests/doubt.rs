@@ -6,7 +6,7 @@ mod common;
 
 use common::{Loss, Script, World, cpe::Cpe, value};
 use hearth_proto::types::v1::{
-    DeleteObject, GetParameterValues, ScheduleInform, SetParameterValues, TaskState,
+    AddObject, DeleteObject, GetParameterValues, ScheduleInform, SetParameterValues, TaskState,
     task_spec::Kind,
 };
 
@@ -69,6 +69,32 @@ async fn a_write_without_an_answer_is_not_called_failed_at_its_deadline() {
         }
         // A read changes nothing: that it failed is all there is to say.
         assert_eq!(outcome(read(), settled).await, TaskState::Failed);
+    }
+}
+
+#[tokio::test]
+async fn an_instance_whose_values_may_be_set_is_not_called_failed() {
+    // Instances are read, one is made, its values are set: the answer to this one or that is lost.
+    for (at, state) in [
+        (0, TaskState::Failed),
+        (1, TaskState::UnknownOutcome),
+        (2, TaskState::UnknownOutcome),
+    ] {
+        let (mut world, mut cpe) = (World::new().await, Cpe::new());
+        let add = AddObject {
+            object: "Device.NAT.PortMapping.".into(),
+            values: vec![value("Description", "web")],
+        };
+        let id = world.create(Kind::AddObject(add)).await;
+        let script = Script {
+            lose: Some((at, Loss::After)),
+            duplicate: false,
+        };
+        world.session_as(&mut cpe, script).await;
+        world.advance(60);
+        world.wait_for(&id, TaskState::Queued).await;
+        world.advance(8 * 24 * 3600);
+        world.wait_for(&id, state).await;
     }
 }
 
