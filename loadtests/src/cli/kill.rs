@@ -29,6 +29,9 @@ pub struct KillArguments {
     /// goes if the test passes.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// A setting of the server beside the test's own; may be given again.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Write the report there, as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -61,6 +64,7 @@ pub async fn run(arguments: KillArguments) -> anyhow::Result<()> {
         devices: arguments.devices as usize,
         known: arguments.known,
         seed,
+        settings: arguments.set,
         dir,
         deadline: arguments.deadline,
         restart_limit: arguments.restart_limit,

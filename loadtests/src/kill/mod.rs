@@ -43,6 +43,8 @@ pub struct KillOptions {
     pub known: usize,
     /// What chance begins with.
     pub seed: u64,
+    /// Further settings of the server, `KEY=VALUE`.
+    pub settings: Vec<String>,
     /// An empty or absent directory for the server's data and log.
     pub dir: PathBuf,
     /// Time that a task has.
@@ -93,7 +95,8 @@ impl Test {
             "workflow.retry_base=500ms",
             "workflow.retry_max=2s",
         ];
-        let settings = settings.map(str::to_owned).into();
+        let settings = settings.map(str::to_owned).into_iter();
+        let settings = settings.chain(options.settings.iter().cloned()).collect();
         let log = options.dir.join("server.log");
         let ports = Ports::free(dice)?;
         let mut server = Server::new(&options.server, &data, &log, settings, ports)?;

@@ -41,7 +41,7 @@ pub(super) fn verify(task: &mut One<'_>, found: &nb::Task) {
         }
         Spec::SetParameterAttributes(_) => executed(task, "SetParameterAttributes"),
         Spec::AddObject(add) => added(task, add, result),
-        Spec::DeleteObject(_) => executed(task, "DeleteObject"),
+        Spec::DeleteObject(_) => executed(task, "DeleteObject").filter(|_| !gone(task)),
         Spec::Download(download) => {
             let kept = task
                 .evidence
@@ -75,6 +75,18 @@ pub(super) fn verify(task: &mut One<'_>, found: &nb::Task) {
 fn executed(task: &One<'_>, method: &str) -> Option<String> {
     let done = task.actions.done(task.id, method).next().is_some();
     (!done).then(|| format!("{method} executed by the device"))
+}
+
+/// Asked more than once to delete an instance, the device said last that there is none: so it is,
+/// whoever took it.
+fn gone(task: &One<'_>) -> bool {
+    let mut tries = task.actions.all(task.id).iter().rev();
+    let mut none = || {
+        tries
+            .next()
+            .is_some_and(|executed| executed.fault == Some(9005))
+    };
+    none() && none()
 }
 
 fn done_about(task: &One<'_>, method: &str, path: &str) -> bool {

@@ -403,6 +403,31 @@ fn states_that_are_not_true() {
 }
 
 #[test]
+fn a_deletion_is_done_when_the_instance_is_gone() {
+    let with = |faults: &[u32]| {
+        broken(|e| {
+            let object = "Device.Users.User.9.".to_owned();
+            let spec = Spec::DeleteObject(ty::DeleteObject { object });
+            let known = known("delete", spec, Class::Normal);
+            e.tasks
+                .insert("delete".to_owned(), found(&known, TaskState::Succeeded));
+            e.listed.insert("delete".to_owned());
+            e.known.insert("delete".to_owned(), known);
+            for fault in faults {
+                let mut tried = executed("DeleteObject", "delete.1", "Device.Users.User.9.");
+                tried.fault = Some(*fault);
+                e.truth[0].executed.push(tried);
+            }
+        })
+    };
+    assert_eq!(with(&[9005, 9005]), BTreeSet::new());
+    // Nothing was deleted, and the device was asked once: that is its fault to tell.
+    assert_eq!(with(&[9005]), BTreeSet::from(["state not true"]));
+    assert_eq!(with(&[9005, 9001]), BTreeSet::from(["state not true"]));
+    assert_eq!(with(&[]), BTreeSet::from(["state not true"]));
+}
+
+#[test]
 fn unknown_outcomes_that_were_known() {
     let rules = broken(|e| set_state(e, "boot", TaskState::UnknownOutcome));
     assert_eq!(rules, BTreeSet::from(["outcome was known"]));
