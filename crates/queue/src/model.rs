@@ -119,7 +119,8 @@ pub struct Due {
 pub struct Peek {
     /// Open tasks.
     pub open: usize,
-    /// Of those, how many a session may have now.
+    /// Of those, how many the next session may have: those that are due, and those in flight whose
+    /// lease has passed.
     pub ready: usize,
     /// Whether a session is open whose time has not passed.
     pub in_session: bool,

@@ -41,6 +41,9 @@ pub(super) async fn leases_and_renewal(queue: Arc<dyn Queue>) {
     );
     assert!(ok!(queue.renew(&device, epoch, Some(id(1)), LEASE, at(20))));
     assert_eq!(due(&queue, at(31)).await, [], "renewed");
+    assert_eq!(ok!(queue.peek(&device, at(31))).ready, 0);
+    let lapsed = ok!(queue.peek(&device, at(50)));
+    assert_eq!((lapsed.ready, lapsed.in_session), (1, false));
     assert_eq!(due(&queue, at(50)).await, [(id(1), DueKind::Lease)]);
     ok!(queue.release(&device, id(1), epoch, Timestamp::ZERO));
     assert_eq!(due(&queue, at(51)).await, [(id(1), DueKind::Deadline)]);

@@ -47,6 +47,11 @@ impl Entry {
     pub(super) fn is_ready(&self, now: Timestamp) -> bool {
         matches!(self.phase, Phase::Pending { not_before } if not_before <= now)
     }
+
+    /// Whether the next session would be given it: also what a session had that is over.
+    pub(super) fn is_offered(&self, now: Timestamp) -> bool {
+        self.is_ready(now) || matches!(self.phase, Phase::InFlight { lease, .. } if lease <= now)
+    }
 }
 
 /// A device's session and tasks.

@@ -228,7 +228,7 @@ impl Shard {
             .get(device)
             .map_or_else(Peek::default, |record| Peek {
                 open: record.tasks.len(),
-                ready: record.tasks.iter().filter(|e| e.is_ready(now)).count(),
+                ready: record.tasks.iter().filter(|e| e.is_offered(now)).count(),
                 in_session: record.expires > now,
             })
     }
