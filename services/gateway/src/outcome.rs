@@ -5,6 +5,7 @@ use hearth_cwmp::{CpeResponse, XsdType};
 use hearth_proto::events::v1 as ev;
 use hearth_proto::types::v1 as ty;
 use hearth_proto::workflow::v1 as wf;
+use hearth_types::{MASK, is_secret_name};
 use wf::request_outcome::Kind;
 
 /// A CPE's answer to a request.
@@ -85,22 +86,63 @@ fn transfers(all: impl Iterator<Item = (String, u32)>) -> Kind {
     })
 }
 
-/// A CPE's fault.
+/// A CPE's fault. Its texts are shown to people and some CPEs repeat the bad value in them: about
+/// a secret parameter only the code's own text is kept.
 pub(crate) fn of_fault(fault: cwmp::Fault) -> ty::Fault {
-    let text = fault.string.unwrap_or_else(|| fault.code.text().to_owned());
+    let about_a_secret = |one: &cwmp::SetParameterValuesFault| is_secret_name(&one.parameter_name);
+    let secret = fault.parameters.iter().any(about_a_secret);
     let parameters = fault.parameters.into_iter().map(|one| ty::ParameterFault {
-        path: one.parameter_name,
         code: one.fault_code.0,
-        text: one
-            .fault_string
-            .unwrap_or_else(|| one.fault_code.text().to_owned()),
+        text: fault_text(
+            one.fault_code,
+            one.fault_string,
+            is_secret_name(&one.parameter_name),
+        ),
+        path: one.parameter_name,
     });
     ty::Fault {
         code: fault.code.0,
-        text,
+        text: fault_text(fault.code, fault.string, secret),
         remedy: String::new(),
         parameters: parameters.collect(),
     }
+}
+
+fn fault_text(code: cwmp::FaultCode, said: Option<String>, secret: bool) -> String {
+    match said.filter(|_| !secret) {
+        Some(said) => masked_urls(said),
+        None => code.text().to_owned(),
+    }
+}
+
+/// A text with the passwords of the URLs in it masked: CPEs repeat the URL of a transfer in what
+/// they say of it.
+fn masked_urls(text: String) -> String {
+    let Some((mut done, mut rest)) = text.split_once("://") else {
+        return text;
+    };
+    let mut masked = String::with_capacity(text.len());
+    loop {
+        masked.push_str(done);
+        masked.push_str("://");
+        let ends =
+            |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '<' | '>');
+        let authority = &rest[..rest.find(ends).unwrap_or(rest.len())];
+        if let Some((user, _)) = authority.rsplit_once('@')
+            && let Some((name, _)) = user.split_once(':')
+        {
+            masked.push_str(name);
+            masked.push(':');
+            masked.push_str(MASK);
+            rest = &rest[user.len()..];
+        }
+        match rest.split_once("://") {
+            Some(next) => (done, rest) = next,
+            None => break,
+        }
+    }
+    masked.push_str(rest);
+    masked
 }
 
 /// Values as they came.
@@ -160,7 +202,7 @@ pub(crate) fn transfer(ended: cwmp::TransferComplete) -> ev::TransferComplete {
     ev::TransferComplete {
         command_key: ended.command_key,
         fault_code: ended.fault_struct.fault_code.0,
-        fault_string: ended.fault_struct.fault_string,
+        fault_string: masked_urls(ended.fault_struct.fault_string),
         start_time: ended.start_time.0,
         complete_time: ended.complete_time.0,
         ..ev::TransferComplete::default()
@@ -172,13 +214,59 @@ pub(crate) fn autonomous_transfer(ended: cwmp::AutonomousTransferComplete) -> ev
     ev::TransferComplete {
         command_key: String::new(),
         fault_code: ended.fault_struct.fault_code.0,
-        fault_string: ended.fault_struct.fault_string,
+        fault_string: masked_urls(ended.fault_struct.fault_string),
         start_time: ended.start_time.0,
         complete_time: ended.complete_time.0,
         autonomous: true,
-        announce_url: ended.announce_url,
-        transfer_url: ended.transfer_url,
+        announce_url: masked_urls(ended.announce_url),
+        transfer_url: masked_urls(ended.transfer_url),
         file_type: ended.file_type,
         is_download: ended.is_download,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(parameter: &str) -> cwmp::Fault {
+        let code = cwmp::FaultCode(9007);
+        cwmp::Fault {
+            string: Some("bad hunter2".to_owned()),
+            parameters: vec![cwmp::SetParameterValuesFault {
+                parameter_name: parameter.to_owned(),
+                fault_code: code,
+                fault_string: Some("not hunter2".to_owned()),
+            }],
+            ..cwmp::Fault::new(cwmp::FaultCode(9003))
+        }
+    }
+
+    #[test]
+    fn a_fault_does_not_tell_a_secret() {
+        let kept = of_fault(about("Device.WiFi.SSID.1.SSID"));
+        assert_eq!(kept.text, "bad hunter2");
+        assert_eq!(kept.parameters[0].text, "not hunter2");
+        let kept = of_fault(about("Device.WiFi.AccessPoint.1.Security.KeyPassphrase"));
+        assert!(!format!("{kept:?}").contains("hunter2"), "{kept:?}");
+        assert_eq!(kept.code, 9003);
+        assert_eq!(kept.parameters[0].code, 9007);
+        assert!(!kept.text.is_empty() && !kept.parameters[0].text.is_empty());
+    }
+
+    #[test]
+    fn passwords_in_urls_are_masked() {
+        for (said, kept) in [
+            ("no route", "no route"),
+            ("http://host/a@b:c", "http://host/a@b:c"),
+            (
+                "can't get http://u:p@ss@h:80/f?x=1 or \"ftp://v:q@h\"",
+                "can't get http://u:********@h:80/f?x=1 or \"ftp://v:********@h\"",
+            ),
+            ("://", "://"),
+            ("http://u@h/ http://:é@h", "http://u@h/ http://:********@h"),
+        ] {
+            assert_eq!(masked_urls(said.to_owned()), kept);
+        }
     }
 }
