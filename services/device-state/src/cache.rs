@@ -45,10 +45,17 @@ pub enum Compared {
     Differs,
 }
 
+type Devices = quick_cache::sync::Cache<
+    DeviceKey,
+    Arc<Mutex<Known>>,
+    quick_cache::UnitWeighter,
+    ahash::RandomState,
+>;
+
 /// The devices known in memory.
 #[derive(Debug)]
 pub struct Cache {
-    devices: moka::sync::Cache<DeviceKey, Arc<Mutex<Known>>, ahash::RandomState>,
+    devices: Devices,
     hasher: ahash::RandomState,
 }
 
@@ -56,9 +63,13 @@ impl Cache {
     /// For so many devices.
     pub fn new(devices: u64) -> Self {
         Self {
-            devices: moka::sync::Cache::builder()
-                .max_capacity(devices)
-                .build_with_hasher(ahash::RandomState::new()),
+            devices: Devices::with(
+                usize::try_from(devices).unwrap_or(usize::MAX),
+                devices,
+                quick_cache::UnitWeighter,
+                ahash::RandomState::new(),
+                quick_cache::sync::DefaultLifecycle::default(),
+            ),
             hasher: ahash::RandomState::new(),
         }
     }
@@ -77,7 +88,7 @@ impl Cache {
 
     /// Forgets a device.
     pub fn forget(&self, device: &DeviceKey) {
-        self.devices.invalidate(device);
+        self.devices.remove(device);
     }
 
     /// The hash of anything.

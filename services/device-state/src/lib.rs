@@ -17,6 +17,7 @@ mod consumer;
 mod core;
 mod credentials;
 mod errors;
+mod expiring;
 mod flush;
 mod history;
 mod metrics;

@@ -11,23 +11,21 @@ use prost::Message;
 
 use crate::core::Core;
 use crate::errors::from_store;
+use crate::expiring::Expiring;
 
 /// Models in memory, and for how long: another process may learn, too.
-const CACHED: u64 = 10_000;
+const CACHED: usize = 10_000;
 const CACHE_TIME: Duration = Duration::from_secs(30);
 
 /// Models in memory, by tenant and key.
 pub struct ModelCache {
-    models: moka::sync::Cache<(TenantId, String), Arc<ds::Model>>,
+    models: Expiring<(TenantId, String), Arc<ds::Model>>,
 }
 
 impl ModelCache {
     pub fn new() -> Self {
         Self {
-            models: moka::sync::Cache::builder()
-                .max_capacity(CACHED)
-                .time_to_live(CACHE_TIME)
-                .build(),
+            models: Expiring::new(CACHED, CACHE_TIME),
         }
     }
 }

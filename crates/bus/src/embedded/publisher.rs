@@ -5,11 +5,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use hearth_engine::WriteBatch;
 use hearth_types::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use super::core::Core;
 use super::dedupe::Id;
@@ -19,6 +21,11 @@ use crate::{Ack, Error, Result};
 /// Commits under way at once. With a second one, publishers would wait for two syncs in groups of
 /// half the size.
 const IN_FLIGHT: usize = 1;
+/// A commit of so many messages tells that publishers come faster than the disk syncs.
+const BUSY: usize = 8;
+/// Then commits begin at least so far apart: half as many syncs, for a wait that is less than the
+/// one for a processor which syncs all the time.
+const BUSY_PACE: Duration = Duration::from_millis(2);
 /// Bytes of messages in one record: what a consumer that is behind reads at once.
 const RECORD_BYTES: usize = 1 << 20;
 
@@ -88,6 +95,8 @@ pub(crate) struct Publisher {
     core: Arc<Core>,
     next: u64,
     in_flight: VecDeque<InFlight>,
+    /// Not before then does the next commit begin.
+    next_submit: Instant,
 }
 
 impl Publisher {
@@ -97,6 +106,7 @@ impl Publisher {
             core,
             next,
             in_flight: VecDeque::new(),
+            next_submit: Instant::now(),
         }
     }
 
@@ -109,7 +119,7 @@ impl Publisher {
             tokio::select! {
                 biased;
                 result = oldest(&mut self.in_flight) => self.finish(&result),
-                () = core.inbox.arrived.notified(), if room => {
+                () = arrived(&core.inbox, self.next_submit), if room => {
                     let (waiting, now_closed) = core.inbox.take();
                     closed = now_closed;
                     self.submit(waiting);
@@ -142,6 +152,9 @@ impl Publisher {
         }
         if building.next == first {
             return;
+        }
+        if building.answers.len() >= BUSY {
+            self.next_submit = Instant::now() + BUSY_PACE;
         }
         self.next = building.next;
         let groups = building.close();
@@ -219,6 +232,15 @@ impl Publisher {
             }
         }
     }
+}
+
+/// The next commit may begin, and messages wait for it.
+async fn arrived(inbox: &Inbox, not_before: Instant) {
+    if Instant::now() < not_before {
+        tokio::time::sleep_until(not_before).await;
+    }
+    // Last, so that a notification isn't lost with this future.
+    inbox.arrived.notified().await;
 }
 
 /// The result of the oldest commit; never ends when there is none.

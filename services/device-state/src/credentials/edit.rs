@@ -205,10 +205,10 @@ impl Core {
     /// Memory must not answer what was changed.
     fn forget_credential(&self, tenant: &TenantId, username: &str, device: Option<&DeviceKey>) {
         let place = (tenant.clone(), username.to_owned());
-        self.credentials.users.invalidate(&place);
+        self.credentials.users.forget(&place);
         self.credentials.used.lock().remove(&place);
         if let Some(device) = device {
-            self.credentials.own.invalidate(device);
+            self.credentials.own.forget(device);
         }
     }
 }

@@ -22,12 +22,13 @@ use prost::Message;
 
 use crate::core::Core;
 use crate::errors::{from_seal, from_store};
+use crate::expiring::Expiring;
 
 /// Credentials of one device that are looked at.
 const OWN: usize = 16;
 
 /// Credentials in memory at most.
-const CACHED: u64 = 100_000;
+const CACHED: usize = 100_000;
 
 /// The keys of documents.
 mod keys {
@@ -58,28 +59,31 @@ pub struct Opened {
     pub password: SecretString,
 }
 
-type Users = moka::sync::Cache<(TenantId, String), Option<Arc<Opened>>, ahash::RandomState>;
+type Users = Expiring<(TenantId, String), Option<Arc<Opened>>>;
+
+/// Looks a user up without copying its name.
+#[derive(Hash)]
+struct UserOf<'a>(&'a TenantId, &'a str);
+
+impl quick_cache::Equivalent<(TenantId, String)> for UserOf<'_> {
+    fn equivalent(&self, key: &(TenantId, String)) -> bool {
+        *self.0 == key.0 && self.1 == key.1
+    }
+}
 
 /// Credentials in memory, and last uses that are not yet written.
 pub struct CredentialCache {
     users: Users,
     /// Whether a device has a credential of its own.
-    own: moka::sync::Cache<DeviceKey, bool, ahash::RandomState>,
+    own: Expiring<DeviceKey, bool>,
     used: Mutex<HashMap<(TenantId, String), Timestamp>>,
 }
 
 impl CredentialCache {
     pub fn new(time: Duration) -> Self {
-        let hasher = ahash::RandomState::new;
         Self {
-            users: moka::sync::Cache::builder()
-                .max_capacity(CACHED)
-                .time_to_live(time)
-                .build_with_hasher(hasher()),
-            own: moka::sync::Cache::builder()
-                .max_capacity(CACHED)
-                .time_to_live(time)
-                .build_with_hasher(hasher()),
+            users: Expiring::new(CACHED, time),
+            own: Expiring::new(CACHED, time),
             used: Mutex::default(),
         }
     }
@@ -88,12 +92,12 @@ impl CredentialCache {
 impl Core {
     /// The ONBOARDING or DEVICE credential of a user name.
     async fn user(&self, tenant: &TenantId, username: &str) -> Result<Option<Arc<Opened>>> {
-        let place = (tenant.clone(), username.to_owned());
-        if let Some(found) = self.credentials.users.get(&place) {
+        if let Some(found) = self.credentials.users.get(&UserOf(tenant, username)) {
             return Ok(found);
         }
         let found = self.read_credential(tenant, &keys::user(username)).await?;
         let found = found.map(Arc::new);
+        let place = (tenant.clone(), username.to_owned());
         self.credentials.users.insert(place, found.clone());
         Ok(found)
     }
