@@ -268,6 +268,27 @@ async fn what_is_too_large_or_too_much_is_refused() {
 }
 
 #[tokio::test]
+async fn strangers_take_no_places_of_others() {
+    let config = NorthboundConfig {
+        max_watches: 1,
+        max_requests: 1,
+        ..Default::default()
+    };
+    let api = Api::with(config).await;
+    let mut health = HealthClient::new(api.channel().await);
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let watched = health.watch(HealthCheckRequest::default()).await;
+        open.push(watched.unwrap().into_inner());
+    }
+    let mut client = DeviceServiceClient::new(api.authorized().await);
+    let watch = nb::WatchDevicesRequest {
+        parent: "tenants/default".into(),
+    };
+    client.watch_devices(watch).await.unwrap();
+}
+
+#[tokio::test]
 async fn reflection_shows_the_public_contract_and_needs_a_token() {
     let api = Api::start().await;
     let ask = |request| {

@@ -36,6 +36,9 @@ use tower::Service;
 const NOT_GRPC: &str = "This is Hearth's API, which speaks gRPC over HTTP/2. Use hearthctl, or a \
                         gRPC client with the descriptors that the reflection service gives.\n";
 
+/// Requests without a token, and watches of health, at once.
+const MAX_OPEN: usize = 256;
+
 /// The edge; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Edge {
@@ -50,6 +53,8 @@ struct Shared {
     metrics: Arc<Metrics>,
     requests: Arc<Semaphore>,
     watches: Arc<Semaphore>,
+    /// For what is served without a token: strangers must not take the places of others.
+    open: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
@@ -66,6 +71,7 @@ impl Edge {
         let shared = Shared {
             requests: places(config.max_requests),
             watches: places(config.max_watches),
+            open: places(MAX_OPEN),
             config,
             methods,
             verifier,
@@ -170,9 +176,11 @@ impl Shared {
             Shape::Transfer => (&self.requests, Some(self.config.transfer_timeout.get())),
             Shape::Watch => (&self.watches, None),
         };
+        let places = if method.open { &self.open } else { places };
         let shortest = asked.into_iter().chain(limit).min();
         let permit = places.clone().try_acquire_owned().map_err(|_| {
             let what = match method.shape {
+                _ if method.open => "too many ask for the server's health",
                 Shape::Watch => "too many watches are open (api.max_watches)",
                 Shape::Unary | Shape::Transfer => {
                     "too many requests are being worked on (api.max_requests)"
