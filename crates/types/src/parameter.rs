@@ -89,7 +89,7 @@ impl fmt::Debug for ParameterPath {
 /// rest and masked in every answer. By name, because a device's own `hidden`
 /// marks don't travel over CWMP.
 pub fn is_secret_name(path: &str) -> bool {
-    const PARTS: [&str; 12] = [
+    const PARTS: [&str; 13] = [
         "password",
         "passphrase",
         "presharedkey",
@@ -102,11 +102,16 @@ pub fn is_secret_name(path: &str) -> bool {
         "simpin",
         "encryptionkey",
         "authenticationkey",
+        "keyvalue",
     ];
     let last = path.rsplit('.').next().unwrap_or(path);
     // PreSharedKey.{i}.PreSharedKey and WEPKey.{i}.WEPKey end in their own
     // names, so the last segment suffices. `PasswordReset`-like booleans are
     // masked too: the safe side.
+    // A whole name, since many names have it as a syllable (TR-104, TR-181).
+    if last.eq_ignore_ascii_case("pin") {
+        return true;
+    }
     last.len() >= 6 && may_name_secret(last.as_bytes()) && {
         let last = last.to_ascii_lowercase();
         PARTS.iter().any(|part| last.contains(part))
@@ -298,6 +303,8 @@ mod tests {
             "Device.ManagementServer.ConnectionRequestPassword",
             "Device.WiFi.AccessPoint.1.Security.KeyPassphrase",
             "InternetGatewayDevice.LANDevice.1.WLANConfiguration.1.PreSharedKey.1.PreSharedKey",
+            "Device.WiFi.AccessPoint.1.WPS.PIN",
+            "Device.Routing.Babel.MACKeySet.1.MACKeys.1.KeyValue",
         ] {
             assert!(is_secret_name(secret), "{secret}");
         }
@@ -305,6 +312,8 @@ mod tests {
             "Device.DeviceInfo.SerialNumber",
             "Device.WiFi.SSID.1.SSID",
             "Device.X.Key",
+            "Device.IP.Diagnostics.IPPing.Host",
+            "Device.X.PingPinned",
         ] {
             assert!(!is_secret_name(open), "{open}");
         }
