@@ -210,6 +210,15 @@ impl Service for WorkflowRunner {
     }
 }
 
+/// Finishes a change even if its caller goes away: what the ledger has must reach the queue, or
+/// nothing would work on it before the next start.
+async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::spawn(change).await;
+    done.unwrap_or_else(|lost| Err(Error::internal(format!("a change was cut off: {lost}"))))
+}
+
 #[async_trait]
 impl Workflow for WorkflowService {
     async fn open_session(
@@ -233,12 +242,14 @@ impl Workflow for WorkflowService {
         request: wf::ReportTransferRequest,
     ) -> Result<wf::ReportTransferResponse> {
         self.inner.check_ready()?;
-        self.inner.report_transfer(request).await
+        let inner = Arc::clone(&self.inner);
+        to_the_end(async move { inner.report_transfer(request).await }).await
     }
 
     async fn create_task(&self, request: wf::CreateTaskRequest) -> Result<wf::CreateTaskResponse> {
         self.inner.check_ready()?;
-        self.inner.create_task(request).await
+        let inner = Arc::clone(&self.inner);
+        to_the_end(async move { inner.create_task(request).await }).await
     }
 
     async fn get_task(&self, request: wf::GetTaskRequest) -> Result<wf::GetTaskResponse> {
@@ -254,12 +265,14 @@ impl Workflow for WorkflowService {
 
     async fn cancel_task(&self, request: wf::CancelTaskRequest) -> Result<wf::CancelTaskResponse> {
         self.inner.check_ready()?;
-        self.inner.cancel_task(request).await
+        let inner = Arc::clone(&self.inner);
+        to_the_end(async move { inner.cancel_task(request).await }).await
     }
 
     async fn retry_task(&self, request: wf::RetryTaskRequest) -> Result<wf::RetryTaskResponse> {
         self.inner.check_ready()?;
-        self.inner.retry_task(request).await
+        let inner = Arc::clone(&self.inner);
+        to_the_end(async move { inner.retry_task(request).await }).await
     }
 
     async fn forget_device(
@@ -267,6 +280,7 @@ impl Workflow for WorkflowService {
         request: wf::ForgetDeviceRequest,
     ) -> Result<wf::ForgetDeviceResponse> {
         self.inner.check_ready()?;
-        self.inner.forget_device(request).await
+        let inner = Arc::clone(&self.inner);
+        to_the_end(async move { inner.forget_device(request).await }).await
     }
 }
