@@ -85,7 +85,7 @@ impl Inner {
                 ),
             ));
         }
-        let wake = !new.no_wake && !peek.in_session;
+        let (ask, wake) = (!new.no_wake, !new.no_wake && !peek.in_session);
         let key = new.idempotency_key.clone();
         let mut work = new_work(new, now, wake);
         let row = work.next_row(now);
@@ -102,7 +102,8 @@ impl Inner {
         self.changes.tell(&work, "", now, &self.metrics);
         let entered = self.queue.enqueue(&device, self.entry(&work, now));
         entered.await.map_err(queue_error)?;
-        if wake {
+        if ask {
+            // In a session, too: it may have asked for work for the last time meanwhile.
             self.waker.ask(&device, now);
         }
         Ok((work.task, false))

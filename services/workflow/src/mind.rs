@@ -3,11 +3,13 @@
 use crate::{
     ledger::{Work, queue_error},
     service::Inner,
+    settle::Op,
 };
 use hearth_clients::Result;
 use hearth_proto::types::v1::TaskState;
 use hearth_queue::{Due, DueKind};
 use hearth_runtime::CancellationToken;
+use hearth_types::Timestamp;
 use std::time::Duration;
 
 /// A due task that nothing could be done about is told again after this time.
@@ -45,9 +47,11 @@ impl Inner {
             let due = due.map_err(queue_error)?;
             let full = due.len() == BATCH;
             for due in due {
-                if due.kind == DueKind::Ready {
-                    self.wake_for(&due).await?;
-                } else if let Err(error) = self.timed_out(&due).await {
+                let done = match due.kind {
+                    DueKind::Ready => self.wake_for(&due).await,
+                    _ => self.timed_out(&due).await,
+                };
+                if let Err(error) = done {
                     tracing::warn!(%error, task = %due.task, "a due task can't be settled now");
                 }
             }
@@ -104,6 +108,19 @@ impl Inner {
             if !work.progress.no_wake {
                 self.waker.ask(device, now);
             }
+        } else if due.kind == DueKind::Lease && work.open_attempt().is_none() {
+            // A turn took it and was cut off before anything was written, or before the queue was
+            // told.
+            let op = if work.state() == TaskState::WaitingForDevice {
+                Op::Park(work.id, work.deadline())
+            } else {
+                Op::Release(work.id, Timestamp::from_micros(work.task.not_before_us))
+            };
+            self.apply(device, u64::MAX, &[op]).await?;
+            if matches!(op, Op::Release(..)) && !work.progress.no_wake {
+                self.waker.ask(device, now);
+            }
+            return Ok(());
         } else {
             return Ok(());
         }

@@ -1,0 +1,95 @@
+//! Nothing waits unseen: a task that no session will ask for by itself gets its device woken, and
+//! one whose maker went away is worked on all the same.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{DEVICE, Loss, Script, TENANT, World, cpe::Cpe};
+use hearth_clients::Workflow;
+use hearth_proto::{
+    types::v1::{GetParameterValues, TaskState, task_spec::Kind},
+    wakeup::v1::WakeOutcome,
+    workflow::v1 as wf,
+};
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+
+fn read() -> wf::CreateTaskRequest {
+    let mut request = common::create(Kind::GetParameterValues(GetParameterValues {
+        paths: vec!["Device.DeviceInfo.".into()],
+    }));
+    request.no_wake = false;
+    request
+}
+
+/// Waits until the device was asked so often to connect.
+async fn asked(world: &World, times: u32) {
+    for _ in 0..600 {
+        if world.wakeup.asked.load(SeqCst) >= times {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!(
+        "asked {} times, not {times}",
+        world.wakeup.asked.load(SeqCst)
+    );
+}
+
+#[tokio::test]
+async fn a_task_that_came_too_late_for_the_session_wakes_the_device() {
+    let (mut world, mut cpe) = (World::new().await, Cpe::new());
+    let open = world.open(&mut cpe).await;
+    world.service.open_session(open).await.unwrap();
+    let made = world.service.create_task(read()).await.unwrap();
+    let id = made.task.unwrap().id;
+    assert_eq!(world.state(&id).await, TaskState::Queued);
+    // The session never asks for work again: its device has gone.
+    world.advance(60);
+    asked(&world, 1).await;
+}
+
+#[tokio::test]
+async fn a_device_that_left_in_the_middle_is_woken() {
+    let (mut world, mut cpe) = (World::new().await, Cpe::new());
+    // The first connection request is for naught: the device comes by itself.
+    world.wakeup.will(WakeOutcome::NoAddress, "no address");
+    let made = world.service.create_task(read()).await.unwrap();
+    let id = made.task.unwrap().id;
+    asked(&world, 1).await;
+    let script = Script {
+        lose: Some((0, Loss::Before)),
+        duplicate: false,
+    };
+    world.session_as(&mut cpe, script).await;
+    assert_eq!(world.state(&id).await, TaskState::Running);
+    world.advance(60);
+    asked(&world, 2).await;
+    world.session(&mut cpe).await;
+    assert_eq!(world.state(&id).await, TaskState::Succeeded);
+}
+
+#[tokio::test]
+async fn a_task_whose_maker_went_away_is_worked_on() {
+    let (mut world, mut cpe) = (World::new().await, Cpe::new());
+    let mut request = read();
+    request.idempotency_key = "once".into();
+    // The caller hangs up while the ledger is being written.
+    let made = tokio::time::timeout(Duration::ZERO, world.service.create_task(request.clone()));
+    made.await.unwrap_err();
+    let listed = wf::ListTasksRequest {
+        tenant: TENANT.into(),
+        device: DEVICE.into(),
+        ..wf::ListTasksRequest::default()
+    };
+    let id = loop {
+        let found = world.service.list_tasks(listed.clone()).await.unwrap();
+        match found.tasks.into_iter().next() {
+            Some(task) => break task.id,
+            None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    let again = world.service.create_task(request).await.unwrap();
+    assert!(again.existed, "it was made all the same");
+    assert_eq!(world.session(&mut cpe).await, 1, "and is sent");
+    assert_eq!(world.state(&id).await, TaskState::Succeeded);
+}
