@@ -15,6 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 use hearth_auth::{Authorization, RequestTarget, VerifyWith};
 use hearth_clients::{ByteStream, Error, Kind};
 use hearth_proto::files::v1::File;
+use hearth_types::TenantId;
 use std::ops::Range;
 
 pub fn router(service: FilesService) -> Router {
@@ -214,10 +215,8 @@ async fn receive(
     request: Request,
 ) -> Result<Response, Error> {
     let inner = &service.inner;
-    let expected = inner
-        .catalog
-        .expected_upload(&tenant.parse()?, name)
-        .await?;
+    let tenant: TenantId = tenant.parse()?;
+    let expected = inner.catalog.expected_upload(&tenant, name).await?;
     let Some(expected) = expected else {
         return Err(Error::not_found("no upload of this name is expected"));
     };
@@ -236,7 +235,7 @@ async fn receive(
     .boxed();
     let written = inner
         .objects
-        .write(content, inner.config.max_upload_size.0)
+        .write(&tenant, content, inner.config.max_upload_size.0)
         .await?;
     // A device that did not see our answer sends again: the last one counts.
     service.keep(expected, written, true).await?;

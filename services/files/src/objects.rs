@@ -3,12 +3,13 @@
 
 use futures::{StreamExt, TryStreamExt};
 use hearth_clients::{ByteStream, Error, Kind};
+use hearth_types::TenantId;
 use object_store::{
     GetOptions, GetRange, ObjectStore, ObjectStoreExt, WriteMultipart, local::LocalFileSystem,
     path::Path,
 };
 use sha2::{Digest, Sha256};
-use std::{collections::HashSet, fmt::Write as _, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, ops::Range, sync::Arc, time::SystemTime};
 use ulid::Ulid;
 
 /// Objects younger than this are left alone by a sweep: their file may be on
@@ -28,18 +29,27 @@ pub struct Written {
 }
 
 impl Objects {
-    /// Objects below a directory; synced to disk before a write returns.
+    /// Objects below a directory; synced to disk before a write returns. What
+    /// writes that were cut off have left goes first.
     pub fn local(directory: &std::path::Path) -> std::io::Result<Self> {
         std::fs::create_dir_all(directory)?;
+        remove_staged(directory)?;
         let store = LocalFileSystem::new_with_prefix(directory)
             .map_err(std::io::Error::other)?
             .with_fsync(true);
         Ok(Self(Arc::new(store)))
     }
 
-    /// Writes a new object, at most `limit` bytes. On an error nothing stays.
-    pub async fn write(&self, mut content: ByteStream, limit: u64) -> Result<Written, Error> {
-        let object = Ulid::generate().to_string().to_ascii_lowercase();
+    /// Writes a new object of a tenant, at most `limit` bytes. On an error
+    /// nothing stays.
+    pub async fn write(
+        &self,
+        tenant: &TenantId,
+        mut content: ByteStream,
+        limit: u64,
+    ) -> Result<Written, Error> {
+        let name = Ulid::generate().to_string().to_ascii_lowercase();
+        let object = format!("{tenant}/{name}");
         let path = Path::from(object.as_str());
         let upload = self.0.put_multipart(&path).await.map_err(storage)?;
         let mut writer = WriteMultipart::new(upload);
@@ -95,22 +105,37 @@ impl Objects {
         }
     }
 
-    /// Deletes objects that no file of the catalog names: what a kill between
-    /// writing and cataloguing left behind.
-    pub async fn sweep(&self, named: &HashSet<String>) -> Result<usize, Error> {
-        let mut swept = 0;
+    /// Objects that are old enough for a sweep, by the tenant they are of.
+    pub async fn old(&self) -> Result<BTreeMap<TenantId, Vec<String>>, Error> {
+        let mut old: BTreeMap<TenantId, Vec<String>> = BTreeMap::new();
         let objects: Vec<_> = self.0.list(None).try_collect().await.map_err(storage)?;
         for meta in objects {
-            let age = std::time::SystemTime::now()
-                .duration_since(meta.last_modified.into())
-                .unwrap_or_default();
-            if age > SWEEP_AGE && !named.contains(meta.location.as_ref()) {
-                self.delete(meta.location.as_ref()).await?;
-                swept += 1;
+            let modified: SystemTime = meta.last_modified.into();
+            let is_old = modified.elapsed().is_ok_and(|age| age > SWEEP_AGE);
+            let path = meta.location.as_ref();
+            let tenant = path
+                .split_once('/')
+                .and_then(|(tenant, _)| tenant.parse().ok());
+            if let (true, Some(tenant)) = (is_old, tenant) {
+                old.entry(tenant).or_default().push(path.to_owned());
             }
         }
-        Ok(swept)
+        Ok(old)
     }
+}
+
+/// Removes the files in which a write gathers (`{object}#{number}`): nobody
+/// writes yet.
+fn remove_staged(directory: &std::path::Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_staged(&entry.path())?;
+        } else if entry.file_name().to_string_lossy().contains('#') {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Turns an object store's error into one without paths; the cause is logged.
@@ -148,7 +173,10 @@ mod tests {
     async fn an_object_reads_back_whole_and_in_part() {
         let dir = tempfile::tempdir().unwrap();
         let objects = Objects::local(dir.path()).unwrap();
-        let written = objects.write(once(b"0123456789"), 10).await.unwrap();
+        let written = objects
+            .write(&TenantId::default(), once(b"0123456789"), 10)
+            .await
+            .unwrap();
         assert_eq!(written.size, 10);
         let read = |range| {
             let objects = objects.clone();
@@ -172,8 +200,26 @@ mod tests {
     async fn too_much_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let objects = Objects::local(dir.path()).unwrap();
-        assert!(objects.write(once(b"0123456789"), 9).await.is_err());
+        assert!(
+            objects
+                .write(&TenantId::default(), once(b"0123456789"), 9)
+                .await
+                .is_err()
+        );
         let left: Vec<_> = objects.0.list(None).try_collect().await.unwrap();
         assert!(left.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_a_kill_left_half_written_goes_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let half = dir.path().join("default/01abc#1");
+        std::fs::create_dir(dir.path().join("default")).unwrap();
+        std::fs::write(&half, b"half").unwrap();
+        let objects = Objects::local(dir.path()).unwrap();
+        assert!(!half.exists());
+        let tenant = TenantId::default();
+        objects.write(&tenant, once(b"whole"), 9).await.unwrap();
+        assert!(objects.old().await.unwrap().is_empty(), "young ones stay");
     }
 }

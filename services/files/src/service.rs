@@ -94,16 +94,21 @@ impl FilesService {
         http::router(self.clone())
     }
 
-    /// Deletes bytes that no file of these tenants names. For the start.
+    /// Deletes bytes that no file names: what a kill between writing and
+    /// cataloguing left behind. Answers how many objects went.
     ///
     /// # Errors
-    /// When the storage can't be read.
-    pub async fn sweep(&self, tenants: &[TenantId]) -> Result<usize> {
-        let mut named = std::collections::HashSet::new();
-        for tenant in tenants {
-            named.extend(self.inner.catalog.objects(tenant).await?);
+    /// When the storage or the catalog can't be read.
+    pub async fn sweep(&self) -> Result<usize> {
+        let mut swept = 0;
+        for (tenant, objects) in self.inner.objects.old().await? {
+            let named = self.inner.catalog.objects(&tenant).await?;
+            for object in objects.iter().filter(|object| !named.contains(*object)) {
+                self.inner.objects.delete(object).await?;
+                swept += 1;
+            }
         }
-        self.inner.objects.sweep(&named).await
+        Ok(swept)
     }
 
     /// Keeps what was written under the name in `file`.
@@ -152,7 +157,7 @@ impl Files for FilesService {
         content: ByteStream,
     ) -> Result<pb::PutFileResponse> {
         check_name(&metadata.name)?;
-        let _: TenantId = metadata.tenant.parse()?;
+        let tenant: TenantId = metadata.tenant.parse()?;
         if metadata.file_type.is_empty() || metadata.file_type.chars().count() > 64 {
             return Err(Error::invalid(
                 "file_type",
@@ -162,7 +167,7 @@ impl Files for FilesService {
         let written = self
             .inner
             .objects
-            .write(content, self.inner.config.max_file_size.0)
+            .write(&tenant, content, self.inner.config.max_file_size.0)
             .await?;
         if let Err(error) = check_content(&metadata, &written) {
             self.inner.objects.delete(&written.object).await?;

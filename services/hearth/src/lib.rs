@@ -6,4 +6,5 @@ pub mod config;
 pub mod demo;
 pub mod first_start;
 pub mod server;
+pub mod stats;
 mod tls;

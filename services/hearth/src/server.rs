@@ -1,8 +1,8 @@
 //! Wires the roles together in one process: stores first, then the roles in the
 //! order in which they need each other.
 
-use crate::{admin, config::HearthConfig, first_start, tls};
-use anyhow::{Context, Result};
+use crate::{admin, config::HearthConfig, first_start, stats, tls};
+use anyhow::{Context, Result, bail};
 use hearth_auth::{ApiToken, SecretKeys, labels, load_or_create_token_file};
 use hearth_bus::{Bus, EmbeddedBus, EmbeddedOptions};
 use hearth_device_state::DeviceStateService;
@@ -12,7 +12,10 @@ use hearth_gateway::Gateway;
 use hearth_northbound::{AdminToken, Clients, NorthboundService};
 use hearth_queue::EmbeddedQueue;
 use hearth_runtime::http::{HttpOptions, HttpServer, bind};
-use hearth_runtime::{Clock, Readiness, Runtime, RuntimeOptions, Shutdown, SystemClock};
+use hearth_runtime::{
+    Clock, FnService, Readiness, Runtime, RuntimeOptions, Service, ServiceContext, Shutdown,
+    SystemClock,
+};
 use hearth_store::{EmbeddedStore, Store};
 use hearth_telemetry::Registry;
 use hearth_types::TenantId;
@@ -78,7 +81,12 @@ impl Server {
             (Some(certificate), Some(key)) => Some(tls::for_api(certificate, key)?),
             _ => None,
         };
+        check_key_is_there(&config.data_dir)?;
         make_private_dir(&config.data_dir)?;
+        // A data directory that was there before may be open to others.
+        for part in ["db", "files"] {
+            make_private_dir(&config.data_dir.join(part))?;
+        }
         let keys = SecretKeys::load_or_create(&config.data_dir)?;
         let (admin_token, _) = load_or_create_token_file(&config.data_dir.join("admin.token"))?;
         let engine = open_engine(config)?;
@@ -99,6 +107,11 @@ impl Server {
         let mut runtime = Runtime::new(Arc::clone(&base.clock), options);
         let admin_router = admin::router(runtime.readiness(), base.registry.clone());
         runtime.add(http(&base, "admin", admin_listener, admin_router)?);
+        runtime.add(stats::register(
+            &base.registry,
+            engine.clone(),
+            base.bus.clone(),
+        )?);
 
         let device_state = device_state(&base, config, &mut runtime)?;
         let onboarding = first_start::onboarding(&device_state, &TenantId::default()).await?;
@@ -115,6 +128,7 @@ impl Server {
             &base.registry,
         )?;
         runtime.add(http(&base, "files", files_listener, files.router())?);
+        runtime.add(sweep(files.clone()));
         let (wakeup, files) = (Arc::new(wakeup), Arc::new(files));
 
         let workflow = WorkflowDeps {
@@ -206,6 +220,20 @@ fn device_state(
     Ok(service)
 }
 
+/// Deletes, once after the start, bytes of files that a kill left behind.
+fn sweep(files: FilesService) -> impl Service {
+    FnService::new("files-sweep", move |ctx: ServiceContext| async move {
+        ctx.readiness.ready();
+        match files.sweep().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "unfinished files were deleted"),
+            Err(error) => tracing::warn!(%error, "unfinished files can't be looked for"),
+        }
+        ctx.stop.cancelled().await;
+        Ok(())
+    })
+}
+
 /// One of the small HTTP servers, with its connection metrics.
 fn http(
     base: &Base,
@@ -232,6 +260,19 @@ fn open_engine(config: &HearthConfig) -> Result<Engine> {
     Engine::open(options).with_context(|| format!("the data directory {shown} can't be opened"))
 }
 
+/// A new key could open nothing of what is there: better to say so than to
+/// make one.
+fn check_key_is_there(data_dir: &Path) -> Result<()> {
+    if data_dir.join("db").exists() && !data_dir.join("secret.key").exists() {
+        bail!(
+            "{} holds data but no secret.key, without which its secrets can't be opened; \
+             restore the file from the backup of that data",
+            data_dir.display()
+        );
+    }
+    Ok(())
+}
+
 /// The data directory holds keys and people's data: its owner's alone.
 fn make_private_dir(path: &Path) -> Result<()> {
     std::fs::DirBuilder::new()
@@ -239,4 +280,34 @@ fn make_private_dir(path: &Path) -> Result<()> {
         .mode(0o700)
         .create(path)
         .with_context(|| format!("the data directory {} can't be made", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[tokio::test]
+    async fn what_is_kept_is_the_owners_alone_in_an_open_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut config = HearthConfig {
+            data_dir: dir.path().to_owned(),
+            ..HearthConfig::default()
+        };
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.listen.cwmp = any;
+        config.listen.api = any;
+        config.listen.files = any;
+        config.listen.admin = any;
+        let server = Server::build(&config).await.unwrap();
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(mode(&path) & 0o077, 0, "{}", path.display());
+        }
+        server.bus.close().await.unwrap();
+        server.engine.close();
+    }
 }

@@ -141,6 +141,10 @@ fn metrics() -> Vec<(&'static str, Vec<MetricDef>)> {
         ),
         ("Files", hearth_files::METRICS.to_vec()),
         (
+            "Embedded engine and bus",
+            hearth_server::stats::METRICS.concat(),
+        ),
+        (
             "Process, HTTP listeners",
             hearth_telemetry::METRICS.concat(),
         ),
