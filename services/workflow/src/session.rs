@@ -158,12 +158,19 @@ impl Inner {
         works: &mut BTreeMap<TaskId, Work>,
         settled: &mut Settled,
     ) -> Result<()> {
-        if told.bootstrap || told.boot || !told.rebooted.is_empty() {
+        let restarted = told.bootstrap || told.boot || !told.rebooted.is_empty();
+        if restarted || told.transfer || told.any_transfer_key {
             for work in self.open_tasks_of(opened.device).await? {
-                let work = works.remove(&work.id).unwrap_or(work);
+                let mut work = works.remove(&work.id).unwrap_or(work);
                 if let Some((state, reason)) = ended_by(&work, told) {
-                    let mut work = work;
                     self.end(&mut work, state, reason, opened.now, &mut settled.ops);
+                    settled.works.push(work);
+                } else if is_doubted_transfer(&work) && told.may_report(work.id) {
+                    // Asked now, the device might not list what it has done but not reported.
+                    work.progress.uncertain = false;
+                    let reason = "the device announces the report of a transfer";
+                    work.set(TaskState::WaitingForDevice, reason);
+                    settled.ops.push(Op::Park(work.id, work.deadline()));
                     settled.works.push(work);
                 } else {
                     works.insert(work.id, work);
@@ -301,6 +308,12 @@ struct SessionOpened<'a> {
 struct Settled {
     works: Vec<Work>,
     ops: Vec<Op>,
+}
+
+/// Whether it is a transfer that the device is to be asked about, in no session now.
+fn is_doubted_transfer(work: &Work) -> bool {
+    let is_transfer = matches!(work.progress.plan, Some(Plan::Transfer(_)));
+    is_transfer && work.progress.uncertain && work.open_attempt().is_none()
 }
 
 /// How an Inform's events end an open task, if they do.

@@ -1,0 +1,52 @@
+//! A transfer's report that is announced is waited for, whatever came before.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{DEVICE, Loss, Script, TENANT, World, cpe::Cpe};
+use hearth_clients::Workflow;
+use hearth_proto::{
+    types::v1::{Download, TaskState, task_spec::Kind},
+    workflow::v1 as wf,
+};
+use wf::next_request_response::Kind as Next;
+
+#[tokio::test]
+async fn an_announced_report_comes_before_any_question() {
+    let (mut world, mut cpe) = (World::new().await, Cpe::new());
+    let download = Download {
+        file_type: "1 Firmware Upgrade Image".into(),
+        file: format!("tenants/{TENANT}/files/fw.bin"),
+        ..Download::default()
+    };
+    let id = world.create(Kind::Download(download)).await;
+    let script = Script {
+        lose: Some((0, Loss::After)),
+        duplicate: false,
+    };
+    world.session_as(&mut cpe, script).await;
+    // A session that ends before it asks for work: the device is still to be asked.
+    let mut silent = world.open(&mut cpe).await;
+    silent.events.clear();
+    world.service.open_session(silent).await.unwrap();
+    assert_eq!(world.state(&id).await, TaskState::Queued);
+    // The device has done it, and reports behind our requests instead of before.
+    cpe.transfer();
+    let open = world.open(&mut cpe).await;
+    let opened = world.service.open_session(open.clone()).await.unwrap();
+    assert_eq!(world.state(&id).await, TaskState::WaitingForDevice);
+    let turn = wf::NextRequestRequest {
+        tenant: TENANT.into(),
+        device: DEVICE.into(),
+        session: open.session,
+        epoch: opened.epoch,
+        outcome: None,
+    };
+    let next = world.service.next_request(turn).await.unwrap();
+    assert!(matches!(next.kind.unwrap(), Next::Done(_)));
+    for transfer in cpe.reports() {
+        assert!(world.report(transfer).await);
+    }
+    assert_eq!(world.state(&id).await, TaskState::Succeeded);
+    assert_eq!(cpe.count("Download"), 1);
+}
