@@ -85,7 +85,17 @@ impl Inner {
             }
             Verdict::Fail { fault, reason } => {
                 work.set_fault(fault);
-                self.end(work, TaskState::Failed, reason, now, ops);
+                let (state, reason) = match work.progress.uncertain {
+                    // What failed is the question, not what was sent before.
+                    true => (
+                        TaskState::UnknownOutcome,
+                        format!(
+                            "whether it was done can't be known: the device was asked, and {reason}"
+                        ),
+                    ),
+                    false => (TaskState::Failed, reason),
+                };
+                self.end(work, state, reason, now, ops);
             }
             Verdict::Wait {
                 reason,

@@ -112,3 +112,23 @@ async fn a_write_without_an_answer_is_not_called_failed_when_its_tries_are_used_
         assert_eq!(world.state(&id).await, TaskState::UnknownOutcome, "{what}");
     }
 }
+
+#[tokio::test]
+async fn a_device_that_can_not_be_asked_leaves_the_outcome_unknown() {
+    let (mut world, mut cpe) = (World::new().await, Cpe::new());
+    let add = AddObject {
+        object: "Device.NAT.PortMapping.".into(),
+        values: vec![],
+    };
+    let id = world.create(Kind::AddObject(add)).await;
+    let script = Script {
+        lose: Some((1, Loss::After)),
+        duplicate: false,
+    };
+    world.session_as(&mut cpe, script).await;
+    cpe.faults.insert("GetParameterNames", (9005, 1));
+    world.session(&mut cpe).await;
+    let task = world.task(&id).await;
+    assert_eq!(task.state(), TaskState::UnknownOutcome, "{}", task.reason);
+    assert_eq!(cpe.count("AddObject"), 1);
+}
