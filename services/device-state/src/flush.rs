@@ -5,9 +5,10 @@ use std::time::Duration;
 use hearth_store::Result;
 
 use crate::core::{Core, Turn};
+use crate::errors::from_store;
 use crate::overlay::Overlay;
 
-/// How long a query waits for what it asks about to be written; then it answers what is there.
+/// How long a query waits for what it asks about to be written.
 const QUERY_WAIT: Duration = Duration::from_secs(2);
 
 impl Core {
@@ -64,23 +65,24 @@ impl Core {
         Ok(())
     }
 
-    /// Writes what waits if a query needs it. A query never fails for this: with a full disk it
-    /// answers what was written before.
-    pub async fn settle(&self, needs: impl Fn(&Overlay) -> bool) {
+    /// Writes what waits if a query needs it.
+    ///
+    /// # Errors
+    /// It can't be written now, a full disk for one: the query fails rather than leave out what
+    /// was acknowledged.
+    pub async fn settle(&self, needs: impl Fn(&Overlay) -> bool) -> hearth_clients::Result<()> {
         if !needs(&self.overlay.lock()) {
-            return;
+            return Ok(());
         }
         let flush = async {
             let mut turn = self.turn.lock().await;
             self.flush(&mut turn).await
         };
         match tokio::time::timeout(QUERY_WAIT, flush).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::debug!(error, "a query answers without the latest events");
-            }
-            Err(_) => tracing::debug!("a query answers without the latest events"),
+            Ok(written) => written.map_err(from_store),
+            Err(_) => Err(hearth_clients::Error::unavailable(
+                "the store is too slow to write the latest events; try again",
+            )),
         }
     }
 }

@@ -9,6 +9,7 @@ use hearth_store::{ParameterCell, ParameterRow};
 use hearth_types::DeviceKey;
 use parking_lot::Mutex;
 
+use super::values::is_path;
 use super::{Context, Refused, Result};
 use crate::cache::Known;
 use crate::core::{Core, Turn};
@@ -46,7 +47,7 @@ impl Core {
             let at = rows.binary_search_by(|(known, _)| known.as_str().cmp(path));
             at.ok().and_then(|at| rows[at].1.writable)
         };
-        for name in reported.names {
+        for name in reported.names.into_iter().filter(|n| is_path(&n.path)) {
             if writable(&name.path).is_none_or(|(known, _)| known != name.writable) {
                 let part = ParameterCell::Writable(name.writable);
                 change.parameters.push((name.path, cx.time, part));
@@ -62,7 +63,8 @@ impl Core {
         turn: &mut Turn,
     ) -> Result<Change> {
         let mut change = Change::default();
-        for attributes in reported.attributes {
+        let usable = reported.attributes.into_iter().filter(|a| is_path(&a.path));
+        for attributes in usable {
             let parts = parts(&attributes);
             // A partial path was set: it counts for every parameter below that is known.
             let paths = match attributes.path.ends_with('.') {

@@ -19,6 +19,11 @@ use crate::secrets::{holds, is_hidden, is_secret};
 /// The longest path that is kept, in bytes; TR-069 allows 256 characters.
 const MAX_PATH: usize = 1024;
 
+/// Whether a path that a device named can be kept.
+pub fn is_path(path: &str) -> bool {
+    (1..=MAX_PATH).contains(&path.len())
+}
+
 /// Values as they came.
 pub struct Reported {
     pub values: Vec<ParameterValue>,
@@ -144,7 +149,7 @@ impl Core {
         old: &ParameterRow,
         source: ValueSource,
     ) -> Decision {
-        if value.path.is_empty() || value.path.len() > MAX_PATH || value.path.ends_with('.') {
+        if !is_path(&value.path) || value.path.ends_with('.') {
             return Decision::Skip;
         }
         let written = old.value.as_ref();

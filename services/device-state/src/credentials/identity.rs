@@ -153,7 +153,7 @@ impl Core {
                 .device(&of_device)
                 .is_some_and(|p| p.has_parameters())
         })
-        .await;
+        .await?;
         let paths = ["ConnectionRequestUsername", "ConnectionRequestPassword"]
             .map(|name| format!("{root}ManagementServer.{name}"));
         let rows = self.store.parameters_by_path(device, &paths).await;

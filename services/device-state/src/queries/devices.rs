@@ -31,7 +31,7 @@ impl Core {
         request: ds::CountDevicesRequest,
     ) -> Result<ds::CountDevicesResponse> {
         let tenant: TenantId = request.tenant.parse()?;
-        self.settle(|overlay| overlay.changes_lists()).await;
+        self.settle(|overlay| overlay.changes_lists()).await?;
         let total = self.store.device_count(&tenant).await.map_err(from_store)?;
         let online = self.online.lock().count(&tenant, self.now());
         let online = online.min(total);

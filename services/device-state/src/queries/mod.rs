@@ -52,7 +52,7 @@ impl Core {
         let size = page::size(request.page_size, DEFAULT_PARAMETERS, MAX_PARAMETERS);
         self.check_device(&device).await?;
         self.settle(|overlay| overlay.device(&device).is_some_and(|p| p.has_parameters()))
-            .await;
+            .await?;
         let mut after = token.map(|token| token.after);
         let mut parameters = Vec::new();
         // Objects that are left out don't make pages short.
@@ -101,7 +101,7 @@ impl Core {
         let size = page::size(request.page_size, DEFAULT_HISTORY, MAX_HISTORY);
         self.check_device(&device).await?;
         self.settle(|overlay| overlay.device(&device).is_some_and(|p| p.has_history()))
-            .await;
+            .await?;
         let query_rows = HistoryQuery {
             device,
             path,

@@ -52,7 +52,7 @@ impl Core {
             .map(|token| token.after.parse())
             .transpose()
             .map_err(|_| page::invalid("not a page token"))?;
-        self.settle(|overlay| overlay.changes_lists()).await;
+        self.settle(|overlay| overlay.changes_lists()).await?;
         let driver = self.driver(&tenant, &conditions).await?;
         let mut devices = Vec::new();
         let mut examined = 0;
