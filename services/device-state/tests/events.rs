@@ -240,6 +240,14 @@ async fn a_full_disk_holds_events_and_they_come_through_later() {
     tokio::time::timeout(Duration::from_secs(10), not_ready)
         .await
         .unwrap();
+    // The device was acknowledged: a list without it would be a lie.
+    let list = ds::ListDevicesRequest {
+        tenant: "default".into(),
+        ..ds::ListDevicesRequest::default()
+    };
+    let refused = world.state.list_devices(list).await.unwrap_err();
+    assert_eq!(refused.kind, hearth_clients::Kind::Unavailable);
+    assert!(refused.message.contains("disk is full"), "{refused}");
     free.store(u64::MAX, Ordering::SeqCst);
     world.settled().await;
     world.readiness.wait_ready("device-state").await;
