@@ -6,6 +6,7 @@ mod common;
 
 use common::{START, World, config, event, inform, value, values};
 use futures::StreamExt;
+use hearth_bus::Bus;
 use hearth_clients::DeviceState;
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::events::v1 as ev;
@@ -333,5 +334,43 @@ async fn watchers_see_events_masked() {
     };
     let texts: Vec<_> = reported.values.iter().map(|v| v.value.as_str()).collect();
     assert_eq!(texts, [MASK, "a"]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_that_is_too_long_takes_nothing_else_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::open(dir.path(), config()).await;
+    world.run().await;
+    // Longer than a key of the store, shorter than the longest text that is read.
+    let long = format!("Device.{}", "X".repeat(70_000));
+    let names = [long.as_str(), "Device.A"].map(|path| ty::ParameterName {
+        path: path.into(),
+        writable: true,
+    });
+    let names = ev::NamesReported {
+        path: "Device.".into(),
+        next_level: true,
+        names: names.into(),
+    };
+    let attributes = ev::AttributesReported {
+        attributes: vec![ty::ParameterAttributes {
+            path: long,
+            notification: Some(2),
+            ..ty::ParameterAttributes::default()
+        }],
+    };
+    world.publish(&boot(START)).await;
+    world
+        .publish(&event(ID, START + 1, ev::event::Kind::NamesReported(names)))
+        .await;
+    let attributes = ev::event::Kind::AttributesReported(attributes);
+    world.publish(&event(ID, START + 2, attributes)).await;
+    world.settled().await;
+    assert_eq!(world.device(ID).await.first_seen_us, START);
+    let all = world.parameters(ID).await;
+    assert!(all.iter().any(|p| p.path == "Device.A"), "{all:?}");
+    let letters = world.bus.dead_letters(None, 10).await.unwrap().letters;
+    assert_eq!(letters.len(), 0);
     world.stop().await;
 }
