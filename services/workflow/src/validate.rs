@@ -18,7 +18,13 @@ const MAX_READ: usize = 10_000;
 const MAX_SET: usize = 1000;
 const MAX_KEY: usize = 128;
 /// Characters of all values of one SetParameterValues: one RPC can't be split.
-const MAX_VALUES: usize = 1024 * 1024;
+/// Bytes of a request to a device: what every device must take (TR-069 3.5). What sets values or
+/// attributes is one message and can't be split.
+const MAX_MESSAGE: usize = 32 * 1024;
+/// Bytes of a request beside its items.
+const ENVELOPE: usize = 1024;
+/// Bytes of an item beside its texts.
+const ITEM: usize = 120;
 
 /// Checks a request but for its spec.
 pub(crate) fn request(request: &CreateTaskRequest, now: Timestamp) -> Result<()> {
@@ -176,7 +182,7 @@ fn names_path(text: &str, next_level: bool) -> Result<()> {
 fn values(field: &str, values: &[ParameterValue], full: bool) -> Result<()> {
     count(field, values.len(), MAX_SET)?;
     let mut seen = HashSet::new();
-    let mut size = 0;
+    let mut size = ENVELOPE;
     for (index, value) in values.iter().enumerate() {
         let at = format!("{field}[{index}]");
         let path = path(&format!("{at}.path"), &value.path)?;
@@ -208,20 +214,50 @@ fn values(field: &str, values: &[ParameterValue], full: bool) -> Result<()> {
             let checked = hearth_types::ValueType::from(value_type).check(&value.value);
             checked.map_err(|error| Error::invalid(format!("{at}.value"), error.reason))?;
         }
-        size += value.value.len() + value.path.len();
+        if let Some(bad) = value.value.chars().find(|c| !is_xml(*c)) {
+            let code = u32::from(bad);
+            return Err(Error::invalid(
+                format!("{at}.value"),
+                format!("holds U+{code:04X}, which can't be sent to a device; leave it out"),
+            ));
+        }
+        size += ITEM + escaped(&value.path) + escaped(&value.value);
     }
-    if size > MAX_VALUES {
-        return Err(Error::invalid(
-            field,
-            "expected at most 1 MiB in all: SetParameterValues is one message to the device",
-        ));
+    fits(field, size)
+}
+
+/// Whether XML 1.0 has the character.
+fn is_xml(c: char) -> bool {
+    !matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
+}
+
+/// Bytes of a text in XML.
+fn escaped(text: &str) -> usize {
+    let more = |b: u8| match b {
+        b'&' | b'\r' => 4,
+        b'<' | b'>' => 3,
+        _ => 0,
+    };
+    text.len() + text.bytes().map(more).sum::<usize>()
+}
+
+fn fits(field: &str, size: usize) -> Result<()> {
+    if size <= MAX_MESSAGE {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::invalid(
+        field,
+        format!(
+            "make a message of about {size} bytes; expected at most {MAX_MESSAGE}, which is what \
+             every device must take; set them by several tasks"
+        ),
+    ))
 }
 
 fn attributes(set: &hearth_proto::types::v1::SetParameterAttributes) -> Result<()> {
     let field = "spec.set_parameter_attributes.attributes";
     count(field, set.attributes.len(), MAX_SET)?;
+    let mut size = ENVELOPE;
     for (index, attribute) in set.attributes.iter().enumerate() {
         let at = format!("{field}[{index}]");
         path(&format!("{at}.path"), &attribute.path)?;
@@ -234,11 +270,14 @@ fn attributes(set: &hearth_proto::types::v1::SetParameterAttributes) -> Result<(
                 "sets nothing; expected a notification, or an access_list with set_access_list",
             ));
         }
+        // More elements than a value, and one for each entry.
+        size += 3 * ITEM + escaped(&attribute.path);
         for entry in &attribute.access_list {
             at_most(&format!("{at}.access_list"), entry, 64)?;
+            size += ITEM + escaped(entry);
         }
     }
-    Ok(())
+    fits(field, size)
 }
 
 fn file_type(field: &str, text: &str) -> Result<()> {

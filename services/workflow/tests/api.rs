@@ -49,6 +49,24 @@ async fn errors_name_the_field_and_the_remedy() {
         ),
         (set(vec![]), "spec.set_parameter_values.values", "1 to 1000"),
         (
+            set(vec![value("Device.A.B", "a\u{1}")]),
+            "spec.set_parameter_values.values[0].value",
+            "U+0001",
+        ),
+        // What every device must take is 32 KiB, as it is written.
+        (
+            set(vec![value("Device.A.B", &"&".repeat(7000))]),
+            "spec.set_parameter_values.values",
+            "32768",
+        ),
+        (
+            set((0..300)
+                .map(|i| value(&format!("Device.A.{i}"), "1"))
+                .collect()),
+            "spec.set_parameter_values.values",
+            "several tasks",
+        ),
+        (
             Kind::ScheduleInform(ScheduleInform { delay_seconds: 0 }),
             "spec.schedule_inform.delay_seconds",
             "over 0",
