@@ -105,13 +105,13 @@ pub fn is_secret_name(path: &str) -> bool {
         "keyvalue",
     ];
     let last = path.rsplit('.').next().unwrap_or(path);
-    // PreSharedKey.{i}.PreSharedKey and WEPKey.{i}.WEPKey end in their own
-    // names, so the last segment suffices. `PasswordReset`-like booleans are
-    // masked too: the safe side.
-    // A whole name, since many names have it as a syllable (TR-104, TR-181).
+    // As a whole name only, since many names have it as a syllable (TR-104, TR-181).
     if last.eq_ignore_ascii_case("pin") {
         return true;
     }
+    // PreSharedKey.{i}.PreSharedKey and WEPKey.{i}.WEPKey end in their own
+    // names, so the last segment suffices. `PasswordReset`-like booleans are
+    // masked too: the safe side.
     last.len() >= 6 && may_name_secret(last.as_bytes()) && {
         let last = last.to_ascii_lowercase();
         PARTS.iter().any(|part| last.contains(part))
