@@ -41,6 +41,25 @@ impl Default for LogConfig {
     }
 }
 
+impl LogConfig {
+    /// Whether the filter can be used.
+    ///
+    /// # Errors
+    /// [`LogError::Filter`].
+    pub fn check(&self) -> Result<(), LogError> {
+        self.read_filter().map(|_| ())
+    }
+
+    fn read_filter(&self) -> Result<EnvFilter, LogError> {
+        EnvFilter::builder()
+            .parse(&self.filter)
+            .map_err(|source| LogError::Filter {
+                filter: self.filter.clone(),
+                source,
+            })
+    }
+}
+
 /// Logs could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -84,12 +103,7 @@ pub fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder()
-        .parse(&config.filter)
-        .map_err(|source| LogError::Filter {
-            filter: config.filter.clone(),
-            source,
-        })?;
+    let filter = config.read_filter()?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer);

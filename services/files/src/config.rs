@@ -64,4 +64,43 @@ impl Documented for FilesConfig {
             ),
         ]
     }
+    fn validate(&self) -> Vec<(String, String)> {
+        if self.public_url.is_empty() || self.is_public_url_good() {
+            return Vec::new();
+        }
+        let problem = "expected http://host[:port][/path] or https://…, or nothing";
+        vec![("public_url".to_owned(), problem.to_owned())]
+    }
+}
+
+impl FilesConfig {
+    /// Whether files' URLs can begin with `public_url`.
+    pub(crate) fn is_public_url_good(&self) -> bool {
+        let Ok(uri) = self.public_url.parse::<axum::http::Uri>() else {
+            return false;
+        };
+        matches!(
+            (uri.scheme_str(), uri.host(), uri.query()),
+            (Some("http" | "https"), Some(_), None)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_url_that_is_none_is_named() {
+        let of = |public_url: &str| FilesConfig {
+            public_url: public_url.to_owned(),
+            ..FilesConfig::default()
+        };
+        for good in ["", "http://files.isp.example:7567", "https://a/b/"] {
+            assert!(of(good).validate().is_empty(), "{good}");
+        }
+        for bad in ["not a url", "ftp://a", "files.isp.example", "http://a/?b"] {
+            assert_eq!(of(bad).validate()[0].0, "public_url", "{bad}");
+        }
+    }
 }

@@ -310,12 +310,10 @@ fn base_url(config: &FilesConfig, port: u16) -> std::result::Result<String, File
         };
         return Ok(format!("http://{{host}}:{port}"));
     }
-    let url = config.public_url.trim_end_matches('/');
-    let uri: axum::http::Uri = url.parse().map_err(|_| FilesError::PublicUrl)?;
-    match (uri.scheme_str(), uri.host(), uri.query()) {
-        (Some("http" | "https"), Some(_), None) => Ok(url.to_owned()),
-        _ => Err(FilesError::PublicUrl),
+    if !config.is_public_url_good() {
+        return Err(FilesError::PublicUrl);
     }
+    Ok(config.public_url.trim_end_matches('/').to_owned())
 }
 
 /// Names go into URLs and file listings as they are.

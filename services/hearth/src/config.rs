@@ -100,6 +100,7 @@ impl Documented for HearthConfig {
     fn validate(&self) -> Vec<(String, String)> {
         let parts = [
             ("listen", self.listen.validate()),
+            ("log", log_problems(&self.log)),
             ("gateway", self.gateway.validate()),
             ("device_state", self.device_state.validate()),
             ("workflow", self.workflow.validate()),
@@ -211,6 +212,14 @@ impl Documented for ListenConfig {
     }
 }
 
+fn log_problems(log: &LogConfig) -> Vec<(String, String)> {
+    let problem = log.check().err().map(|error| error.to_string());
+    problem
+        .into_iter()
+        .map(|problem| ("filter".to_owned(), problem))
+        .collect()
+}
+
 /// What the operator reads about the log settings.
 fn log_fields() -> Vec<FieldDoc> {
     vec![
@@ -315,6 +324,25 @@ mod tests {
     fn the_example_loads() {
         let example = hearth_config::example::<HearthConfig>().unwrap();
         assert!(example.contains("[listen]"), "{example}");
+    }
+
+    #[test]
+    fn what_the_server_would_not_start_with_is_told() {
+        for (set, key) in [
+            ("log.filter=\"a=b=c[\"", "log.filter"),
+            ("files.public_url=\"not a url\"", "files.public_url"),
+            (
+                "wakeup.max_concurrent=9000000000000000000",
+                "wakeup.max_concurrent",
+            ),
+        ] {
+            let args = RunArgs {
+                set: vec![set.to_owned()],
+                ..RunArgs::default()
+            };
+            let error = load(&args).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
     }
 
     #[test]

@@ -77,8 +77,10 @@ impl Documented for WakeupConfig {
 
     fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
-        if self.max_concurrent == 0 {
-            problems.push(("max_concurrent".into(), "expected at least 1".into()));
+        let most = tokio::sync::Semaphore::MAX_PERMITS;
+        if !(1..=most).contains(&self.max_concurrent) {
+            let problem = format!("expected 1 to {most}");
+            problems.push(("max_concurrent".into(), problem));
         }
         problems
     }
