@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::stream::{self, TryStreamExt};
 use hearth_auth::ExposeSecret;
 use hearth_clients::Result;
 use hearth_proto::devicestate::v1 as ds;
@@ -16,6 +17,8 @@ use crate::errors::{from_seal, from_store};
 
 /// A use is noted again when the one noted is older than this.
 const USE_RESOLUTION: Duration = Duration::from_secs(10);
+/// Last uses that are written at once.
+const WRITES: usize = 64;
 
 impl Core {
     /// The rules: a DEVICE credential is good for its device only; the ONBOARDING one for devices
@@ -75,30 +78,38 @@ impl Core {
     }
 
     /// Writes the last uses that were noted since the last time.
+    ///
+    /// Each stays noted until it is on disk: that a device has used its own credential is what
+    /// shuts out the onboarding one.
     pub async fn write_last_used(&self) -> hearth_store::Result<()> {
-        let used = std::mem::take(&mut *self.credentials.used.lock());
-        let mut left = used.into_iter();
-        while let Some(((tenant, username), time)) = left.next() {
-            let note = ds::Credential {
-                last_used_us: time.as_micros(),
-                ..ds::Credential::default()
-            };
-            let document = Document {
-                key: keys::used(&username),
-                time,
-                payload: note.encode_to_vec(),
-            };
-            let kind = DocumentKind::Credential;
-            if let Err(error) = self.store.put_document(kind, &tenant, document).await {
-                let mut noted = self.credentials.used.lock();
-                noted.entry((tenant, username)).or_insert(time);
-                for (place, time) in left {
-                    noted.entry(place).or_insert(time);
+        let noted: Vec<_> = {
+            let used = self.credentials.used.lock();
+            used.iter()
+                .map(|(place, at)| (place.clone(), *at))
+                .collect()
+        };
+        let writes = noted.into_iter().map(Ok);
+        // Those under way together share a sync.
+        stream::iter(writes)
+            .try_for_each_concurrent(WRITES, |(place, time)| async move {
+                let note = ds::Credential {
+                    last_used_us: time.as_micros(),
+                    ..ds::Credential::default()
+                };
+                let document = Document {
+                    key: keys::used(&place.1),
+                    time,
+                    payload: note.encode_to_vec(),
+                };
+                let kind = DocumentKind::Credential;
+                self.store.put_document(kind, &place.0, document).await?;
+                let mut used = self.credentials.used.lock();
+                if used.get(&place) == Some(&time) {
+                    used.remove(&place);
                 }
-                return Err(error);
-            }
-        }
-        Ok(())
+                Ok(())
+            })
+            .await
     }
 
     /// Where and how to wake a device: with its own credential, else with what was set on it, else
