@@ -50,6 +50,10 @@ ctl *args:
 bench package="hearth-cwmp" *args:
     cargo bench --package {{ package }} {{ args }}
 
+# Measures the server beside a bare one (`just load restart`, `just load all`; docs/performance.md)
+load *args:
+    scripts/load {{ args }}
+
 # SIGKILL at random moments under a fleet with tasks of every kind: the long form
 kill-test rounds="100":
     HEARTH_KILL_ROUNDS={{ rounds }} HEARTH_STAGE_TIMEOUT=86400 scripts/test kill-test
