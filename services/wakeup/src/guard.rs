@@ -4,7 +4,7 @@
 
 use crate::WakeupConfig;
 use http::Uri;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A connection-request URL that can be asked, taken apart.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,9 +85,32 @@ impl Target {
     }
 }
 
+/// The IPv4 address that a translator or a tunnel makes of an IPv6 one: NAT64 (RFC 6052), 6to4
+/// (RFC 3056), and the compatible form of old (RFC 4291 2.5.5.1).
+fn translated(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [.., a, b, c, d] = v6.octets();
+    match v6.segments() {
+        _ if v6.is_loopback() || v6.is_unspecified() => None,
+        [0x64, 0xff9b, 0, 0, 0, 0, _, _] | [0, 0, 0, 0, 0, 0, _, _] => {
+            Some(Ipv4Addr::new(a, b, c, d))
+        }
+        [0x2002, ..] => {
+            let [_, _, a, b, c, d, ..] = v6.octets();
+            Some(Ipv4Addr::new(a, b, c, d))
+        }
+        _ => None,
+    }
+}
+
 fn allowed(ip: IpAddr, config: &WakeupConfig) -> bool {
     // An IPv4 address in IPv6 clothes is judged as what it is.
     let ip = ip.to_canonical();
+    if let IpAddr::V6(v6) = ip
+        && let Some(v4) = translated(v6)
+        && !allowed(IpAddr::V4(v4), config)
+    {
+        return false;
+    }
     if ip.is_loopback() {
         return config.allow_loopback;
     }
@@ -123,6 +146,7 @@ mod tests {
             "http://10.0.0.5:7547/x",
             "http://203.0.113.9/",
             "http://[2001:db8::1]:80/a",
+            "http://[64:ff9b::cb00:7109]/",
         ] {
             assert_eq!(check(good, &config), Ok(()), "{good}");
         }
@@ -137,6 +161,9 @@ mod tests {
             "http://224.0.0.1/",
             "http://255.255.255.255/",
             "http://[::]/",
+            "http://[64:ff9b::a9fe:a9fe]/",
+            "http://[2002:7f00:1::1]/",
+            "http://[::127.0.0.1]/",
         ] {
             assert!(
                 matches!(check(bad, &config), Err(Refused::Address(_))),
@@ -155,6 +182,11 @@ mod tests {
         assert!(check("http://10.1.2.3/", &config).is_ok());
         assert!(check("http://10.96.0.1/", &config).is_err());
         assert!(check("http://192.0.2.1/", &config).is_err());
+        let all = WakeupConfig {
+            deny: config.deny,
+            ..WakeupConfig::default()
+        };
+        assert!(check("http://[64:ff9b::a60:1]/", &all).is_err());
     }
 
     #[test]
