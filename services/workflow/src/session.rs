@@ -239,7 +239,7 @@ impl Inner {
         let known = Ok(ReportTransferResponse { known: true });
         let failed = transfer.fault_code != 0;
         // A report that came before, or the failure of a try that another has followed.
-        let older = key.attempt < work.attempt_number();
+        let older = key.attempt < last_sent(&work);
         let unsent = work.open_attempt().is_none() && work.state() == TaskState::Queued;
         if !work.is_open() || (failed && (older || (unsent && !work.progress.uncertain))) {
             return known;
@@ -308,6 +308,13 @@ struct SessionOpened<'a> {
 struct Settled {
     works: Vec<Work>,
     ops: Vec<Op>,
+}
+
+/// The last attempt that sent the transfer; a later one may only have asked about it.
+fn last_sent(work: &Work) -> u32 {
+    let mut attempts = work.task.attempts.iter().rev();
+    let sent = attempts.find(|attempt| matches!(attempt.rpc.as_str(), "Download" | "Upload"));
+    sent.map_or(0, |attempt| attempt.number)
 }
 
 /// Whether it is a transfer that the device is to be asked about, in no session now.

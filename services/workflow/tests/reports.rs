@@ -50,3 +50,28 @@ async fn an_announced_report_comes_before_any_question() {
     assert_eq!(world.state(&id).await, TaskState::Succeeded);
     assert_eq!(cpe.count("Download"), 1);
 }
+
+#[tokio::test]
+async fn a_failure_is_heard_after_the_device_was_asked() {
+    let (mut world, mut cpe) = (World::new().await, Cpe::new());
+    let download = Download {
+        file_type: "1 Firmware Upgrade Image".into(),
+        file: format!("tenants/{TENANT}/files/fw.bin"),
+        ..Download::default()
+    };
+    let id = world.create(Kind::Download(download)).await;
+    let script = Script {
+        lose: Some((0, Loss::After)),
+        duplicate: false,
+    };
+    world.session_as(&mut cpe, script).await;
+    // Asked, it has the transfer queued: a second attempt that sent no Download.
+    world.session(&mut cpe).await;
+    assert_eq!(world.state(&id).await, TaskState::WaitingForDevice);
+    cpe.transfer_fault = 9012;
+    cpe.transfer();
+    world.session(&mut cpe).await;
+    let task = world.task(&id).await;
+    assert_eq!(task.state(), TaskState::Failed, "{}", task.reason);
+    assert_eq!(task.fault.unwrap().code, 9012);
+}
