@@ -89,7 +89,8 @@ impl Loader {
         self
     }
 
-    /// Variables under the prefix that belong to something else, by full name.
+    /// Variables under the prefix that belong to something else, by full name; a name that ends in
+    /// `_` stands for all that begin with it.
     #[must_use]
     pub fn ignore_env(mut self, names: &[&str]) -> Self {
         self.ignored_env
@@ -139,7 +140,10 @@ impl Loader {
             layers.file(path.clone(), read_file(path)?);
         }
         for (key, value, name) in &self.env {
-            if !self.ignored_env.contains(name) {
+            let is_it = |ignored: &String| {
+                name == ignored || ignored.ends_with('_') && name.starts_with(ignored)
+            };
+            if !self.ignored_env.iter().any(is_it) {
                 layers.text(key, value, &Source::Env(name.clone()));
             }
         }

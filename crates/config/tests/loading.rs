@@ -135,9 +135,10 @@ fn later_layers_win_and_sources_are_known() {
                 var("HEARTH_GATEWAY_SERVICE_PORT_CWMP", "7547"),
                 var("HEARTH_TOKEN", "for another program"),
                 var("PATH", "/bin"),
+                var("HEARTH_SIM_PASSWORD", "of another program"),
             ],
         )
-        .ignore_env(&["HEARTH_TOKEN"])
+        .ignore_env(&["HEARTH_TOKEN", "HEARTH_SIM_"])
         .file(&path)
         .load()
         .unwrap();

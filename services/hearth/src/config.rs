@@ -17,16 +17,23 @@ use std::{
     path::PathBuf,
 };
 
-/// Variables that begin with `HEARTH_` and are not settings of the server.
-const OTHER_VARIABLES: [&str; 8] = [
+/// Variables that begin with `HEARTH_` and are not settings of the server: those
+/// of `hearthctl`, of the simulator and of the project's own scripts.
+const OTHER_VARIABLES: [&str; 14] = [
     "HEARTH_SERVER",
     "HEARTH_TOKEN",
     "HEARTH_TOKEN_FILE",
     "HEARTH_CONTEXT",
     "HEARTH_CONFIG",
+    "HEARTH_CA_FILE",
+    "HEARTH_TENANT",
     "HEARTH_BBF_DIR",
-    "HEARTH_KILL_ROUNDS",
     "HEARTH_STAGE_TIMEOUT",
+    "HEARTH_UPDATE_DOCS",
+    "HEARTH_SIM_",
+    "HEARTH_LOAD_",
+    "HEARTH_KILL_",
+    "HEARTH_FUZZ_",
 ];
 
 /// All settings of the server.
