@@ -3,7 +3,7 @@
 //!
 //! [`FilesService`] keeps files: bytes as objects, metadata in the store.
 //! [`FilesService::router`] serves them to devices over HTTP, each transfer
-//! with a credential of its own ([`ticket`]).
+//! with a credential of its own (`ticket`).
 
 mod catalog;
 mod config;
