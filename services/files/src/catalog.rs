@@ -3,7 +3,7 @@
 use hearth_clients::{Error, Kind, Result};
 use hearth_proto::files::v1::File;
 use hearth_store::{Document, DocumentKind, Store};
-use hearth_types::{TenantId, Timestamp};
+use hearth_types::{TaskId, TenantId, Timestamp};
 use prost::Message;
 use std::{collections::HashSet, sync::Arc};
 
@@ -94,6 +94,25 @@ impl Catalog {
             .map_err(store)
     }
 
+    /// Remembers that a task's credential was used.
+    pub async fn note_begun(&self, tenant: &TenantId, task: TaskId, now: Timestamp) -> Result<()> {
+        if self.has_begun(tenant, task).await? {
+            return Ok(());
+        }
+        let document = document(&begun_key(task), now.as_micros(), &File::default());
+        self.0
+            .put_document(DocumentKind::Setting, tenant, document)
+            .await
+            .map_err(store)
+    }
+
+    /// Whether a task's credential was used.
+    pub async fn has_begun(&self, tenant: &TenantId, task: TaskId) -> Result<bool> {
+        let key = begun_key(task);
+        let found = self.0.document(DocumentKind::Setting, tenant, &key).await;
+        Ok(found.map_err(store)?.is_some())
+    }
+
     /// What an upload of this name is to be.
     pub async fn expected_upload(&self, tenant: &TenantId, name: &str) -> Result<Option<File>> {
         let document = self
@@ -109,6 +128,10 @@ impl Catalog {
 
 fn expected_key(name: &str) -> String {
     format!("expected-upload/{name}")
+}
+
+fn begun_key(task: TaskId) -> String {
+    format!("begun-transfer/{task}")
 }
 
 fn document(key: &str, time_us: i64, message: &impl Message) -> Document {

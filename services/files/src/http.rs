@@ -39,6 +39,9 @@ async fn download(
         Err(refused) => return refused,
     };
     tracing::debug!(task = %ticket.task, file, "download");
+    if let Err(error) = begin(&service, &ticket).await {
+        return finish(&service, Direction::Download, Err(error));
+    }
     let (parts, _) = request.into_parts();
     let outcome = send(&service, &tenant, &file, &parts).await;
     finish(&service, Direction::Download, outcome)
@@ -54,8 +57,20 @@ async fn upload(
         Err(refused) => return refused,
     };
     tracing::debug!(task = %ticket.task, file, "upload");
+    if let Err(error) = begin(&service, &ticket).await {
+        return finish(&service, Direction::Upload, Err(error));
+    }
     let outcome = receive(&service, &tenant, &file, request).await;
     finish(&service, Direction::Upload, outcome)
+}
+
+/// Remembers that the transfer has begun, before a byte of it moves: a device
+/// whose answer to the RPC is lost is not asked to transfer twice.
+async fn begin(service: &FilesService, ticket: &Ticket<'_>) -> Result<(), Error> {
+    let inner = &service.inner;
+    let tenant: TenantId = ticket.tenant.parse()?;
+    let now = inner.clock.now();
+    inner.catalog.note_begun(&tenant, ticket.task, now).await
 }
 
 /// The ticket that the request proves to have; else the answer.

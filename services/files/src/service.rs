@@ -218,8 +218,8 @@ impl Files for FilesService {
         request: pb::PrepareTransferRequest,
     ) -> Result<pb::PrepareTransferResponse> {
         let task: TaskId = request.task.parse()?;
-        if request.file.is_empty() {
-            self.prepare_upload(&request, task).await
+        let mut made = if request.file.is_empty() {
+            self.prepare_upload(&request, task).await?
         } else {
             let (file, _) = self.find(&request.tenant, &request.file).await?;
             self.prepare(
@@ -228,8 +228,14 @@ impl Files for FilesService {
                 task,
                 &request.file,
                 file.size,
-            )
+            )?
+        };
+        let tenant = request.tenant.parse()?;
+        made.begun = self.inner.catalog.has_begun(&tenant, task).await?;
+        if made.begun && !made.file.is_empty() {
+            made.kept = self.inner.catalog.get(&tenant, &made.file).await?.is_some();
         }
+        Ok(made)
     }
 }
 
@@ -298,6 +304,8 @@ impl FilesService {
                 Direction::Download => String::new(),
                 Direction::Upload => file.to_owned(),
             },
+            begun: false,
+            kept: false,
         })
     }
 }

@@ -178,6 +178,13 @@ async fn an_upload_is_kept_and_may_be_repeated() {
     for body in [&b"log one"[..], b"log two"] {
         assert_eq!(ask(&world, "PUT", &ticket, &[], body).await.0.status, 201);
     }
+    let again = PrepareTransferRequest {
+        tenant: "default".into(),
+        task: ticket.file.trim_start_matches("upload-").into(),
+        ..PrepareTransferRequest::default()
+    };
+    let again = world.role.prepare_transfer(again).await.unwrap();
+    assert!(!ticket.begun && again.begun && again.kept, "{again:?}");
     let request = GetFileRequest {
         tenant: "default".into(),
         name: ticket.file.clone(),

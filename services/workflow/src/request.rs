@@ -9,7 +9,7 @@ use hearth_clients::{Error, Kind as ErrorKind};
 use hearth_proto::{
     devicestate::v1::ListParametersRequest,
     files::v1::{PrepareTransferRequest, PrepareTransferResponse},
-    types::v1::{Download, ParameterValue, Upload, ValueType, task_spec::Kind},
+    types::v1::{Download, ParameterValue, TaskState, Upload, ValueType, task_spec::Kind},
     workflow::v1::{DownloadRpc, Request, SetParameterValuesRpc, UploadRpc, request::Rpc},
 };
 use hearth_types::ResourceName;
@@ -20,6 +20,8 @@ pub(crate) enum Unbuilt {
     Never(String),
     /// A part that is needed is away.
     NotNow(String),
+    /// The task has ended without it.
+    Ended(TaskState, String),
 }
 
 impl From<Error> for Unbuilt {
@@ -129,6 +131,15 @@ impl Inner {
         } else {
             let file = own_file(spec)?;
             let made = self.prepare(work, file, String::new()).await?;
+            if made.begun && is_unproven(work) {
+                // A device that transfers at once never lists it, and reports nothing more.
+                return Err(Unbuilt::Ended(
+                    TaskState::UnknownOutcome,
+                    "the device has fetched the file, but its answer was lost and it does not list \
+                     the transfer: look at what it runs"
+                        .to_owned(),
+                ));
+            }
             (rpc.url, rpc.username, rpc.password) = (made.url, made.username, made.password);
             rpc.file_size = made.file_size;
         }
@@ -150,6 +161,14 @@ impl Inner {
         if is_own(spec) {
             let file_type = spec.file_type.clone();
             let made = self.prepare(work, String::new(), file_type).await?;
+            if made.kept && is_unproven(work) {
+                let name = format!("tenants/{}/files/{}", work.device.tenant, made.file);
+                work.task.result.get_or_insert_default().file = name;
+                return Err(Unbuilt::Ended(
+                    TaskState::Succeeded,
+                    "the file is here; the device's answer was lost".to_owned(),
+                ));
+            }
             (rpc.url, rpc.username, rpc.password) = (made.url, made.username, made.password);
             if let Some(Plan::Transfer(transfer)) = &mut work.progress.plan {
                 transfer.file = format!("tenants/{}/files/{}", work.device.tenant, made.file);
@@ -191,6 +210,11 @@ impl Inner {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether a transfer is to be sent again because the device does not list it.
+fn is_unproven(work: &Work) -> bool {
+    matches!(&work.progress.plan, Some(Plan::Transfer(transfer)) if transfer.unproven)
 }
 
 /// The values that a task sets.

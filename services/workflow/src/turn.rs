@@ -382,6 +382,9 @@ impl Turn<'_> {
             Unbuilt::NotNow(reason) => {
                 inner.retry(work, None, &reason, self.now, &mut self.ops);
             }
+            Unbuilt::Ended(state, reason) => {
+                inner.end(work, state, reason, self.now, &mut self.ops);
+            }
         }
     }
 

@@ -296,6 +296,10 @@ impl One<'_> {
         let method = kind(self.known);
         let proof = match method {
             "Reboot" => self.told("M Reboot"),
+            // A device that transfers at once reports nothing more when its answer is lost.
+            "Download" => {
+                self.told("M Download") || self.actions.done(self.id, "Download").next().is_none()
+            }
             "FactoryReset" => {
                 let done = self.actions.done(self.id, "FactoryReset").next();
                 done.is_some_and(|reset| {

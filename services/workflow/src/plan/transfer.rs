@@ -18,6 +18,10 @@ pub(crate) struct Transfer {
     cannot_check: bool,
     /// Upload to this server: the file's name.
     pub(crate) file: String,
+    /// It is sent again because the device does not list it: no proof for one that transfers at
+    /// once.
+    #[serde(default)]
+    pub(crate) unproven: bool,
     /// The task, to know its keys by.
     #[serde(default)]
     pub(crate) task: Option<TaskId>,
@@ -29,6 +33,7 @@ impl Transfer {
             checking: false,
             cannot_check,
             file: String::new(),
+            unproven: false,
             task: None,
         }
     }
@@ -36,6 +41,7 @@ impl Transfer {
     /// The next try sends it again.
     pub(crate) const fn start_over(&mut self) {
         self.checking = false;
+        self.unproven = false;
     }
 
     pub(crate) const fn is_checking(&self) -> bool {
@@ -54,6 +60,7 @@ impl Transfer {
         if self.checking {
             return self.checked(answer);
         }
+        self.unproven = false;
         match answer {
             Answer::Applied(applied) if applied.status == 0 => {
                 set_times(
@@ -85,7 +92,10 @@ impl Transfer {
                 reason: "the device has the transfer queued".to_owned(),
                 end_session: false,
             },
-            Answer::Transfers(_) => Verdict::Resend,
+            Answer::Transfers(_) => {
+                self.unproven = true;
+                Verdict::Resend
+            }
             _ => {
                 self.cannot_check = true;
                 unknown_wait()

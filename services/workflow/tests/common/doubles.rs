@@ -293,6 +293,8 @@ impl Files for FakeFiles {
             password: "p".into(),
             file_size: 42,
             file: "config-1.xml".into(),
+            begun: false,
+            kept: false,
         })
     }
     async fn put_file(&self, _: fs::File, _: ByteStream) -> ClientResult<fs::PutFileResponse> {
