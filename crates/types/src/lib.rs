@@ -13,7 +13,7 @@ pub use parameter::{
     MASK, MAX_PATH_LENGTH, Notification, ParameterPath, ValueType, is_secret_name,
 };
 pub use resource_name::ResourceName;
-pub use task::{CommandKey, TaskId};
+pub use task::{CommandKey, TaskId, TaskIds};
 pub use tenant::TenantId;
 pub use time::Timestamp;
 

@@ -87,7 +87,7 @@ impl Inner {
         }
         let (ask, wake) = (!new.no_wake, !new.no_wake && !peek.in_session);
         let key = new.idempotency_key.clone();
-        let mut work = new_work(new, now, wake);
+        let mut work = new_work(self.ids.next_id(), new, now, wake);
         let row = work.next_row(now);
         let key = (!key.is_empty()).then_some(key.as_str());
         let created = self.ledger.store().create_task(row, key).await;
@@ -210,8 +210,7 @@ impl Inner {
     }
 }
 
-fn new_work(new: NewTask, now: Timestamp, wake: bool) -> Work {
-    let id = TaskId::generate();
+fn new_work(id: TaskId, new: NewTask, now: Timestamp, wake: bool) -> Work {
     let mut work = Work {
         id,
         task: Task {

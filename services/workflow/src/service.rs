@@ -19,7 +19,7 @@ use hearth_queue::Queue;
 use hearth_runtime::{BoxError, Clock, Service, ServiceContext};
 use hearth_store::Store;
 use hearth_telemetry::{MetricError, Registry};
-use hearth_types::{DeviceKey, TaskId, TenantId, Timestamp};
+use hearth_types::{DeviceKey, TaskId, TaskIds, TenantId, Timestamp};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -60,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) lanes: Stripes,
     pub(crate) changes: Changes,
     pub(crate) waker: Waker,
+    pub(crate) ids: TaskIds,
     pub(crate) ready: AtomicBool,
 }
 
@@ -155,6 +156,7 @@ impl WorkflowService {
             lanes: Stripes::new(),
             changes,
             waker: Waker::default(),
+            ids: TaskIds::default(),
             ready: AtomicBool::new(false),
         });
         let runner = WorkflowRunner {
