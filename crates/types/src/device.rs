@@ -196,6 +196,26 @@ impl DeviceKey {
     pub fn parse(tenant: &str, device: &str) -> Result<Self, Invalid> {
         Ok(Self::new(tenant.parse()?, device.parse()?))
     }
+
+    /// How many buckets there are.
+    pub const BUCKETS: u8 = 64;
+
+    /// The bucket that the device belongs to, below [`DeviceKey::BUCKETS`]: what is too much to keep
+    /// in one place is spread by it.
+    ///
+    /// It is part of formats that are kept (keys of the task queue, partitions of the ledger) and
+    /// never changes: the lower 6 bits of FNV-1a (64 bits) over the text `tenant/device`, mixed by
+    /// MurmurHash3's finalizer, since FNV alone spreads texts that differ in few digits unevenly.
+    pub fn bucket(&self) -> u8 {
+        let text = [self.tenant.as_str(), "/", self.device.as_str()];
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for byte in text.iter().flat_map(|part| part.bytes()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash ^= hash >> 33;
+        hash.to_le_bytes()[0] % Self::BUCKETS
+    }
 }
 
 impl fmt::Display for DeviceKey {
@@ -257,6 +277,25 @@ mod tests {
             }
         }
         assert_eq!(canonical, 4 * 4);
+    }
+
+    /// They are in keys that are kept: these numbers never change.
+    #[test]
+    fn buckets_are_fixed_and_even() {
+        for (device, bucket) in [
+            ("001122-Box-1", 12),
+            ("00AA11-S%2F1", 33),
+            ("012345-Set%2DTop%2DBox-0123456789", 22),
+        ] {
+            let key = DeviceKey::parse("default", device).unwrap();
+            assert_eq!(key.bucket(), bucket, "{key}");
+        }
+        let mut counts = [0_usize; DeviceKey::BUCKETS as usize];
+        for serial in 0..64_000 {
+            let key = DeviceKey::parse("default", &format!("001122-Box-{serial:08}")).unwrap();
+            counts[usize::from(key.bucket())] += 1;
+        }
+        assert!(counts.iter().all(|count| (850..1150).contains(count)));
     }
 
     #[test]
