@@ -25,15 +25,17 @@ pub mod logs;
 pub mod metrics;
 mod polled;
 pub mod process;
+pub mod trace;
 
 pub use hygiene::{ForLog, Redacted, for_log, for_log_capped};
-pub use logs::{LogConfig, LogError, LogFormat, init_logs};
+pub use logs::{LogConfig, LogError, LogFormat, init_logs, init_logs_and_traces};
 pub use metrics::{MetricDef, MetricError, MetricKind, Registry, buckets};
 pub use process::{BUILD_INFO, register_build_info, register_process_metrics};
 pub use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec,
 };
+pub use trace::{TraceConfig, TraceError, Traces};
 
 /// The metrics of this crate, as every crate that writes some lists its own.
 pub const METRICS: &[&[MetricDef]] = &[process::METRICS, http::METRICS, &[BUILD_INFO]];

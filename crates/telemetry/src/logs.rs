@@ -4,8 +4,12 @@ use std::io::IsTerminal;
 
 use serde::{Deserialize, Serialize};
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layered, SubscriberExt as _};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry};
+
+use crate::trace::{self, TraceConfig, TraceError, Traces};
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -74,51 +78,66 @@ pub enum LogError {
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// The settings of traces.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// A second call in one process.
     #[error("logs are set up already")]
     AlreadySet,
 }
 
-/// Sends this process's logs to stderr. To be called once, first in `main`.
+/// Sends this process's logs to stderr, without traces. To be called once, first in `main`.
 ///
 /// # Errors
 /// See [`LogError`].
 pub fn init_logs(config: &LogConfig) -> Result<(), LogError> {
-    let color = config
-        .color
-        .unwrap_or_else(|| std::io::stderr().is_terminal());
-    let subscriber = subscriber(config, color, std::io::stderr)?;
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::AlreadySet)
+    init_logs_and_traces(config, &TraceConfig::default())?.close();
+    Ok(())
 }
 
-/// The subscriber behind [`init_logs`], with a writer of one's own; for tests.
+/// Sends this process's logs to stderr and its traces to the collector. To be called once; within
+/// a tokio runtime when traces are on.
 ///
 /// # Errors
-/// [`LogError::Filter`].
-pub fn subscriber<W>(
+/// See [`LogError`].
+pub fn init_logs_and_traces(log: &LogConfig, traces: &TraceConfig) -> Result<Traces, LogError> {
+    let color = log.color.unwrap_or_else(|| std::io::stderr().is_terminal());
+    let (layer, traces) = trace::layer(traces)?;
+    let subscriber = subscriber(log, color, std::io::stderr, layer)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::AlreadySet)?;
+    Ok(traces)
+}
+
+/// The subscriber behind [`init_logs_and_traces`], with a writer of one's own.
+fn subscriber<W>(
     config: &LogConfig,
     color: bool,
     writer: W,
+    traces: Option<trace::Layered<Registry>>,
 ) -> Result<Box<dyn Subscriber + Send + Sync>, LogError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = config.read_filter()?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer);
-    Ok(match config.format {
-        LogFormat::Text => Box::new(builder.with_ansi(color).finish()),
-        LogFormat::Json => Box::new(
-            builder
-                .json()
-                .flatten_event(true)
-                .with_current_span(true)
-                .with_span_list(false)
-                .finish(),
-        ),
-    })
+    // Spans of traces are for traces only: in a log line they would say everything twice.
+    let lines = config
+        .read_filter()?
+        .and(filter_fn(|metadata| metadata.target() != trace::TARGET));
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    let layer: trace::Layered<Layers> = match config.format {
+        LogFormat::Text => layer.with_ansi(color).with_filter(lines).boxed(),
+        LogFormat::Json => layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_filter(lines)
+            .boxed(),
+    };
+    Ok(Box::new(Registry::default().with(traces).with(layer)))
 }
+
+/// The registry with the layer of traces, if there is one.
+type Layers = Layered<Option<trace::Layered<Registry>>, Registry>;
 
 #[cfg(test)]
 mod tests {
@@ -144,7 +163,7 @@ mod tests {
     fn logged(config: &LogConfig) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
-        let subscriber = subscriber(config, false, move || writer.clone()).unwrap();
+        let subscriber = subscriber(config, false, move || writer.clone(), None).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(device = "000000-X-1", "session began");
             tracing::debug!("not shown");
@@ -177,7 +196,9 @@ mod tests {
             filter: "info,=[".to_owned(),
             ..LogConfig::default()
         };
-        let error = subscriber(&config, false, std::io::sink).err().unwrap();
+        let error = subscriber(&config, false, std::io::sink, None)
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("info,=["), "{error}");
     }
 }
