@@ -5,10 +5,12 @@
 //! * [`Fleet`] makes devices and lets them live; [`Device`] is one of them.
 //! * [`Behaviour`] is what a device does to an ACS; [`Ledger`] what it did.
 //! * [`tree`] is a device's data model, [`tree::kinds`] where trees come from.
+//! * [`kill`] and [`faults`] break an ACS under a fleet and verify that nothing is lost.
 //! * [`load`] holds the load scenarios and the server they are measured beside.
 
 mod cpe;
 mod dice;
+pub mod faults;
 mod fleet;
 pub mod kill;
 pub mod load;

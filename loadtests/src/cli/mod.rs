@@ -3,6 +3,7 @@
 mod fleet;
 mod kill;
 mod load;
+mod proxy;
 mod trees;
 
 use clap::{Args, Parser, Subcommand};
@@ -25,6 +26,8 @@ enum Command {
     Trees(trees::TreesCommand),
     /// Kill a server at random moments under a fleet with tasks, and verify that nothing is lost.
     Kill(Box<kill::KillArguments>),
+    /// Pass TCP connections on, and break them on command: the network between two servers.
+    Proxy(proxy::ProxyArguments),
     /// Load: known devices inform and have nothing done to them.
     Idle(load::IdleArguments),
     /// The baseline: a server that reads HTTP, parses the Inform and answers fixed bytes.
@@ -55,6 +58,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Fleet(arguments) => fleet::run(*arguments).await,
         Command::Trees(command) => trees::run(command),
         Command::Kill(arguments) => kill::run(*arguments).await,
+        Command::Proxy(arguments) => proxy::run(arguments).await,
         Command::Idle(arguments) => load::idle(arguments).await,
         Command::Bare(arguments) => load::bare(arguments).await,
         Command::Compare(arguments) => load::compare(arguments).await,
