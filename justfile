@@ -26,13 +26,18 @@ check *commit:
 fmt:
     cargo fmt --all
 
-# Unit and integration tests, by nextest's arguments: `just test -p hearth-cwmp`, `just test digest`
+# Unit and integration tests, by nextest's arguments: `just test -p hearth-cwmp`, `just test digest`; those that need
+# real servers use what `just servers start` started, or say SKIPPED
 test *args:
-    cargo nextest run {{ if args =~ "(^| )(-p|--package|--workspace|-E)" { "" } else { "--workspace" } }} {{ args }}
+    eval "$(scripts/servers env)" && cargo nextest run {{ if args =~ "(^| )(-p|--package|--workspace|-E)" { "" } else { "--workspace" } }} {{ args }}
 
 # Every test and check, as CI runs them (stages by name: `just test-all clippy docs`)
 test-all *stages:
     scripts/test {{ stages }}
+
+# Real NATS, Valkey and Cassandra for the tests: `just servers start|status|stop`
+servers *args:
+    scripts/servers {{ args }}
 
 # The server with a small simulated fleet and a tour (`just demo --exit` ends after the tour)
 demo *args:
