@@ -19,7 +19,7 @@ use std::{
 
 /// Variables that begin with `HEARTH_` and are not settings of the server: those
 /// of `hearthctl`, of the simulator and of the project's own scripts.
-const OTHER_VARIABLES: [&str; 14] = [
+const OTHER_VARIABLES: [&str; 15] = [
     "HEARTH_SERVER",
     "HEARTH_TOKEN",
     "HEARTH_TOKEN_FILE",
@@ -34,6 +34,7 @@ const OTHER_VARIABLES: [&str; 14] = [
     "HEARTH_LOAD_",
     "HEARTH_KILL_",
     "HEARTH_FUZZ_",
+    "HEARTH_TEST_",
 ];
 
 /// All settings of the server.
