@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::database::{Database, WriteError};
+use crate::journal::JournalKeeper;
 use crate::queue::{Pending, Queue};
 use crate::stats::Counters;
 use crate::{EngineOptions, Error, Result};
@@ -28,6 +29,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         shared,
         measured: None,
         reopen: Reopen::No,
+        journal: JournalKeeper::default(),
     };
     let mut group = Vec::new();
     while shared.queue.take(&mut group, shared.options.group_bytes) {
@@ -53,6 +55,7 @@ struct Committer<'a> {
     shared: &'a Shared,
     measured: Option<(Instant, u64)>,
     reopen: Reopen,
+    journal: JournalKeeper,
 }
 
 impl Committer<'_> {
@@ -77,6 +80,10 @@ impl Committer<'_> {
             counters.failed.fetch_add(commits, Relaxed);
         }
         answer(group.drain(..), &result);
+        if result.is_ok() {
+            let limit = self.shared.options.journal_limit();
+            self.journal.written(bytes, &self.shared.database, limit);
+        }
     }
 
     fn write(&mut self, group: &[Pending]) -> Result<()> {
@@ -124,6 +131,7 @@ impl Committer<'_> {
             Ok(()) => {
                 tracing::warn!("the files were reopened after a failed write");
                 self.shared.counters.reopened.fetch_add(1, Relaxed);
+                self.journal = JournalKeeper::default();
                 self.reopen = Reopen::No;
                 Ok(())
             }

@@ -1,11 +1,12 @@
 //! The files underneath: opening, reading, writing, and opening again after a failure.
 
 use std::ops::Bound;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::config::{BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry};
-use fjall::{CompressionType, KeyspaceCreateOptions, PersistMode, Readable, Slice};
+use fjall::{AbstractTree, CompressionType, KeyspaceCreateOptions, PersistMode, Readable, Slice};
 use parking_lot::RwLock;
 
 use crate::batch::Op;
@@ -136,6 +137,36 @@ impl Database {
         })
     }
 
+    /// Where the files are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.options.path
+    }
+
+    /// Has every keyspace write what it holds in memory into a table, in the background.
+    pub(crate) fn flush_all(&self) -> Result<()> {
+        let state = self.open.read();
+        let Some(files) = &state.files else {
+            return Ok(());
+        };
+        // Also those that nobody asked for by name in this process: they hold the journal too.
+        for name in files.db.list_keyspace_names() {
+            let keyspace = files.db.keyspace(&name, KeyspaceCreateOptions::default)?;
+            keyspace.rotate_memtable()?;
+        }
+        Ok(())
+    }
+
+    /// The same for the one keyspace that holds the most.
+    pub(crate) fn flush_largest(&self) -> Result<()> {
+        let state = self.open.read();
+        let files = state.files.as_ref();
+        let size = |k: &&fjall::Keyspace| k.tree.active_memtable().size();
+        if let Some(largest) = files.and_then(|f| f.keyspaces.iter().max_by_key(size)) {
+            largest.rotate_memtable()?;
+        }
+        Ok(())
+    }
+
     /// Bytes in memory that flushing will write as tables.
     pub(crate) fn unflushed_bytes(&self) -> u64 {
         let state = self.open.read();
@@ -223,7 +254,7 @@ fn open_files(options: &EngineOptions) -> Result<fjall::Database> {
 fn open_once(options: &EngineOptions) -> fjall::Result<fjall::Database> {
     fjall::Database::builder(&options.path)
         .cache_size(options.cache_bytes)
-        .max_journaling_size(options.journal_bytes.max(64 * 1024 * 1024))
+        .max_journaling_size(options.journal_limit())
         .worker_threads(options.workers.max(1))
         // Groups are large and short-lived: compressing them would cost more than writing them.
         .journal_compression(CompressionType::None)

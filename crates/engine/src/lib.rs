@@ -27,6 +27,7 @@ mod committer;
 mod database;
 mod engine;
 mod error;
+mod journal;
 mod keyspace;
 mod options;
 mod queue;

@@ -11,6 +11,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::journal::journals;
+
 /// Bytes looked at at once.
 const BLOCK: u64 = 64 * 1024;
 /// The end marker that `fjall` puts behind an entry is longer than this.
@@ -62,20 +64,10 @@ impl Cut {
     }
 }
 
-/// The journal that was written last: `{number}.jnl` with the highest number.
+/// The journal that was written last.
 fn newest_journal(directory: &Path) -> std::io::Result<Option<PathBuf>> {
-    let mut newest = None;
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        let number = path
-            .file_stem()
-            .filter(|_| path.extension().is_some_and(|e| e == "jnl"))
-            .and_then(|stem| stem.to_str()?.parse::<u64>().ok());
-        if let Some(number) = number {
-            newest = newest.max(Some((number, path)));
-        }
-    }
-    Ok(newest.map(|(_, path)| path))
+    let newest = journals(directory)?.pop();
+    Ok(newest.map(|(number, _)| directory.join(format!("{number}.jnl"))))
 }
 
 /// Where the last byte that isn't zero ends.

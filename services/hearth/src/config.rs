@@ -267,7 +267,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             cache_size: ByteSize(64 << 20),
-            journal_size: ByteSize(128 << 20),
+            journal_size: ByteSize(64 << 20),
             disk_reserve: ByteSize(64 << 20),
         }
     }
