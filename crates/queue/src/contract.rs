@@ -1,6 +1,6 @@
 //! The contract of a queue.
 
-use crate::{Claim, Depth, Due, Enqueue, Peek, Released, Removed, Result, Session};
+use crate::{Claim, Depth, Due, Enqueue, Peek, Released, Removed, Result, Session, Suspect};
 use async_trait::async_trait;
 use hearth_types::{DeviceKey, TaskId, Timestamp};
 use std::time::Duration;
@@ -18,17 +18,31 @@ use std::time::Duration;
 /// - Memory MUST be proportional to open tasks and live sessions.
 /// - `now` is the caller's clock; a backend MUST NOT use another one.
 ///
+/// - The index is kept and rebuilt by bucket ([`DeviceKey::bucket`]). A bucket whose index was lost
+///   MUST be told by [`Queue::suspects`]. Until it is rebuilt, calls that answer from what there is
+///   ([`Queue::claim`], [`Queue::peek`], [`Queue::contains`], and [`Queue::remove`],
+///   [`Queue::unpark`] where the task is not there) MAY be [`crate::Error::Rebuilding`]; all others
+///   MUST work.
+///
 /// For its users:
 /// - The ledger is written before the queue is told ([`Queue::complete`], [`Queue::park`] …), so
 ///   that a rebuilt index is never behind what was acknowledged.
+/// - An index may be behind the ledger: it was rebuilt while a task changed, or its server was
+///   replaced by an older copy. Nothing is sent for a task before the ledger was read: that it is
+///   open, and that no attempt of a newer epoch is in it.
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
     /// Opens a session and fences all earlier ones of the device.
     ///
     /// - The epoch MUST be above every earlier one of the device and at least `now` in µs
     ///   (`max(last + 1, now)`).
-    /// - The same session id again, while it is the newest, MUST answer the same epoch.
-    /// - The device counts as in session for `ttl`, renewed by each call of the session.
+    /// - The same session id again, while it is the newest and open, MUST answer the same epoch.
+    /// - A device without open tasks: the session MUST be taken as closed at once. Nothing is given
+    ///   to it, the device doesn't count as in session (a task that is made later wakes it), and
+    ///   nothing is kept of it.
+    /// - Otherwise the device counts as in session for `ttl`, renewed by each call of the session.
+    /// - While the bucket is being rebuilt ([`Session::rebuilding`]) the session MUST stay open and
+    ///   `pending` be true: what there is isn't known whole.
     async fn open_session(
         &self,
         device: &DeviceKey,
@@ -39,13 +53,15 @@ pub trait Queue: Send + Sync + 'static {
 
     /// The next task for a session, leased for `lease`.
     ///
-    /// - An epoch below the newest MUST be [`Claim::Fenced`]. One above it MUST be taken as the
+    /// - An epoch below the newest MUST be [`Claim::Fenced`] ([`Claim::Empty`] where nothing is known
+    ///   of the device's sessions, since they had nothing to do). One above it MUST be taken as the
     ///   newest: the index was lost in mid-session.
     /// - A task that this session has in flight, other than `exclude`, MUST be given again.
     ///   Otherwise one that an earlier session had in flight; otherwise the pending one of the
     ///   highest priority and oldest id whose delay has passed.
     /// - `exclude` is the task that the caller is about to complete: it stays in flight.
-    /// - After [`Queue::close_session`] it MUST be [`Claim::Empty`].
+    /// - After [`Queue::close_session`], and for a session that opened on a device without open
+    ///   tasks, it MUST be [`Claim::Empty`].
     async fn claim(
         &self,
         device: &DeviceKey,
@@ -115,4 +131,40 @@ pub trait Queue: Send + Sync + 'static {
 
     /// How much there is.
     async fn depth(&self) -> Result<Depth>;
+
+    /// Buckets that must be compared to the ledger: those whose index was lost, and those that may
+    /// be behind it since their server was restarted or replaced.
+    async fn suspects(&self) -> Result<Vec<Suspect>>;
+
+    /// Takes the lease on a bucket's rebuild for `ttl`, so that one process does it. `false`: another
+    /// `owner` has it.
+    ///
+    /// From now on until [`Queue::finish_rebuild`] or the lease's end, tasks that are completed or
+    /// removed MUST NOT come back by [`Queue::restore`]: who read the ledger after this call may
+    /// enter what was open then.
+    async fn begin_rebuild(
+        &self,
+        bucket: u8,
+        owner: &str,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<bool>;
+
+    /// Enters tasks that the ledger had open after [`Queue::begin_rebuild`], all of them of `bucket`,
+    /// and extends the lease. `false`: it was lost; begin again.
+    ///
+    /// One that is there already MUST stay as it is, but an epoch that it has in flight in the ledger
+    /// fences earlier ones.
+    async fn restore(
+        &self,
+        bucket: u8,
+        owner: &str,
+        tasks: &[(DeviceKey, Enqueue)],
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<bool>;
+
+    /// Every open task of the bucket was entered: its index is whole. `false`: the lease was lost;
+    /// begin again.
+    async fn finish_rebuild(&self, bucket: u8, owner: &str, now: Timestamp) -> Result<bool>;
 }

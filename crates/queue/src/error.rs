@@ -10,11 +10,18 @@ pub enum Error {
     /// made again.
     #[error("the task queue is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The index of the device's bucket was lost and is not whole yet; the call changed nothing and
+    /// may be made again in a moment.
+    #[error("the task queue is being rebuilt from the ledger")]
+    Rebuilding,
+    /// A setting, or the server it leads to, that no queue can work with; says what to do.
+    #[error("{0}")]
+    Config(String),
 }
 
 impl Error {
     /// Whether the same call may succeed later.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Rebuilding)
     }
 }

@@ -2,8 +2,8 @@
 //! given it.
 //!
 //! The ledger (`hearth-store`) is the record of tasks; a queue only orders the open ones and may be
-//! lost whole: who starts it enters every open task of the ledger again ([`Queue::enqueue`]). The
-//! contract is written at [`Queue`]; the suite in `conformance` (feature of the same name) runs it
+//! lost at any moment: buckets of it that are gone are rebuilt from the ledger ([`Queue::suspects`],
+//! [`Queue::restore`]). The contract is written at [`Queue`]; the suite in `conformance` (feature of the same name) runs it
 //! against a backend.
 
 #[cfg(feature = "conformance")]
@@ -16,4 +16,4 @@ mod model;
 pub use contract::Queue;
 pub use embedded::EmbeddedQueue;
 pub use error::{Error, Result};
-pub use model::{Claim, Depth, Due, DueKind, Enqueue, Peek, Phase, Released, Removed, Session};
+pub use model::{Claim, Depth, Due, DueKind, Enqueue, Peek, Phase, Released, Removed, Session, Suspect};

@@ -50,6 +50,31 @@ pub struct Session {
     /// Tasks that an earlier session had in flight, the oldest claim first. They stay in flight;
     /// [`crate::Queue::claim`] gives them out before any other.
     pub orphans: Vec<TaskId>,
+    /// The index of the device's bucket was lost and is not whole yet: `open` and `orphans` may lack
+    /// what the ledger has.
+    pub rebuilding: bool,
+}
+
+impl Session {
+    /// One that has nothing to do and is closed.
+    pub(crate) const fn idle(epoch: u64) -> Self {
+        Self {
+            epoch,
+            pending: false,
+            open: 0,
+            orphans: Vec::new(),
+            rebuilding: false,
+        }
+    }
+}
+
+/// A bucket that must be compared to the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// Which ([`DeviceKey::bucket`]).
+    pub bucket: u8,
+    /// Its index is gone; otherwise it is in service, and may be behind.
+    pub lost: bool,
 }
 
 /// What a session gets.

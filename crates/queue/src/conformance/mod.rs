@@ -2,6 +2,7 @@
 //! panics at the first that fails, with its name.
 
 mod order;
+mod rebuild;
 mod sessions;
 mod timers;
 
@@ -9,14 +10,21 @@ use crate::{Claim, Enqueue, Phase, Queue};
 use hearth_types::{DeviceId, DeviceKey, TaskId, TenantId, Timestamp};
 use std::{sync::Arc, time::Duration};
 
-/// Runs every check on queues that `make` gives, each one empty.
-pub async fn all<F, Fut>(make: F)
+/// Runs every check on queues that `new` gives, each one new: empty, with all buckets suspect.
+pub async fn all<F, Fut>(new: F)
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Arc<dyn Queue>>,
 {
+    rebuild::all(&new).await;
+    let make = async || {
+        let queue = new().await;
+        build(&queue).await;
+        queue
+    };
     sessions::epochs_grow(make().await).await;
     sessions::the_same_session_again_is_the_same(make().await).await;
+    sessions::an_idle_session_is_closed_at_once(make().await).await;
     sessions::an_older_session_is_fenced(make().await).await;
     sessions::a_lost_index_accepts_the_live_session(make().await).await;
     sessions::a_closed_session_gets_nothing(make().await).await;
@@ -78,6 +86,27 @@ macro_rules! ok {
     };
 }
 use ok;
+
+/// Takes an empty ledger for all suspect buckets.
+async fn build(queue: &Arc<dyn Queue>) {
+    for suspect in ok!(queue.suspects()) {
+        assert!(ok!(
+            queue.begin_rebuild(suspect.bucket, "build", LEASE, at(0))
+        ));
+        assert!(ok!(queue.finish_rebuild(suspect.bucket, "build", at(0))));
+    }
+}
+
+/// Enters a task as a rebuild does.
+async fn restore(queue: &Arc<dyn Queue>, device: &DeviceKey, task: Enqueue) {
+    let bucket = device.bucket();
+    assert!(ok!(queue.begin_rebuild(bucket, "restore", LEASE, at(0))));
+    let tasks = [(device.clone(), task)];
+    assert!(ok!(
+        queue.restore(bucket, "restore", &tasks, LEASE, at(0))
+    ));
+    assert!(ok!(queue.finish_rebuild(bucket, "restore", at(0))));
+}
 
 async fn open(queue: &Arc<dyn Queue>, device: &DeviceKey, session: &str, now: Timestamp) -> u64 {
     ok!(queue.open_session(device, session, LEASE, now)).epoch

@@ -1,6 +1,6 @@
 //! Sessions, epochs, fencing, orphans.
 
-use super::{AGAIN, LEASE, at, claimed, device, id, ok, open, pending};
+use super::{AGAIN, LEASE, at, claimed, device, id, ok, open, pending, restore};
 use crate::{Claim, Enqueue, Phase, Queue, Released};
 use std::sync::Arc;
 
@@ -22,8 +22,34 @@ pub(super) async fn epochs_grow(queue: Arc<dyn Queue>) {
 
 pub(super) async fn the_same_session_again_is_the_same(queue: Arc<dyn Queue>) {
     let device = device("a");
+    ok!(queue.enqueue(&device, pending(id(1))));
     let first = open(&queue, &device, "s1", at(0)).await;
     assert_eq!(open(&queue, &device, "s1", at(1)).await, first);
+}
+
+pub(super) async fn an_idle_session_is_closed_at_once(queue: Arc<dyn Queue>) {
+    let device = device("a");
+    let session = ok!(queue.open_session(&device, "s1", LEASE, at(0)));
+    assert!(!session.pending && session.open == 0 && session.orphans.is_empty());
+    assert!(!ok!(queue.peek(&device, at(0))).in_session);
+    ok!(queue.enqueue(&device, pending(id(1))));
+    assert!(!ok!(queue.peek(&device, at(0))).in_session, "it is woken");
+    assert_eq!(claimed(&queue, &device, session.epoch, at(1)).await, None);
+    assert!(ok!(
+        queue.renew(&device, session.epoch, None, LEASE, at(1))
+    ));
+    ok!(queue.close_session(&device, session.epoch));
+    assert!(!ok!(queue.peek(&device, at(1))).in_session);
+    let next = open(&queue, &device, "s2", at(1)).await;
+    assert!(next > session.epoch);
+    let claim = ok!(queue.claim(&device, session.epoch, LEASE, None, at(1)));
+    assert_eq!(claim, Claim::Fenced);
+    assert_eq!(claimed(&queue, &device, next, at(1)).await, Some(id(1)));
+    // A session whose tasks are done is no obstacle to that either.
+    ok!(queue.complete(&device, id(1)));
+    assert!(ok!(queue.peek(&device, at(1))).in_session);
+    open(&queue, &device, "s3", at(2)).await;
+    assert_eq!(ok!(queue.depth()).devices, 0);
 }
 
 pub(super) async fn an_older_session_is_fenced(queue: Arc<dyn Queue>) {
@@ -51,13 +77,11 @@ pub(super) async fn a_lost_index_accepts_the_live_session(queue: Arc<dyn Queue>)
         epoch: live,
         lease: at(30),
     };
-    ok!(queue.enqueue(
-        &device,
-        Enqueue {
-            phase: in_flight,
-            ..pending(id(1))
-        }
-    ));
+    let task = Enqueue {
+        phase: in_flight,
+        ..pending(id(1))
+    };
+    restore(&queue, &device, task).await;
     let claim = ok!(queue.claim(&device, live, LEASE, None, at(2)));
     let expected = Claim::Task {
         task: id(1),
@@ -130,18 +154,22 @@ pub(super) async fn an_older_session_cannot_give_back(queue: Arc<dyn Queue>) {
 
 pub(super) async fn in_session_until_empty_or_expired(queue: Arc<dyn Queue>) {
     let device = device("a");
+    ok!(queue.enqueue(&device, pending(id(1))));
     assert!(!ok!(queue.peek(&device, at(0))).in_session);
     let epoch = open(&queue, &device, "s1", at(0)).await;
     assert!(ok!(queue.peek(&device, at(29))).in_session);
     assert!(!ok!(queue.peek(&device, at(31))).in_session, "expired");
     assert!(ok!(queue.renew(&device, epoch, None, LEASE, at(20))));
     assert!(ok!(queue.peek(&device, at(31))).in_session, "renewed");
+    ok!(queue.park(&device, id(1), epoch, at(900)));
     assert_eq!(claimed(&queue, &device, epoch, at(31)).await, None);
     assert!(
         !ok!(queue.peek(&device, at(31))).in_session,
         "nothing to do"
     );
     open(&queue, &device, "s2", at(32)).await;
+    ok!(queue.complete(&device, id(1)));
+    assert_eq!(ok!(queue.depth()).devices, 1);
     // Sessions that nobody ends are forgotten in the end.
     for second in 0..200 {
         ok!(queue.due(at(100 + second), AGAIN, 10));

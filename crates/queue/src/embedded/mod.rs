@@ -1,13 +1,16 @@
 //! The index in memory.
 //!
-//! Devices are spread over shards, each with a lock that is held for well under a microsecond. A
-//! shard knows its devices by key, its alarms by time (so that [`Queue::due`] looks at nothing
+//! Each bucket of devices is a shard with a lock that is held for well under a microsecond. A shard
+//! knows its devices by key, its alarms by time (so that [`Queue::due`] looks at nothing
 //! else) and its open tasks by age.
 
+mod rebuild;
 mod record;
 mod shard;
 
-use crate::{Claim, Depth, Due, Enqueue, Peek, Phase, Queue, Released, Removed, Result, Session};
+use crate::{
+    Claim, Depth, Due, Enqueue, Peek, Phase, Queue, Released, Removed, Result, Session, Suspect,
+};
 use async_trait::async_trait;
 use hearth_types::{DeviceKey, TaskId, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
@@ -17,12 +20,14 @@ use std::{
     time::Duration,
 };
 
-const SHARDS: usize = 64;
+const SHARDS: usize = DeviceKey::BUCKETS as usize;
 
 /// A queue in this process's memory: the embedded backend.
+///
+/// It begins empty, with all its buckets suspect; who starts it rebuilds it before anything else.
+/// Calls are answered from what there is even before.
 pub struct EmbeddedQueue {
     shards: Vec<Mutex<Shard>>,
-    hasher: ahash::RandomState,
     /// Where the next [`Queue::due`] begins, so that no shard starves the others.
     turn: AtomicUsize,
 }
@@ -32,16 +37,16 @@ impl EmbeddedQueue {
     pub fn new() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: ahash::RandomState::new(),
             turn: AtomicUsize::new(0),
         }
     }
 
     fn shard(&self, device: &DeviceKey) -> MutexGuard<'_, Shard> {
-        let hash = self.hasher.hash_one(device);
-        // The upper bits: the maps inside use the lower ones of their own hash.
-        let index = usize::try_from(hash >> 32).unwrap_or(0) % SHARDS;
-        self.shards[index].lock()
+        self.bucket(device.bucket())
+    }
+
+    fn bucket(&self, bucket: u8) -> MutexGuard<'_, Shard> {
+        self.shards[usize::from(bucket) % SHARDS].lock()
     }
 }
 
@@ -161,5 +166,44 @@ impl Queue for EmbeddedQueue {
             shard.lock().add_depth(&mut depth);
         }
         Ok(depth)
+    }
+
+    async fn suspects(&self) -> Result<Vec<Suspect>> {
+        let lost = (0..DeviceKey::BUCKETS).filter(|b| !self.bucket(*b).rebuild.is_done());
+        Ok(lost
+            .map(|bucket| Suspect { bucket, lost: true })
+            .collect())
+    }
+
+    async fn begin_rebuild(
+        &self,
+        bucket: u8,
+        owner: &str,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<bool> {
+        Ok(self.bucket(bucket).rebuild.begin(owner, ttl, now))
+    }
+
+    async fn restore(
+        &self,
+        bucket: u8,
+        owner: &str,
+        tasks: &[(DeviceKey, Enqueue)],
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut shard = self.bucket(bucket);
+        let held = shard.rebuild.extend(owner, ttl, now);
+        if held {
+            for (device, task) in tasks {
+                shard.restore(device, *task);
+            }
+        }
+        Ok(held)
+    }
+
+    async fn finish_rebuild(&self, bucket: u8, owner: &str, now: Timestamp) -> Result<bool> {
+        Ok(self.bucket(bucket).rebuild.finish(owner, now))
     }
 }

@@ -65,11 +65,33 @@ pub(super) struct Record {
     pub(super) expires: Timestamp,
     /// The session is closed: nothing more is given to it.
     pub(super) closed: bool,
+    /// No session of the device is known, and `epoch` is only above all that there were: each had
+    /// nothing to do and is over.
+    pub(super) bound: bool,
     /// In the order in which they are given out.
     pub(super) tasks: Vec<Entry>,
 }
 
 impl Record {
+    /// Whether `epoch` may act; a newer one than is known is taken as the newest.
+    pub(super) fn take_epoch(&mut self, epoch: u64) -> bool {
+        if epoch < self.epoch {
+            return false;
+        }
+        if epoch > self.epoch {
+            self.epoch = epoch;
+            self.session = Box::default();
+            self.closed = false;
+            self.bound = false;
+        }
+        true
+    }
+
+    /// Whether `epoch` can only be that of a session that had nothing to do.
+    pub(super) fn was_idle(&self, epoch: u64) -> bool {
+        self.bound && epoch <= self.epoch
+    }
+
     pub(super) fn insert(&mut self, entry: Entry) {
         let order = entry.order();
         let at = self.tasks.partition_point(|other| other.order() < order);

@@ -1,6 +1,9 @@
-//! A part of the devices, under one lock.
+//! A bucket of devices, under one lock.
 
-use super::record::{Entry, Record};
+use super::{
+    rebuild::Rebuild,
+    record::{Entry, Record},
+};
 use crate::{Claim, Depth, Due, DueKind, Enqueue, Peek, Phase, Released, Removed, Session};
 use hearth_types::{DeviceKey, TaskId, Timestamp};
 use std::{
@@ -18,6 +21,7 @@ pub(super) struct Shard {
     /// The highest epoch of a device that was dropped: later ones stay above it even when the
     /// clock was set back.
     floor: u64,
+    pub(super) rebuild: Rebuild,
 }
 
 impl Shard {
@@ -29,15 +33,21 @@ impl Shard {
         now: Timestamp,
     ) -> Session {
         let floor = self.floor;
-        let record = match self.devices.get_mut(device) {
-            Some(record) => record,
-            None => self.devices.entry(device.clone()).or_default(),
+        let next = |last: u64| (last + 1).max(u64::try_from(now.as_micros()).unwrap_or(0));
+        let known = self.devices.get_mut(device);
+        let Some(record) = known.filter(|record| !record.tasks.is_empty()) else {
+            let same = self.devices.remove(device).filter(|record| {
+                !session.is_empty() && *record.session == *session && !record.closed
+            });
+            let epoch = same.map_or_else(|| next(floor), |record| record.epoch);
+            self.floor = floor.max(epoch);
+            return Session::idle(epoch);
         };
         if record.epoch == 0 || session.is_empty() || *record.session != *session {
-            let last = record.epoch.max(floor);
-            record.epoch = (last + 1).max(u64::try_from(now.as_micros()).unwrap_or(0));
+            record.epoch = next(record.epoch.max(floor));
             record.session = session.into();
             record.closed = false;
+            record.bound = false;
         }
         record.expires = now.saturating_add(ttl);
         let mut orphans: Vec<(u64, TaskId)> = Vec::new();
@@ -56,6 +66,7 @@ impl Shard {
             pending: ready || !orphans.is_empty(),
             open: record.tasks.len(),
             orphans: orphans.into_iter().map(|(_, task)| task).collect(),
+            rebuilding: false,
         }
     }
 
@@ -70,7 +81,10 @@ impl Shard {
         let Some(record) = self.devices.get_mut(device) else {
             return Claim::Empty;
         };
-        if !take_epoch(record, epoch) {
+        if record.was_idle(epoch) {
+            return Claim::Empty;
+        }
+        if !record.take_epoch(epoch) {
             return Claim::Fenced;
         }
         let chosen = if record.closed {
@@ -118,7 +132,10 @@ impl Shard {
         let Some(record) = self.devices.get_mut(device) else {
             return true;
         };
-        if !take_epoch(record, epoch) {
+        if record.was_idle(epoch) {
+            return true;
+        }
+        if !record.take_epoch(epoch) {
             return false;
         }
         let until = now.saturating_add(lease);
@@ -139,8 +156,9 @@ impl Shard {
     pub(super) fn close_session(&mut self, device: &DeviceKey, epoch: u64) {
         if let Some(record) = self.devices.get_mut(device)
             && record.epoch <= epoch
+            && !record.was_idle(epoch)
         {
-            record.epoch = epoch;
+            record.take_epoch(epoch);
             record.closed = true;
             record.expires = Timestamp::ZERO;
             self.drop_if_idle(device, Timestamp::ZERO);
@@ -148,12 +166,32 @@ impl Shard {
     }
 
     pub(super) fn enqueue(&mut self, device: &DeviceKey, task: Enqueue) {
+        if !self.devices.contains_key(device) {
+            let record = Record {
+                epoch: self.floor,
+                bound: true,
+                ..Record::default()
+            };
+            self.devices.insert(device.clone(), record);
+        }
+        self.enter(device, task);
+    }
+
+    /// Enters a task that the ledger had open while the bucket is rebuilt.
+    pub(super) fn restore(&mut self, device: &DeviceKey, task: Enqueue) {
+        // What sessions there are isn't known: a live one is taken when it comes.
+        if !self.rebuild.has_ended(task.task) {
+            self.enter(device, task);
+        }
+    }
+
+    fn enter(&mut self, device: &DeviceKey, task: Enqueue) {
         let record = self.devices.entry(device.clone()).or_default();
+        if let Phase::InFlight { epoch, .. } = task.phase {
+            record.take_epoch(epoch);
+        }
         if record.find(task.task).is_some() {
             return;
-        }
-        if let Phase::InFlight { epoch, .. } = task.phase {
-            record.epoch = record.epoch.max(epoch);
         }
         let mut entry = Entry::new(task);
         set_alarm(&mut self.alarms, device, &mut entry);
@@ -162,6 +200,9 @@ impl Shard {
     }
 
     pub(super) fn remove(&mut self, device: &DeviceKey, task: TaskId, force: bool) -> Removed {
+        if force {
+            self.rebuild.ended(task);
+        }
         let Some(record) = self.devices.get_mut(device) else {
             return Removed::Gone;
         };
@@ -171,6 +212,7 @@ impl Shard {
         let phase = record.tasks[index].phase;
         if force || matches!(phase, Phase::Pending { .. }) {
             let entry = record.tasks.remove(index);
+            self.rebuild.ended(task);
             if entry.alarm.is_set() {
                 self.alarms.remove(&(entry.alarm, task, device.clone()));
             }
@@ -331,19 +373,6 @@ impl Shard {
             self.devices.remove(device);
         }
     }
-}
-
-/// Whether `epoch` may act; a newer one than is known is taken as the newest.
-fn take_epoch(record: &mut Record, epoch: u64) -> bool {
-    if epoch < record.epoch {
-        return false;
-    }
-    if epoch > record.epoch {
-        record.epoch = epoch;
-        record.session = Box::default();
-        record.closed = false;
-    }
-    true
 }
 
 fn set_alarm(
