@@ -94,9 +94,11 @@ pub trait Store: Send + Sync + 'static {
     /// Tasks, newest first.
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>>;
 
-    /// Open tasks of all tenants in a stable order, for rebuilding queues.
+    /// Open tasks of the devices of a bucket ([`DeviceKey::bucket`]), all tenants, in a stable
+    /// order, for rebuilding queues. One that ends meanwhile MAY be among them.
     async fn open_tasks(
         &self,
+        bucket: u8,
         after: Option<(&TenantId, TaskId)>,
         limit: usize,
     ) -> Result<Vec<TaskRow>>;

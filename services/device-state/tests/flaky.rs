@@ -129,10 +129,11 @@ impl Store for Flaky {
 
     async fn open_tasks(
         &self,
+        bucket: u8,
         after: Option<(&TenantId, TaskId)>,
         limit: usize,
     ) -> Result<Vec<TaskRow>> {
-        self.store.open_tasks(after, limit).await
+        self.store.open_tasks(bucket, after, limit).await
     }
 
     async fn put_document(

@@ -7,7 +7,7 @@ use crate::{
 use hearth_clients::Result;
 use hearth_proto::types::v1::TaskState;
 use hearth_queue::{Enqueue, Phase};
-use hearth_types::{TaskId, TenantId, Timestamp};
+use hearth_types::{DeviceKey, TaskId, TenantId, Timestamp};
 
 const PAGE: usize = 2000;
 
@@ -15,11 +15,20 @@ impl Inner {
     /// Enters every open task of the ledger; answers how many there are.
     pub(crate) async fn rebuild(&self) -> Result<usize> {
         let mut count = 0;
+        for bucket in 0..DeviceKey::BUCKETS {
+            count += self.rebuild_bucket(bucket).await?;
+        }
+        Ok(count)
+    }
+
+    /// Enters the open tasks of a bucket's devices.
+    async fn rebuild_bucket(&self, bucket: u8) -> Result<usize> {
+        let mut count = 0;
         let mut after: Option<(TenantId, TaskId)> = None;
         let now = self.now();
         loop {
             let from = after.as_ref().map(|(tenant, task)| (tenant, *task));
-            let rows = self.ledger.store().open_tasks(from, PAGE).await;
+            let rows = self.ledger.store().open_tasks(bucket, from, PAGE).await;
             let rows = rows.map_err(store_error)?;
             for row in &rows {
                 // A damaged row was logged; it must not keep the others from being worked on.

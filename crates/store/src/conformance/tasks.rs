@@ -41,7 +41,7 @@ pub async fn revisions(store: Arc<dyn Store>) {
     store.put_tasks(vec![third.clone()]).await.unwrap();
     let found = store.task(&device.tenant, nth(1)).await.unwrap();
     assert_eq!(found, Some(third));
-    assert!(store.open_tasks(None, 9).await.unwrap().is_empty());
+    assert!(all_open(&*store).await.is_empty());
     assert_eq!(store.task(&tenant("b"), nth(1)).await.unwrap(), None);
     // In one call, and of a task that isn't there yet.
     let both = vec![row(&device, 2, 2, true), row(&device, 2, 1, false)];
@@ -51,6 +51,26 @@ pub async fn revisions(store: Arc<dyn Store>) {
     store.delete_device(&device).await.unwrap();
     let found = store.task(&device.tenant, nth(2)).await.unwrap();
     assert!(found.is_some(), "tasks outlive their device");
+}
+
+/// The open tasks of all buckets, each read in pages of two.
+pub async fn all_open(store: &dyn Store) -> Vec<TaskRow> {
+    let mut found = Vec::new();
+    for bucket in 0..DeviceKey::BUCKETS {
+        let mut after: Option<TaskRow> = None;
+        loop {
+            let place = after.as_ref().map(|row| (&row.device.tenant, row.id));
+            let page = store.open_tasks(bucket, place, 2).await.unwrap();
+            after = page.last().cloned();
+            let end = page.len() < 2;
+            assert!(page.iter().all(|row| row.device.bucket() == bucket));
+            found.extend(page);
+            if end {
+                break;
+            }
+        }
+    }
+    found
 }
 
 fn query(device: Option<&str>, open_only: bool) -> TaskQuery {
@@ -100,32 +120,46 @@ pub async fn lists_and_pages(store: Arc<dyn Store>) {
     }
 }
 
-pub async fn open_tasks_of_all_tenants(store: Arc<dyn Store>) {
-    for (n, of) in (1..=6).zip(["a", "b", "ab", "b", "a", "c"]) {
-        let device = key(of, "001122-X-1");
-        store
-            .create_task(row(&device, n, 1, n != 6), None)
-            .await
-            .unwrap();
+pub async fn open_tasks_by_bucket(store: Arc<dyn Store>) {
+    for (n, of) in (1..=40).zip(["a", "b", "ab", "c"].into_iter().cycle()) {
+        let device = key(of, &format!("001122-X-{}", n % 7));
+        let task = row(&device, n, 1, n % 10 != 0);
+        store.create_task(task, None).await.unwrap();
+    }
+    let mut seen: Vec<u8> = all_open(&*store)
+        .await
+        .iter()
+        .map(|r| r.payload[0])
+        .collect();
+    seen.sort_unstable();
+    let expected: Vec<u8> = (1..=40).filter(|n| n % 10 != 0).collect();
+    assert_eq!(seen, expected);
+}
+
+pub async fn pages_of_open_tasks_go_on(store: Arc<dyn Store>) {
+    let device = key("a", "001122-X-1");
+    let bucket = device.bucket();
+    for n in 1..=6 {
+        let task = row(&device, n, 1, n != 6);
+        store.create_task(task, None).await.unwrap();
     }
     let mut seen = Vec::new();
     let mut after: Option<TaskRow> = None;
     loop {
         let place = after.as_ref().map(|row| (&row.device.tenant, row.id));
-        let page = store.open_tasks(place, 2).await.unwrap();
+        let page = store.open_tasks(bucket, place, 2).await.unwrap();
         let end = page.len() < 2;
         after = page.last().cloned().or(after);
         seen.extend(page.iter().map(|row| row.payload[0]));
-        // One that comes behind is seen, and the place may end.
+        // The place itself may end.
         if seen.len() == 2 {
-            let gone = row(&key("a", "001122-X-1"), seen[1], 2, false);
+            let gone = row(&device, seen[1], 2, false);
             store.put_tasks(vec![gone]).await.unwrap();
         }
         if end {
             break;
         }
     }
-    seen.sort_unstable();
     assert_eq!(seen, [1, 2, 3, 4, 5]);
 }
 

@@ -17,7 +17,7 @@
 //! | `store.device_count` | tenant | how many devices |
 //! | `store.task` | tenant, id | device, open, revision, payload |
 //! | `store.task_of` | tenant, device, id | whether it is open |
-//! | `store.task_open` | tenant, id | nothing |
+//! | `store.open_task` | bucket of the device, tenant, id | nothing |
 //! | `store.task_key` | tenant, idempotency key | id |
 //! | `store.document` | kind, tenant, key | time, payload |
 
@@ -185,6 +185,20 @@ pub fn task(of: &TenantId, id: TaskId) -> Vec<u8> {
 /// A task in its device's list.
 pub fn task_of(of: &DeviceKey, id: TaskId) -> Vec<u8> {
     let mut key = below_device(of);
+    key.extend_from_slice(&id.to_bytes());
+    key
+}
+
+/// A tenant's part of a bucket of the open tasks.
+pub fn open_tasks(bucket: u8, of: &TenantId) -> Vec<u8> {
+    let mut key = vec![bucket];
+    key.extend_from_slice(&tenant(of));
+    key
+}
+
+/// An open task.
+pub fn open_task(bucket: u8, of: &TenantId, id: TaskId) -> Vec<u8> {
+    let mut key = open_tasks(bucket, of);
     key.extend_from_slice(&id.to_bytes());
     key
 }

@@ -65,7 +65,7 @@ struct Spaces {
     device_count: Keyspace,
     task: Keyspace,
     task_of: Keyspace,
-    task_open: Keyspace,
+    open_task: Keyspace,
     task_key: Keyspace,
     document: Keyspace,
 }
@@ -98,7 +98,7 @@ impl EmbeddedStore {
             device_count: hit("device_count")?,
             task: space("task")?,
             task_of: space("task_of")?,
-            task_open: space("task_open")?,
+            open_task: space("open_task")?,
             task_key: space("task_key")?,
             document: space("document")?,
         };
@@ -360,11 +360,12 @@ impl Store for EmbeddedStore {
 
     async fn open_tasks(
         &self,
+        bucket: u8,
         after: Option<(&TenantId, TaskId)>,
         limit: usize,
     ) -> Result<Vec<TaskRow>> {
-        let after = after.map(|(tenant, id)| keys::task(tenant, id));
-        self.blocking(move |spaces| tasks::open(spaces, after, limit))
+        let after = after.map(|(tenant, id)| keys::open_task(bucket, tenant, id));
+        self.blocking(move |spaces| tasks::open(spaces, bucket, after, limit))
             .await
     }
 

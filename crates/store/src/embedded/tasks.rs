@@ -87,10 +87,11 @@ fn merge(spaces: &Spaces, task: &TaskRow, batch: &mut WriteBatch) -> Result<()> 
         keys::task_of(&task.device, task.id),
         [flag],
     );
+    let key = keys::open_task(task.device.bucket(), tenant, task.id);
     if task.open {
-        batch.put(&spaces.task_open, key, []);
+        batch.put(&spaces.open_task, key, []);
     } else {
-        batch.delete(&spaces.task_open, key);
+        batch.delete(&spaces.open_task, key);
     }
     Ok(())
 }
@@ -121,7 +122,7 @@ pub fn list(spaces: &Spaces, query: &TaskQuery) -> Result<Vec<TaskRow>> {
             let of = DeviceKey::new(tenant.clone(), device.clone());
             (&spaces.task_of, keys::below_device(&of))
         }
-        None if query.open_only => (&spaces.task_open, keys::tenant(tenant)),
+        None if query.open_only => return open_of_tenant(spaces, query),
         None => (&spaces.task, keys::tenant(tenant)),
     };
     let mut scan = Scan::prefix(&prefix).reverse();
@@ -142,6 +143,24 @@ pub fn list(spaces: &Spaces, query: &TaskQuery) -> Result<Vec<TaskRow>> {
     by_id(spaces, tenant, ids)
 }
 
+/// A tenant's open tasks, newest first: those of each bucket, merged.
+fn open_of_tenant(spaces: &Spaces, query: &TaskQuery) -> Result<Vec<TaskRow>> {
+    let mut newest = Vec::new();
+    for bucket in 0..DeviceKey::BUCKETS {
+        let prefix = keys::open_tasks(bucket, &query.tenant);
+        let mut scan = Scan::prefix(&prefix).reverse().limit(query.limit);
+        if let Some(before) = query.before {
+            scan = scan.after(keys::open_task(bucket, &query.tenant, before));
+        }
+        for entry in spaces.open_task.scan(&scan)? {
+            newest.push(keys::task_id(&entry.key)?);
+        }
+    }
+    newest.sort_unstable_by(|a, b| b.cmp(a));
+    newest.truncate(query.limit);
+    by_id(spaces, &query.tenant, newest.into_iter().map(Ok).collect())
+}
+
 fn by_id(spaces: &Spaces, tenant: &TenantId, ids: Vec<Result<TaskId>>) -> Result<Vec<TaskRow>> {
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
@@ -150,15 +169,20 @@ fn by_id(spaces: &Spaces, tenant: &TenantId, ids: Vec<Result<TaskId>>) -> Result
     Ok(found)
 }
 
-/// Open tasks of all tenants, in the order of (tenant, id).
-pub fn open(spaces: &Spaces, after: Option<Vec<u8>>, limit: usize) -> Result<Vec<TaskRow>> {
-    let mut scan = Scan::all().limit(limit);
+/// Open tasks of a bucket, all tenants, in the order of (tenant, id).
+pub fn open(
+    spaces: &Spaces,
+    bucket: u8,
+    after: Option<Vec<u8>>,
+    limit: usize,
+) -> Result<Vec<TaskRow>> {
+    let mut scan = Scan::prefix([bucket]).limit(limit);
     if let Some(after) = after {
         scan = scan.after(after);
     }
     let mut found = Vec::new();
-    for entry in spaces.task_open.scan(&scan)? {
-        let tenant = keys::tenant_of(&entry.key)?;
+    for entry in spaces.open_task.scan(&scan)? {
+        let tenant = keys::tenant_of(&entry.key[1..])?;
         // One that ended since the scan is left in: whoever rebuilds a queue looks at `open`, and
         // a shorter page would read as the end.
         found.extend(get(spaces, &tenant, keys::task_id(&entry.key)?)?);

@@ -117,10 +117,11 @@ impl Store for FlakyStore {
     }
     async fn open_tasks(
         &self,
+        bucket: u8,
         after: Option<(&TenantId, TaskId)>,
         limit: usize,
     ) -> StoreResult<Vec<TaskRow>> {
-        self.inner.open_tasks(after, limit).await
+        self.inner.open_tasks(bucket, after, limit).await
     }
     async fn put_document(
         &self,
