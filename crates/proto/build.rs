@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_well_known_types(true)
         .extern_path(".google.protobuf", "::pbjson_types")
         .bytes(".hearth.files.v1.PutFileRequest.chunk")
+        .bytes(".hearth.files.v1.ReadFileResponse.chunk")
         .compile_fds(set)?;
     pbjson_build::Builder::new()
         .register_descriptors(&bytes)?

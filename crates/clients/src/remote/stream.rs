@@ -1,0 +1,188 @@
+//! The calls that stream.
+
+use super::peer::Peer;
+use crate::methods::Method;
+use crate::wire::{self, Answer};
+use crate::{ByteStream, Error, EventStream, Result};
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, Stream, StreamExt};
+use hearth_proto::{devicestate::v1 as ds, files::v1 as fs};
+use parking_lot::Mutex;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use tokio::sync::oneshot;
+use tonic::{Request, Status};
+
+/// The largest piece of a file in one message.
+pub(crate) const MAX_CHUNK: usize = 1 << 20;
+
+/// WatchEvents: opened again elsewhere as long as it isn't open; what breaks later ends the stream with an error.
+pub(super) async fn watch_events(
+    peer: &Peer,
+    method: &'static Method,
+    request: ds::WatchEventsRequest,
+) -> Result<EventStream> {
+    let limit = peer.inner.options.max_message;
+    let open = peer.call(method, request, true, move |channel, request| {
+        Box::pin(async move {
+            ds::device_state_service_client::DeviceStateServiceClient::new(channel)
+                .max_decoding_message_size(limit)
+                .watch_events(request)
+                .await
+        })
+    });
+    // Opening has a limit though the stream has none.
+    let opened = tokio::time::timeout(peer.inner.options.call_timeout, open).await;
+    let events =
+        opened.map_err(|_| Error::unavailable("device-state did not answer in time"))??;
+    Ok(until_error(peer.inner.service.role(), events).boxed())
+}
+
+/// ReadFile: opened again elsewhere as long as it isn't open.
+pub(super) async fn read_file(
+    peer: &Peer,
+    method: &'static Method,
+    request: fs::ReadFileRequest,
+) -> Result<ByteStream> {
+    let limit = peer.inner.options.max_message;
+    let chunks = peer
+        .call(method, request, true, move |channel, request| {
+            Box::pin(async move {
+                fs::files_service_client::FilesServiceClient::new(channel)
+                    .max_decoding_message_size(limit)
+                    .read_file(request)
+                    .await
+            })
+        })
+        .await?;
+    let chunks = until_error(peer.inner.service.role(), chunks);
+    Ok(chunks
+        .map(|answer| answer.map(|answer| answer.chunk))
+        .boxed())
+}
+
+/// PutFile: made once, elsewhere only while nothing of the content has left. When `content` fails the call is cut off,
+/// so that the server can't take a part for the whole.
+pub(super) async fn put_file(
+    peer: &Peer,
+    method: &'static Method,
+    metadata: fs::File,
+    content: ByteStream,
+) -> Result<fs::PutFileResponse> {
+    let (failed, failure) = oneshot::channel();
+    let messages = Once::new(messages(metadata, content, failed).boxed());
+    let sent = peer.call(method, (), false, move |channel, request| {
+        let messages = messages.clone();
+        Box::pin(async move {
+            if messages.is_begun() {
+                return Err(Status::unavailable(
+                    "a part of the content has left already",
+                ));
+            }
+            let (metadata, extensions, ()) = request.into_parts();
+            let request = Request::from_parts(metadata, extensions, messages);
+            let mut client = fs::files_service_client::FilesServiceClient::new(channel);
+            client.put_file(request).await
+        })
+    });
+    tokio::select! {
+        biased;
+        Ok(error) = failure => Err(error),
+        sent = sent => sent,
+    }
+}
+
+/// A stream that several tries may be given, of which one reads it.
+#[derive(Clone)]
+struct Once {
+    messages: Arc<Mutex<BoxStream<'static, fs::PutFileRequest>>>,
+    begun: Arc<AtomicBool>,
+}
+
+impl Once {
+    fn new(messages: BoxStream<'static, fs::PutFileRequest>) -> Self {
+        Self {
+            messages: Arc::new(Mutex::new(messages)),
+            begun: Arc::default(),
+        }
+    }
+
+    fn is_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+}
+
+impl Stream for Once {
+    type Item = fs::PutFileRequest;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.begun.store(true, Ordering::Relaxed);
+        self.messages.lock().poll_next_unpin(cx)
+    }
+}
+
+/// Metadata, then pieces. At the content's first error it goes no further, and never ends.
+fn messages(
+    metadata: fs::File,
+    content: ByteStream,
+    failed: oneshot::Sender<Error>,
+) -> impl Stream<Item = fs::PutFileRequest> {
+    let part = |part| fs::PutFileRequest { part: Some(part) };
+    let first = part(fs::put_file_request::Part::Metadata(metadata));
+    let mut failed = Some(failed);
+    let pieces = content.flat_map(|piece| match piece {
+        Ok(bytes) => stream::iter(split(bytes).into_iter().map(Ok).collect::<Vec<_>>()),
+        Err(error) => stream::iter(vec![Err(error)]),
+    });
+    let rest = pieces.then(move |piece| {
+        let error = match piece {
+            Ok(chunk) => {
+                let message = part(fs::put_file_request::Part::Chunk(chunk));
+                return futures::future::ready(message).left_future();
+            }
+            Err(error) => error,
+        };
+        if let Some(failed) = failed.take() {
+            let _ = failed.send(error);
+        }
+        futures::future::pending().right_future()
+    });
+    stream::iter([first]).chain(rest)
+}
+
+/// Pieces of at most [`MAX_CHUNK`].
+pub(crate) fn split(mut bytes: Bytes) -> Vec<Bytes> {
+    let mut pieces = Vec::with_capacity(bytes.len() / MAX_CHUNK + 1);
+    while bytes.len() > MAX_CHUNK {
+        pieces.push(bytes.split_to(MAX_CHUNK));
+    }
+    if !bytes.is_empty() {
+        pieces.push(bytes);
+    }
+    pieces
+}
+
+/// Answers with our errors; the first one is the last item.
+fn until_error<T>(
+    role: &'static str,
+    answers: impl Stream<Item = std::result::Result<T, Status>>,
+) -> impl Stream<Item = Result<T>> {
+    let mut ended = false;
+    answers
+        .map(move |answer| answer.map_err(|status| broken(role, &status)))
+        .take_while(move |answer| {
+            let go_on = !ended;
+            ended = answer.is_err();
+            futures::future::ready(go_on)
+        })
+}
+
+fn broken(role: &str, status: &Status) -> Error {
+    match wire::from_status(status) {
+        Answer::Service(error) | Answer::NotRun(error) => error,
+        Answer::Transport => wire::transport_error(role, status),
+    }
+}

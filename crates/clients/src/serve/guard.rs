@@ -1,0 +1,225 @@
+//! What every call from another process passes: is there room, by when must it end, and may it be dropped.
+
+use crate::config::InternalConfig;
+use crate::deadline::{GRPC_TIMEOUT, parse, with_deadline};
+use crate::methods::{Effect, Method};
+use crate::metrics::ServerMetrics;
+use crate::propagation::Propagation;
+use crate::{Error, wire};
+use futures::FutureExt;
+use hearth_telemetry::{MetricError, Registry};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+use tracing::{Instrument, Span};
+
+/// Bounds the calls from other processes; cheap to clone.
+#[derive(Clone)]
+pub struct Guard {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    room: Arc<Semaphore>,
+    max_message: usize,
+    /// Writes that go on though nobody waits for them.
+    writes: TaskTracker,
+    leaving: CancellationToken,
+    metrics: ServerMetrics,
+    propagation: Option<Arc<dyn Propagation>>,
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard")
+            .field("room", &self.inner.room.available_permits())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A call that was let in.
+pub(super) struct Admitted {
+    method: &'static Method,
+    guard: Guard,
+    pub permit: OwnedSemaphorePermit,
+    pub until: Option<Instant>,
+    pub span: Span,
+    started: Instant,
+}
+
+impl Guard {
+    /// Of a configuration.
+    ///
+    /// # Errors
+    /// When the metrics' names are taken.
+    pub fn new(
+        config: &InternalConfig,
+        registry: &Registry,
+        propagation: Option<Arc<dyn Propagation>>,
+    ) -> Result<Self, MetricError> {
+        let inner = Inner {
+            room: Arc::new(Semaphore::new(
+                config.max_requests.min(Semaphore::MAX_PERMITS),
+            )),
+            max_message: config.max_message.as_usize(),
+            writes: TaskTracker::new(),
+            leaving: CancellationToken::new(),
+            metrics: ServerMetrics::register(registry)?,
+            propagation,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Ends the watches: the process is going away. Other calls go on.
+    pub fn leave(&self) {
+        self.inner.leaving.cancel();
+    }
+
+    /// Waits until every write that was begun has ended.
+    pub async fn writes_ended(&self) {
+        self.inner.writes.close();
+        self.inner.writes.wait().await;
+    }
+
+    pub(super) fn max_message(&self) -> usize {
+        self.inner.max_message
+    }
+
+    pub(super) fn leaving(&self) -> CancellationToken {
+        self.inner.leaving.clone()
+    }
+
+    /// A place among the calls worked on.
+    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let place = self.inner.room.clone().try_acquire_owned();
+        place.map_err(|_| {
+            wire::not_run("too many calls are being worked on (internal.max_requests)")
+        })
+    }
+
+    /// Lets a call in, or says why not: then nothing of it was done.
+    pub(super) fn admit(
+        &self,
+        method: &'static Method,
+        metadata: &MetadataMap,
+    ) -> Result<Admitted, Status> {
+        let started = Instant::now();
+        let refuse = |status: Status, outcome| {
+            self.inner.metrics.ended(method, outcome, started.elapsed());
+            Err(status)
+        };
+        let waits = metadata
+            .get(GRPC_TIMEOUT)
+            .and_then(|text| text.to_str().ok());
+        let waits = waits.and_then(parse);
+        if waits.is_some_and(|waits| waits.is_zero()) {
+            return refuse(late(), "DEADLINE_EXCEEDED");
+        }
+        let permit = match self.place() {
+            Ok(permit) => permit,
+            Err(status) => return refuse(status, "REFUSED"),
+        };
+        let rpc = || format!("{}/{}", method.service.grpc_name(), method.name);
+        let propagation = self.inner.propagation.as_ref();
+        Ok(Admitted {
+            method,
+            guard: self.clone(),
+            permit,
+            until: waits.and_then(|waits: Duration| started.checked_add(waits)),
+            span: propagation.map_or_else(Span::none, |it| it.extract(&rpc(), metadata)),
+            started,
+        })
+    }
+
+    /// A call with one message each way.
+    pub(super) async fn unary<Q, A, Fut>(
+        &self,
+        method: &'static Method,
+        request: Request<Q>,
+        run: impl FnOnce(Q) -> Fut,
+    ) -> Result<Response<A>, Status>
+    where
+        A: Send + 'static,
+        Fut: Future<Output = Result<A, Error>> + Send + 'static,
+    {
+        let admitted = self.admit(method, request.metadata())?;
+        admitted.finish(run(request.into_inner())).await
+    }
+}
+
+impl Admitted {
+    /// Works on the call. What only reads is dropped when nobody waits any more, be it that the deadline passed or that
+    /// the caller went away; what writes runs to its end in any case.
+    pub async fn finish<A, W>(self, work: W) -> Result<Response<A>, Status>
+    where
+        A: Send + 'static,
+        W: Future<Output = Result<A, Error>> + Send + 'static,
+    {
+        let Self {
+            method,
+            guard,
+            permit,
+            until,
+            span,
+            started,
+        } = self;
+        let work = with_deadline(until, work).instrument(span);
+        let done = match method.effect {
+            Effect::Reads => {
+                let work = AssertUnwindSafe(work).catch_unwind();
+                let done = bounded(until, work).await;
+                drop(permit);
+                done.map(|done| done.map_err(drop))
+            }
+            Effect::Writes => {
+                let spawned = guard.inner.writes.spawn(async move {
+                    let _permit = permit;
+                    work.await
+                });
+                let done = bounded(until, spawned).await;
+                done.map(|done| done.map_err(drop))
+            }
+        };
+        let (answer, outcome) = match done {
+            Some(Ok(Ok(answer))) => (Ok(Response::new(answer)), "OK"),
+            Some(Ok(Err(error))) => {
+                let name = wire::name_of(error.kind);
+                (Err(wire::to_status(error)), name)
+            }
+            Some(Err(())) => {
+                tracing::error!(
+                    method = method.name,
+                    "a handler of an internal call panicked"
+                );
+                let error = Error::internal("the server has a defect here; its log says more");
+                (Err(wire::to_status(error)), "INTERNAL")
+            }
+            None => (Err(late()), "DEADLINE_EXCEEDED"),
+        };
+        guard
+            .inner
+            .metrics
+            .ended(method, outcome, started.elapsed());
+        answer
+    }
+}
+
+/// `None` when the time was over first.
+async fn bounded<F: Future>(until: Option<Instant>, work: F) -> Option<F::Output> {
+    match until {
+        Some(at) => tokio::time::timeout_at(at, work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
+pub(super) fn late() -> Status {
+    Status::deadline_exceeded("the caller's deadline has passed")
+}
