@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// The result of every operation of the bus.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of the bus. None of them means that a message was accepted.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -10,6 +10,7 @@ mod contract;
 pub mod embedded;
 mod error;
 mod message;
+pub mod nats;
 
 pub use contract::{
     Bus, BusStats, Consumer, ConsumerSpec, ConsumerStats, DeadLetterPage, TailEvent,
@@ -17,3 +18,4 @@ pub use contract::{
 pub use embedded::{EmbeddedBus, EmbeddedOptions};
 pub use error::{Error, Result};
 pub use message::{Ack, DeadLetter, Delivery, Publish, Stream, partition, subject};
+pub use nats::{ConnectError as NatsConnectError, NatsBus, NatsConfig};

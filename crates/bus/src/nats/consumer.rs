@@ -1,0 +1,287 @@
+//! Fetching and acknowledging.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Subject;
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::connect::nanos;
+use super::core::Core;
+use super::delivered::Held;
+use super::layout;
+use super::link::Trouble;
+use super::pull::{Condemned, MAX_BATCH, Puller};
+use crate::{Consumer, ConsumerSpec, Delivery, Error, Result};
+
+/// When a dead letter can't be written, it is tried again after this.
+const RETRY_DEAD: Duration = Duration::from_millis(500);
+
+const ACK: Bytes = Bytes::from_static(b"+ACK");
+const NAK: Bytes = Bytes::from_static(b"-NAK");
+const TERM: Bytes = Bytes::from_static(b"+TERM");
+const RENEW: Bytes = Bytes::from_static(b"+WPI");
+
+/// A registered consumer in this process, shared by its handles.
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) spec: Mutex<ConsumerSpec>,
+    pub(crate) held: Mutex<Held>,
+    /// Held by who fetches, so that handles of one name share one inbox.
+    puller: tokio::sync::Mutex<Puller>,
+    /// Room was made.
+    changed: Notify,
+    upkeep: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Member {
+    /// Registers a consumer at the server, and takes it up here.
+    pub(crate) async fn register(core: &Arc<Core>, spec: ConsumerSpec) -> Result<Arc<Self>> {
+        spec.check()?;
+        let lease = lease(core, &spec);
+        layout::register(&core.link, &core.names, &spec, lease).await?;
+        let known = core.members.lock().get(&spec.name).cloned();
+        if let Some(member) = known {
+            *member.spec.lock() = spec;
+            return Ok(member);
+        }
+        let puller = Puller::new(&core.link, &core.names.events_stream(), &spec.name).await?;
+        let member = Arc::new(Self {
+            name: spec.name.clone(),
+            spec: Mutex::new(spec),
+            held: Mutex::default(),
+            puller: tokio::sync::Mutex::new(puller),
+            changed: Notify::new(),
+            upkeep: Mutex::new(None),
+        });
+        let mut members = core.members.lock();
+        // Another handle may have been faster.
+        let member = members
+            .entry(member.name.clone())
+            .or_insert_with(|| member)
+            .clone();
+        let mut upkeep = member.upkeep.lock();
+        if upkeep.is_none() {
+            let keeping = Arc::clone(&member).keep(Arc::clone(core));
+            *upkeep = Some(tokio::spawn(keeping));
+        }
+        drop(upkeep);
+        Ok(member)
+    }
+
+    /// Ends its upkeep: its messages go back when their lease is over.
+    pub(crate) fn stop(&self) {
+        if let Some(upkeep) = self.upkeep.lock().take() {
+            upkeep.abort();
+        }
+    }
+
+    /// Gives back everything it holds, so that another process gets it at once.
+    pub(crate) async fn give_back(&self, core: &Core) -> Result<(), Trouble> {
+        self.stop();
+        let replies = self.held.lock().drain();
+        for reply in replies {
+            core.link.send(reply, NAK).await?;
+        }
+        Ok(())
+    }
+
+    /// Renews leases, for as long as the bus is open.
+    async fn keep(self: Arc<Self>, core: Arc<Core>) {
+        loop {
+            let lease = lease(&core, &self.spec.lock());
+            sleep(lease / 6).await;
+            let ack_wait = self.spec.lock().ack_wait;
+            let chores = self.held.lock().chores(Instant::now(), lease, ack_wait);
+            self.changed.notify_one();
+            let renew = chores.renew.into_iter().map(|reply| (reply, RENEW));
+            let give_back = chores.give_back.into_iter().map(|reply| (reply, NAK));
+            for (reply, word) in renew.chain(give_back) {
+                // Without a connection the leases run out, and the messages come again.
+                if core.link.send(reply, word).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn fetch(&self, core: &Core, max: usize, deadline: Instant) -> Result<Vec<Delivery>> {
+        let Ok(mut puller) = timeout_at(deadline, self.puller.lock()).await else {
+            return Ok(Vec::new());
+        };
+        let max = max.clamp(1, MAX_BATCH);
+        loop {
+            let (max_in_flight, max_deliver) = {
+                let spec = self.spec.lock();
+                (spec.max_in_flight, spec.max_deliver)
+            };
+            let want = max.min(self.held.lock().room(max_in_flight));
+            if want == 0 {
+                tokio::select! {
+                    () = self.changed.notified() => continue,
+                    () = sleep_until(deadline) => return Ok(Vec::new()),
+                }
+            }
+            let pulled = puller.pull(&self.held, max_deliver, want, deadline).await;
+            while let Some(condemned) = puller.condemned.pop() {
+                self.bury(core, condemned).await?;
+            }
+            let deliveries = self.held.lock().take(want, Instant::now());
+            if !deliveries.is_empty() {
+                return Ok(deliveries);
+            }
+            match pulled {
+                Ok(()) | Err(Trouble::Lost) => {}
+                Err(Trouble::NoResponders) => self.missing(core, deadline).await?,
+                Err(trouble) => return Err(trouble.into()),
+            }
+            if Instant::now() >= deadline {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    /// Nobody answers for the consumer: its server starts, or lost it.
+    async fn missing(&self, core: &Core, deadline: Instant) -> Result<()> {
+        if !core.members.lock().contains_key(&self.name) {
+            return Err(Error::NotFound("consumer"));
+        }
+        if core.repair().await {
+            let spec = self.spec.lock().clone();
+            let lease = lease(core, &spec);
+            layout::register(&core.link, &core.names, &spec, lease).await?;
+        }
+        sleep_until(deadline.min(Instant::now() + RETRY_DEAD)).await;
+        match Instant::now() >= deadline {
+            true => Err(Trouble::NoResponders.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Makes a dead letter; if that fails, the message stays and it is tried again.
+    async fn bury(&self, core: &Core, condemned: Condemned) -> Result<()> {
+        let word = match core.bury(&self.name, &condemned).await {
+            Ok(()) => {
+                self.held.lock().died();
+                TERM
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "a dead letter can't be written");
+                nak(RETRY_DEAD)
+            }
+        };
+        Ok(core.link.send(condemned.reply, word).await?)
+    }
+
+    async fn ack(&self, core: &Core, seqs: &[u64]) -> Result<()> {
+        let replies: Vec<(u64, Subject)> = {
+            let held = self.held.lock();
+            let reply = |seq: &u64| held.reply(*seq).map(|(reply, _)| (*seq, reply));
+            seqs.iter().filter_map(reply).collect()
+        };
+        let mut sent = Vec::with_capacity(replies.len());
+        let mut failed = Ok(());
+        for (seq, reply) in replies {
+            if let Err(trouble) = core.link.send(reply, ACK).await {
+                failed = Err(trouble);
+                break;
+            }
+            sent.push(seq);
+        }
+        let mut held = self.held.lock();
+        sent.into_iter().for_each(|seq| held.done(seq));
+        drop(held);
+        self.changed.notify_one();
+        Ok(failed?)
+    }
+
+    async fn nak(&self, core: &Core, seq: u64, delay: Duration) -> Result<()> {
+        let Some((reply, _)) = self.held.lock().reply(seq) else {
+            return Ok(());
+        };
+        core.link.send(reply, nak(delay)).await?;
+        self.done(seq);
+        Ok(())
+    }
+
+    async fn term(&self, core: &Core, seq: u64, reason: &str) -> Result<()> {
+        let Some((reply, deliveries)) = self.held.lock().reply(seq) else {
+            return Ok(());
+        };
+        // It is still in the stream: this consumer needs it.
+        if let Some(raw) = core.raw(&core.names.events_stream(), seq, false).await? {
+            let condemned = Condemned {
+                seq,
+                deliveries,
+                reason: reason.to_owned(),
+                subject: raw.subject.to_string(),
+                headers: raw.headers,
+                payload: raw.payload,
+                reply: reply.clone(),
+            };
+            core.bury(&self.name, &condemned).await?;
+            self.held.lock().died();
+        }
+        core.link.send(reply, TERM).await?;
+        self.done(seq);
+        Ok(())
+    }
+
+    fn done(&self, seq: u64) {
+        self.held.lock().done(seq);
+        self.changed.notify_one();
+    }
+}
+
+/// The server's time to acknowledge.
+fn lease(core: &Core, spec: &ConsumerSpec) -> Duration {
+    core.config.lease.get().min(spec.ack_wait)
+}
+
+fn nak(delay: Duration) -> Bytes {
+    if delay.is_zero() {
+        return NAK;
+    }
+    format!("-NAK {}", json!({ "delay": nanos(delay) })).into()
+}
+
+/// A handle.
+pub(crate) struct NatsConsumer {
+    pub(crate) core: Arc<Core>,
+    pub(crate) member: Arc<Member>,
+}
+
+#[async_trait]
+impl Consumer for NatsConsumer {
+    fn name(&self) -> &str {
+        &self.member.name
+    }
+
+    async fn fetch(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        let deadline = Instant::now() + wait;
+        tokio::select! {
+            biased;
+            () = self.core.closing() => Err(Error::Closed),
+            fetched = self.member.fetch(&self.core, max, deadline) => fetched,
+        }
+    }
+
+    async fn ack(&self, seqs: &[u64]) -> Result<()> {
+        self.member.ack(&self.core, seqs).await
+    }
+
+    async fn nak(&self, seq: u64, delay: Duration) -> Result<()> {
+        self.member.nak(&self.core, seq, delay).await
+    }
+
+    async fn term(&self, seq: u64, reason: &str) -> Result<()> {
+        self.member.term(&self.core, seq, reason).await
+    }
+}

@@ -1,0 +1,233 @@
+//! What a consumer of this process holds: messages that came and wait to be fetched, and messages
+//! that were given out and are not acknowledged. No I/O.
+//!
+//! The server's time to acknowledge is a lease, short, so that the messages of a process that died
+//! go to another one soon. While this process lives it renews the lease of what it holds, until a
+//! message was out for the consumer's whole `ack_wait`: then it is given back.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use async_nats::Subject;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::wire::{Meta, Place};
+use crate::Delivery;
+
+/// A message that came.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) place: Place,
+    pub(crate) reply: Subject,
+    pub(crate) meta: Meta,
+    pub(crate) payload: Bytes,
+    /// When its lease began or was renewed.
+    pub(crate) leased: Instant,
+}
+
+/// A message that was given out.
+#[derive(Debug)]
+struct Out {
+    reply: Subject,
+    deliveries: u32,
+    given: Instant,
+    leased: Instant,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    waiting: VecDeque<Arrived>,
+    out: BTreeMap<u64, Out>,
+    delivered: u64,
+    redelivered: u64,
+    dead: u64,
+}
+
+/// Messages whose lease is to be renewed, and those to give back.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chores {
+    pub(crate) renew: Vec<Subject>,
+    pub(crate) give_back: Vec<Subject>,
+}
+
+impl Held {
+    pub(crate) fn arrive(&mut self, message: Arrived) {
+        self.waiting.push_back(message);
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How many may be given out now.
+    pub(crate) fn room(&self, max_in_flight: usize) -> usize {
+        max_in_flight.saturating_sub(self.out.len())
+    }
+
+    /// Gives out up to `max` messages.
+    pub(crate) fn take(&mut self, max: usize, now: Instant) -> Vec<Delivery> {
+        let count = max.min(self.waiting.len());
+        let mut deliveries = Vec::with_capacity(count);
+        for message in self.waiting.drain(..count) {
+            let Place { seq, deliveries: n } = message.place;
+            let out = Out {
+                reply: message.reply,
+                deliveries: n,
+                given: now,
+                leased: message.leased,
+            };
+            self.out.insert(seq, out);
+            self.delivered += 1;
+            self.redelivered += u64::from(n > 1);
+            deliveries.push(Delivery {
+                seq,
+                stream: message.meta.stream,
+                device: message.meta.device,
+                time: message.meta.time,
+                payload: message.payload,
+                deliveries: n,
+            });
+        }
+        deliveries
+    }
+
+    /// Where to acknowledge a message, and how often it was delivered.
+    pub(crate) fn reply(&self, seq: u64) -> Option<(Subject, u32)> {
+        let out = self.out.get(&seq)?;
+        Some((out.reply.clone(), out.deliveries))
+    }
+
+    pub(crate) fn done(&mut self, seq: u64) {
+        self.out.remove(&seq);
+    }
+
+    pub(crate) fn died(&mut self) {
+        self.dead += 1;
+    }
+
+    /// What is to be done about leases now. `lease` is the server's time to acknowledge, at most
+    /// `ack_wait`. Forgets what isn't this process's any more.
+    pub(crate) fn chores(&mut self, now: Instant, lease: Duration, ack_wait: Duration) -> Chores {
+        let mut chores = Chores::default();
+        let over = |leased: Instant| now.duration_since(leased) >= lease;
+        let due = |leased: Instant| now.duration_since(leased) >= lease / 3;
+        let renews = lease < ack_wait;
+        self.waiting.retain_mut(|message| {
+            if over(message.leased) {
+                return false;
+            }
+            if renews && due(message.leased) {
+                message.leased = now;
+                chores.renew.push(message.reply.clone());
+            }
+            true
+        });
+        self.out.retain(|_, out| {
+            if over(out.leased) {
+                return false;
+            }
+            if now.duration_since(out.given) >= ack_wait {
+                chores.give_back.push(out.reply.clone());
+                return false;
+            }
+            if renews && due(out.leased) {
+                out.leased = now;
+                chores.renew.push(out.reply.clone());
+            }
+            true
+        });
+        chores
+    }
+
+    /// Everything, to give back.
+    pub(crate) fn drain(&mut self) -> Vec<Subject> {
+        let waiting = self.waiting.drain(..).map(|message| message.reply);
+        let out = std::mem::take(&mut self.out);
+        waiting.chain(out.into_values().map(|o| o.reply)).collect()
+    }
+
+    /// Messages delivered, redelivered, and dead, since the start.
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+        (self.delivered, self.redelivered, self.dead)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::nats::wire;
+
+    const LEASE: Duration = Duration::from_secs(9);
+    const ACK_WAIT: Duration = Duration::from_secs(20);
+
+    fn arrived(seq: u64, at: Instant) -> Arrived {
+        Arrived {
+            place: Place { seq, deliveries: 1 },
+            reply: Subject::from(format!("reply.{seq}")),
+            meta: wire::meta_of_unreadable("x.v1.inform.acme.1").unwrap(),
+            payload: Bytes::new(),
+            leased: at,
+        }
+    }
+
+    fn replies(subjects: &[Subject]) -> Vec<&str> {
+        subjects.iter().map(Subject::as_str).collect()
+    }
+
+    #[test]
+    fn messages_wait_go_out_and_are_done() {
+        let mut held = Held::default();
+        let now = Instant::now();
+        for seq in 1..=3 {
+            held.arrive(arrived(seq, now));
+        }
+        assert_eq!((held.waiting(), held.room(2)), (3, 2));
+        let out = held.take(2, now);
+        assert_eq!(out.iter().map(|d| d.seq).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!((held.waiting(), held.room(2)), (1, 0));
+        assert_eq!(held.reply(2).unwrap().0.as_str(), "reply.2");
+        held.done(2);
+        held.done(2);
+        assert_eq!((held.reply(2), held.room(2)), (None, 1));
+        assert_eq!(replies(&held.drain()), ["reply.3", "reply.1"]);
+        assert_eq!(held.counts(), (2, 0, 0));
+    }
+
+    #[test]
+    fn leases_are_renewed_until_the_wait_is_over() {
+        let mut held = Held::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        held.arrive(arrived(1, start));
+        held.arrive(arrived(2, start));
+        held.take(1, start);
+        assert_eq!(held.chores(at(2), LEASE, ACK_WAIT), Chores::default());
+        for now in [3, 6, 9, 12, 15, 18] {
+            let chores = held.chores(at(now), LEASE, ACK_WAIT);
+            assert_eq!(replies(&chores.renew), ["reply.2", "reply.1"], "{now}");
+        }
+        let chores = held.chores(at(20), LEASE, ACK_WAIT);
+        assert_eq!(replies(&chores.give_back), ["reply.1"]);
+        // What waits for a fetch is not out: its wait didn't begin.
+        assert_eq!((held.waiting(), held.reply(1)), (1, None));
+        // A process that was paused has lost what it held.
+        held.chores(at(60), LEASE, ACK_WAIT);
+        assert_eq!(held.waiting(), 0);
+    }
+
+    #[test]
+    fn a_short_wait_is_the_servers_own() {
+        let mut held = Held::default();
+        let now = Instant::now();
+        held.arrive(arrived(1, now));
+        held.take(1, now);
+        let wait = Duration::from_secs(1);
+        let almost = now + Duration::from_millis(900);
+        assert_eq!(held.chores(almost, wait, wait), Chores::default());
+        assert!(held.reply(1).is_some());
+        assert_eq!(held.chores(now + wait, wait, wait), Chores::default());
+        assert!(held.reply(1).is_none());
+    }
+}

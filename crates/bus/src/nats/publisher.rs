@@ -1,0 +1,146 @@
+//! Publishing: many messages under way at once, each answered when JetStream has it on disk.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Subject};
+use bytes::Bytes;
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::core::Core;
+use super::link::{Trouble, number};
+use super::wire::{self, ApiError, PubAck};
+use crate::{Ack, Error, Publish, Result};
+
+/// Room in a message for subject and headers.
+const HEADROOM: usize = 4096;
+/// The longest message id, as in every backend.
+const MAX_ID: usize = 255;
+/// The first pause before a message is sent once more; doubled up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// A message as it is sent.
+pub(crate) struct Outgoing {
+    pub(crate) subject: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Bytes,
+    /// Whether it has an id, so that sending it twice is harmless.
+    pub(crate) has_id: bool,
+}
+
+impl Core {
+    /// Publishes an event.
+    pub(crate) async fn publish(&self, message: Publish) -> Result<Ack> {
+        let timer = self.link.metrics.publish_seconds.start_timer();
+        let done = async {
+            if message.message_id.as_ref().map_or(0, String::len) > MAX_ID {
+                return Err(Error::InvalidSpec("a message's id has at most 255 bytes"));
+            }
+            let outgoing = Outgoing {
+                subject: self.names.subject(message.stream, &message.device),
+                headers: wire::headers(&message),
+                has_id: message.message_id.is_some(),
+                payload: message.payload,
+            };
+            self.put(outgoing).await
+        };
+        let done = done.await;
+        timer.observe_duration();
+        match &done {
+            Ok(ack) if ack.duplicate => self.counters.duplicates.fetch_add(1, Relaxed),
+            Ok(_) => self.counters.published.fetch_add(1, Relaxed),
+            Err(_) => {
+                self.link.metrics.publish_failed.inc();
+                self.counters.refused.fetch_add(1, Relaxed)
+            }
+        };
+        done
+    }
+
+    /// Sends a message and waits until it is on disk.
+    pub(crate) async fn put(&self, message: Outgoing) -> Result<Ack> {
+        let max = self.link.client.max_payload().saturating_sub(HEADROOM);
+        let len = message.payload.len();
+        if len > max {
+            return Err(Error::TooLarge { len, max });
+        }
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        let deadline = Instant::now() + self.link.patience;
+        let _permit = self.permit(deadline).await?;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let trouble = match self.try_put(&message, deadline).await {
+                Ok(ack) => return Ok(ack),
+                Err(trouble) => trouble,
+            };
+            let again = trouble.is_passing()
+                || matches!(trouble, Trouble::Disconnected)
+                || (message.has_id && matches!(trouble, Trouble::Lost));
+            let next = Instant::now() + pause.mul_f64(rand::random_range(0.5..1.5));
+            if !again || next >= deadline {
+                return Err(self.refused(trouble));
+            }
+            self.link.metrics.publish_retries.inc();
+            if matches!(trouble, Trouble::NoResponders) && pause >= LONGEST_PAUSE {
+                self.repair().await;
+            }
+            sleep_until(next).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Room among the messages that are under way.
+    async fn permit(&self, deadline: Instant) -> Result<SemaphorePermit<'_>> {
+        match timeout_at(deadline, self.permits.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(Error::Closed),
+            Err(_) => Err(Trouble::Busy.into()),
+        }
+    }
+
+    async fn try_put(&self, message: &Outgoing, deadline: Instant) -> Result<Ack, Trouble> {
+        if !self.link.connected_by(deadline).await {
+            return Err(Trouble::Disconnected);
+        }
+        let answer = self.link.ask(
+            Subject::from(message.subject.clone()),
+            Some(message.headers.clone()),
+            message.payload.clone(),
+            deadline.saturating_duration_since(Instant::now()),
+        );
+        let answer: PubAck = serde_json::from_slice(&answer.await?)
+            .map_err(|error| Trouble::Answer(error.to_string()))?;
+        match answer.error {
+            Some(error) => Err(Trouble::Refused(error)),
+            None => Ok(Ack {
+                seq: answer.seq,
+                duplicate: answer.duplicate,
+            }),
+        }
+    }
+
+    /// What a refusal means to the publisher.
+    fn refused(&self, trouble: Trouble) -> Error {
+        if let Trouble::Refused(error) = &trouble {
+            if is_full(error) {
+                let max = self.config.max_bytes.bytes();
+                let backlog = self.levels.backlog().unwrap_or(max);
+                return Error::Full { backlog, max };
+            }
+            if error.number == number::MESSAGE_TOO_LARGE {
+                return Error::InvalidSpec("the NATS stream refuses messages of this size");
+            }
+        }
+        trouble.into()
+    }
+}
+
+/// No room in the stream, or in what the account or the server may store.
+fn is_full(error: &ApiError) -> bool {
+    error.number == number::NO_STORAGE
+        || (error.number == number::STORE_FAILED && error.description.contains("exceeded"))
+}
