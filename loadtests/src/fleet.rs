@@ -12,7 +12,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cpe::{Behaviour, Device, Doubled, Keep, Registry, Shared, TimeScale};
+use crate::cpe::{
+    Behaviour, Device, Doubled, EdgeCounts, EdgeMeter, Keep, Registry, Shared, TimeScale,
+};
 use crate::dice::Dice;
 use crate::tree::kinds::Kind;
 use crate::tree::{BaseTree, Tree, TreeError};
@@ -144,6 +146,7 @@ pub struct FleetStats {
 pub struct Fleet {
     devices: Vec<Arc<Device>>,
     address: SocketAddr,
+    meter: Arc<EdgeMeter>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -171,7 +174,9 @@ impl Fleet {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(registry.clone().serve(listener, stop.clone()));
+        let meter = Arc::new(EdgeMeter::default());
         let shared = Arc::new(Shared {
+            meter: meter.clone(),
             registry,
             sessions: Semaphore::new(options.max_sessions.clamp(1, Semaphore::MAX_PERMITS)),
             stop: stop.clone(),
@@ -193,6 +198,7 @@ impl Fleet {
         let fleet = Self {
             devices,
             address,
+            meter,
             stop,
             tasks,
         };
@@ -236,6 +242,11 @@ impl Fleet {
             .iter()
             .flat_map(|device| device.doubled())
             .collect()
+    }
+
+    /// What became of the requests of all sessions so far, as the devices see it.
+    pub fn edge(&self) -> EdgeCounts {
+        self.meter.counts()
     }
 
     /// Sums over all devices.

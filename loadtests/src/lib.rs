@@ -17,8 +17,8 @@ pub mod load;
 pub mod tree;
 
 pub use cpe::{
-    Acknowledged, AuthStyle, Behaviour, CookieStyle, Device, Doubled, Executed, FaultRate, Keep,
-    Ledger, ListenerStyle, Point, PowerLoss, StoredFile, TimeScale, Transferred,
+    Acknowledged, AuthStyle, Behaviour, CookieStyle, Device, Doubled, EdgeCounts, Executed,
+    FaultRate, Keep, Ledger, ListenerStyle, Point, PowerLoss, StoredFile, TimeScale, Transferred,
 };
 pub use dice::Dice;
 pub use fleet::{Fleet, FleetError, FleetOptions, FleetStats};

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod faults;
 mod fleet;
 mod kill;
 mod load;
@@ -26,6 +27,9 @@ enum Command {
     Trees(trees::TreesCommand),
     /// Kill a server at random moments under a fleet with tasks, and verify that nothing is lost.
     Kill(Box<kill::KillArguments>),
+    /// Break a cluster's parts under a fleet with tasks, each in every way, and verify that
+    /// nothing is lost.
+    Faults(Box<faults::FaultArguments>),
     /// Pass TCP connections on, and break them on command: the network between two servers.
     Proxy(proxy::ProxyArguments),
     /// Load: known devices inform and have nothing done to them.
@@ -58,6 +62,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Fleet(arguments) => fleet::run(*arguments).await,
         Command::Trees(command) => trees::run(command),
         Command::Kill(arguments) => kill::run(*arguments).await,
+        Command::Faults(arguments) => faults::run(*arguments).await,
         Command::Proxy(arguments) => proxy::run(arguments).await,
         Command::Idle(arguments) => load::idle(arguments).await,
         Command::Bare(arguments) => load::bare(arguments).await,

@@ -12,6 +12,7 @@ use super::behaviour::Behaviour;
 use super::clock::{TimeScale, later};
 use super::ledger::{Acknowledged, Doubled, Executed, Keep, Ledger};
 use super::listener::Registry;
+use super::meter::EdgeMeter;
 use super::state::{AfterSession, Progress, State, StoredFile, Transfer};
 use super::{session, transfer};
 use crate::dice::Dice;
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub inform: Vec<String>,
     /// For `https` URLs.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// What becomes of the requests of all sessions.
+    pub meter: Arc<EdgeMeter>,
 }
 
 /// A simulated device. Cheap to keep a handle of; it lives in its fleet.

@@ -20,6 +20,7 @@ use rustls::ClientConfig;
 
 use super::behaviour::{AuthStyle, CookieStyle};
 use super::connect::{connect, parse};
+use super::meter::EdgeMeter;
 
 /// A request's body.
 pub(super) type Body = BoxBody<Bytes, Infallible>;
@@ -88,6 +89,8 @@ pub struct ClientOptions {
     pub timeout: Duration,
     /// For `https`, which is refused without.
     pub tls: Option<Arc<ClientConfig>>,
+    /// Counts what becomes of each request.
+    pub meter: Option<Arc<EdgeMeter>>,
 }
 
 /// A client of one server (until it redirects).
@@ -221,6 +224,9 @@ impl Client {
         let result = result.unwrap_or(Err(HttpError::Timeout(limit)));
         if result.is_err() {
             self.sender = None;
+        }
+        if let Some(meter) = &self.options.meter {
+            meter.count(&result);
         }
         result
     }

@@ -9,6 +9,7 @@ mod execute;
 mod http;
 mod ledger;
 mod listener;
+mod meter;
 mod session;
 mod state;
 mod transfer;
@@ -19,8 +20,10 @@ pub use behaviour::{
 pub use clock::TimeScale;
 pub use device::Device;
 pub use ledger::{Acknowledged, Doubled, Executed, Keep, Ledger, Transferred};
+pub use meter::EdgeCounts;
 pub use state::StoredFile;
 
 pub(crate) use clock::cwmp_time;
 pub(crate) use device::Shared;
 pub(crate) use listener::Registry;
+pub(crate) use meter::EdgeMeter;

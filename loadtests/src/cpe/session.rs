@@ -99,6 +99,7 @@ impl<'d> Link<'d> {
             cookies: behaviour.cookies,
             timeout: behaviour.timeout,
             tls: device.shared.tls.clone(),
+            meter: Some(device.shared.meter.clone()),
         };
         let mut client = Client::new(state.tree.root_value("ManagementServer.URL"), options)?;
         if behaviour.stale_cookies {

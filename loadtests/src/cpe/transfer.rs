@@ -92,6 +92,7 @@ pub(super) async fn perform(device: &Device, transfer: &Transfer) -> Result<Move
         cookies: CookieStyle::Plain,
         timeout: Duration::from_secs(300),
         tls: device.shared.tls.clone(),
+        meter: None,
     };
     let mut client =
         Client::new(&transfer.url, options).map_err(|_| FaultCode::TRANSFER_PROTOCOL)?;

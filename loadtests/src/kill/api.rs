@@ -52,17 +52,16 @@ pub struct Api {
 }
 
 impl Api {
-    /// A client of the server on this port, with the token in its data directory.
+    /// A client of the API at this URL, with the token in a file.
     ///
     /// # Errors
-    /// When the token can't be read.
-    pub fn new(port: u16, data_dir: &Path) -> Result<Self> {
-        let path = data_dir.join("admin.token");
-        let token = std::fs::read_to_string(&path)
-            .with_context(|| format!("{} can't be read", path.display()))?;
+    /// When the token can't be read, or the URL is none.
+    pub fn new(url: &str, token_file: &Path) -> Result<Self> {
+        let token = std::fs::read_to_string(token_file)
+            .with_context(|| format!("{} can't be read", token_file.display()))?;
         let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim()).parse()?;
         value.set_sensitive(true);
-        let channel = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))?
+        let channel = Endpoint::from_shared(url.to_owned())?
             .timeout(PATIENCE)
             .connect_timeout(Duration::from_secs(2))
             .connect_lazy();

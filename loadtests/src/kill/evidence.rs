@@ -91,6 +91,8 @@ pub struct Evidence {
     pub tasks: BTreeMap<String, nb::Task>,
     /// Ids of all tasks that it lists.
     pub listed: BTreeSet<String>,
+    /// Ids of tasks that others made: earlier ones, and canaries.
+    pub others: BTreeSet<String>,
     /// Creates that never were answered: their tasks may or may not be there.
     pub unanswered: usize,
     /// Requests that the server refused although they were good.
@@ -169,16 +171,22 @@ pub async fn gather(api: &Api, truth: Vec<Truth>, book: &Book) -> Result<Evidenc
         .await
         .context("files")?;
     evidence.kept = kept.into_iter().flatten().collect();
-    let parent = TENANT.to_owned();
-    let count = || async {
-        let request = nb::CountDevicesRequest {
-            parent: parent.clone(),
-        };
-        api.devices.clone().count_devices(request).await
-    };
-    evidence.counted = repeat(PATIENCE, count).await.context("CountDevices")?.total;
+    evidence.counted = count_devices(api).await.context("CountDevices")?;
     evidence.truth = truth;
     Ok(evidence)
+}
+
+/// How many devices the server counts.
+///
+/// # Errors
+/// When it doesn't answer.
+pub async fn count_devices(api: &Api) -> Result<u64> {
+    let count = || async {
+        let parent = TENANT.to_owned();
+        let request = nb::CountDevicesRequest { parent };
+        api.devices.clone().count_devices(request).await
+    };
+    Ok(repeat(PATIENCE, count).await?.total)
 }
 
 async fn get_task(api: &Api, name: String) -> Result<Option<nb::Task>> {
@@ -194,7 +202,11 @@ async fn get_task(api: &Api, name: String) -> Result<Option<nb::Task>> {
     Ok(repeat(PATIENCE, call).await?.task)
 }
 
-async fn list_tasks(api: &Api) -> Result<BTreeSet<String>> {
+/// Ids of all tasks that the server lists.
+///
+/// # Errors
+/// When it doesn't answer.
+pub async fn list_tasks(api: &Api) -> Result<BTreeSet<String>> {
     let (mut ids, mut token) = (BTreeSet::new(), String::new());
     loop {
         let call = || async {

@@ -1,7 +1,6 @@
 //! The devices: mixed kinds and manners, on a compressed clock, and the known devices that a
 //! large installation has besides.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -11,20 +10,44 @@ use super::api::TENANT;
 use super::plan::Target;
 use crate::{AuthStyle, Behaviour, Device, Fleet, FleetOptions, Keep, Kind, ListenerStyle};
 
-/// Real seconds for one of a device: a periodic Inform each 3 s, the first retry of a failed
-/// session after 0.25 to 0.5 s.
-const TIME_SCALE: f64 = 0.05;
-const PERIODIC: Duration = Duration::from_secs(60);
 /// Devices of one batch of known ones.
 const BATCH: usize = 2000;
 /// The event by which a device says that it has nothing more to tell.
 const SETTLED: &str = "X 00D09E Settled";
 
+/// How devices live.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// Real seconds for one of a device.
+    pub time_scale: f64,
+    /// The interval of periodic Informs, by the devices' clock.
+    pub periodic: Duration,
+    /// The first Informs are spread over this time.
+    pub spread: Duration,
+    /// How long a device waits for an answer.
+    pub timeout: Duration,
+    /// What serial numbers begin with.
+    pub prefix: String,
+}
+
+impl Default for Life {
+    /// A periodic Inform each 3 s, the first retry of a failed session after 0.25 to 0.5 s.
+    fn default() -> Self {
+        Self {
+            time_scale: 0.05,
+            periodic: Duration::from_secs(60),
+            spread: Duration::from_secs(1),
+            timeout: Behaviour::default().timeout,
+            prefix: "KILL".to_owned(),
+        }
+    }
+}
+
 /// How devices reach the server.
 #[derive(Clone, Debug)]
 pub struct Login {
-    /// The port for devices.
-    pub port: u16,
+    /// The URL for devices.
+    pub acs: String,
     /// Onboarding user.
     pub username: String,
     /// Onboarding password.
@@ -36,7 +59,6 @@ pub struct Login {
 }
 
 fn options(login: &Login, count: usize, seed: u64) -> FleetOptions {
-    let acs = SocketAddr::from((Ipv4Addr::LOCALHOST, login.port));
     FleetOptions {
         count,
         username: login.username.clone(),
@@ -44,15 +66,21 @@ fn options(login: &Login, count: usize, seed: u64) -> FleetOptions {
         connection_request_username: login.request_username.clone(),
         connection_request_password: login.request_password.as_str().into(),
         seed,
-        ..FleetOptions::new(format!("http://{acs}/"))
+        ..FleetOptions::new(login.acs.clone())
     }
 }
 
-/// Starts the devices under test.
+/// Starts the devices under test: `tasked` ones that differ, and so many well-behaved `more`.
 ///
 /// # Errors
 /// No port for connection requests.
-pub async fn start(login: &Login, count: usize, seed: u64) -> Result<Fleet> {
+pub async fn start(
+    login: &Login,
+    tasked: usize,
+    more: usize,
+    life: &Life,
+    seed: u64,
+) -> Result<Fleet> {
     let own = ["Device.", "InternetGatewayDevice."];
     let targets = own.map(|root| Target {
         root: root.to_owned(),
@@ -63,20 +91,21 @@ pub async fn start(login: &Login, count: usize, seed: u64) -> Result<Fleet> {
         [first, second, target.own_path()]
     });
     let options = FleetOptions {
-        periodic: Some(PERIODIC),
-        time_scale: TIME_SCALE,
-        start_spread: Duration::from_secs(1),
+        periodic: Some(life.periodic),
+        time_scale: life.time_scale,
+        start_spread: life.spread,
         keep: Keep::Everything,
         inform: inform.collect(),
-        serial_prefix: "KILL".to_owned(),
+        serial_prefix: life.prefix.clone(),
         behaviour: Behaviour {
             latency: (Duration::from_millis(1), Duration::from_millis(15)),
+            timeout: life.timeout,
             ..Behaviour::default()
         },
-        ..options(login, count, seed)
+        ..options(login, tasked + more, seed)
     };
     let fleet = Fleet::start(options).await?;
-    for (number, device) in fleet.devices().iter().enumerate() {
+    for (number, device) in fleet.devices().iter().take(tasked).enumerate() {
         device.behave(|behaviour| manners(number, behaviour));
     }
     Ok(fleet)

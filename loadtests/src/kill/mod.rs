@@ -2,18 +2,18 @@
 //! fleet with tasks of every kind. Nothing that was acknowledged may be lost, and nothing that
 //! must be done once may be done twice. What it proves and how: `docs/kill-test.md`.
 
-mod api;
-mod book;
-mod evidence;
-mod fleet;
-mod plan;
-mod process;
-mod report;
-mod verify;
-mod work;
+pub(crate) mod api;
+pub(crate) mod book;
+pub(crate) mod evidence;
+pub(crate) mod fleet;
+pub(crate) mod plan;
+pub(crate) mod process;
+pub(crate) mod report;
+pub(crate) mod scene;
+pub(crate) mod verify;
+pub(crate) mod work;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -22,13 +22,12 @@ pub use report::{Report, Restarts, Round};
 pub use verify::{Looked, Violation};
 
 use self::api::Api;
-use self::evidence::Truth;
-use self::fleet::Login;
-use self::plan::Planner;
+use self::fleet::Life;
 use self::process::{Ports, Server};
 use self::report::millis;
-use self::work::Work;
-use crate::{Dice, Fleet};
+use self::scene::{Scene, SceneOptions};
+use self::work::Pace;
+use crate::Dice;
 
 /// What a kill test is like.
 #[derive(Clone, Debug)]
@@ -77,8 +76,7 @@ pub async fn run(options: KillOptions) -> Result<Report> {
 /// A running test.
 struct Test {
     server: Server,
-    fleet: Arc<Fleet>,
-    work: Arc<Work>,
+    scene: Scene,
     rounds: Vec<Round>,
     restarts: Vec<Duration>,
     accidents: Vec<String>,
@@ -103,34 +101,25 @@ impl Test {
         let started = server.start()?;
         let first = server.ready(started, START).await?;
         println!("first start: ready after {} ms", millis(first));
-        let api = Api::new(ports.api, server.data_dir())?;
-        let (username, password) = api
-            .onboarding()
-            .await
-            .context("the onboarding credential")?;
-        let login = Login {
-            port: ports.cwmp,
-            username,
-            password,
-            request_username: "kill-test".to_owned(),
-            request_password: format!("{:016x}", dice.number()),
-        };
-        let (user, secret) = (&login.request_username, &login.request_password);
-        api.set_connection_request(user, secret)
-            .await
-            .context("the connection-request credential")?;
+        let api = format!("http://127.0.0.1:{}", ports.api);
+        let api = Api::new(&api, &server.data_dir().join("admin.token"))?;
+        let acs = format!("http://127.0.0.1:{}/", ports.cwmp);
+        let login = scene::login(&api, acs, dice).await?;
         if options.known > 0 {
             fleet::preload(&login, options.known, dice.number()).await?;
         }
-        let fleet = Arc::new(fleet::start(&login, options.devices, dice.number()).await?);
-        fleet::informed(&fleet, Duration::from_secs(120)).await?;
-        let (targets, names) = fleet::targets(&fleet)?;
-        let planner = Planner::new(Dice::new(dice.number()), targets);
-        let work = Work::start(api, fleet.clone(), names, planner, options.deadline, dice);
+        let scene = SceneOptions {
+            devices: options.devices,
+            canaries: 0,
+            life: Life::default(),
+            pace: Pace::brisk(options.devices),
+            deadline: options.deadline,
+            patience: Duration::from_secs(120),
+        };
+        let scene = Scene::start(api, &login, &scene, dice).await?;
         Ok(Self {
             server,
-            fleet,
-            work,
+            scene,
             rounds: Vec::new(),
             restarts: Vec::new(),
             accidents: Vec::new(),
@@ -146,7 +135,7 @@ impl Test {
             };
             tokio::time::sleep(wait).await;
             let (open, ended) = {
-                let book = self.work.book.lock();
+                let book = self.scene.work.book.lock();
                 (book.open.len(), book.tasks.len() - book.open.len())
             };
             let killed_after_ms = millis(self.ready.elapsed());
@@ -205,27 +194,8 @@ impl Test {
     /// Begins nothing new, waits until every task has ended and every device has informed once
     /// more, and kills the server right then.
     async fn settle(&mut self, options: &KillOptions) -> Result<()> {
-        self.work.finish(Duration::from_secs(60)).await;
-        let until = Instant::now() + options.deadline + Duration::from_secs(30);
-        let mut shown = Instant::now();
-        loop {
-            let open = self.work.book.lock().pending();
-            if open == 0 || Instant::now() > until {
-                println!("settled with {open} tasks open");
-                break;
-            }
-            if shown.elapsed() > Duration::from_secs(5) {
-                shown = Instant::now();
-                println!("waiting for {open} tasks to end");
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        self.work.stop().await;
-        if !fleet::settle(&self.fleet, Duration::from_secs(60)).await {
-            self.accidents
-                .push("not every device could inform in peace at the end".to_owned());
-        }
-        self.fleet.stop().await;
+        self.accidents.extend(self.scene.settle().await);
+        self.scene.fleet.stop().await;
         self.kill(options.rounds + 1).await?;
         self.restart().await?;
         Ok(())
@@ -233,12 +203,8 @@ impl Test {
 
     /// Gathers what there is to know, from the devices and from the server as it came back.
     async fn verdict(&mut self, options: &KillOptions) -> Result<(evidence::Evidence, Report)> {
-        let (targets, names) = fleet::targets(&self.fleet)?;
-        let devices = self.fleet.devices().iter().zip(&names).zip(&targets);
-        let truth = devices.map(|((device, name), target)| Truth::of(device, name, target));
-        let truth: Vec<_> = truth.collect();
-        let book = std::mem::take(&mut *self.work.book.lock());
-        let mut evidence = evidence::gather(&self.work.api, truth, &book).await?;
+        let book = self.scene.book();
+        let mut evidence = self.scene.gather(&book).await?;
         self.kill(options.rounds + 2).await?;
         evidence.preloaded = options.known as u64;
         evidence.restarts.clone_from(&self.restarts);

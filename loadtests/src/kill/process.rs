@@ -9,6 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -154,7 +155,8 @@ impl Server {
     /// When it ends, or is not ready within `limit`; with the end of its log.
     pub async fn ready(&mut self, started: Instant, limit: Duration) -> Result<Duration> {
         loop {
-            if is_ready(self.ports.admin).await {
+            let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.admin));
+            if answers(admin, "/readyz").await {
                 return Ok(started.elapsed());
             }
             if let Some(status) = self.ended() {
@@ -194,6 +196,47 @@ impl Server {
         Ok(lived)
     }
 
+    /// SIGTERM, and waits for its end; SIGKILL if that takes longer than `limit`.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or it had to be killed.
+    pub async fn stop(&mut self, limit: Duration) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        let Some(mut child) = self.child.take() else {
+            return Ok(());
+        };
+        if tokio::time::timeout(limit, child.wait()).await.is_err() {
+            child.kill().await?;
+            bail!("it did not end within {} s of SIGTERM", limit.as_secs());
+        }
+        Ok(())
+    }
+
+    /// SIGSTOP: it is there and does nothing.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.child.as_ref().and_then(Child::id);
+        let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        match pid {
+            Some(pid) => Ok(kill_process(pid, signal)?),
+            None => Ok(()),
+        }
+    }
+
     /// The last lines of its log.
     pub fn log_end(&self) -> String {
         let tail = || -> std::io::Result<String> {
@@ -216,12 +259,13 @@ impl Server {
     }
 }
 
-/// Whether `/readyz` answers 200.
-async fn is_ready(port: u16) -> bool {
+/// Whether a GET of this path is answered with 200 within a second.
+pub async fn answers(address: SocketAddr, path: &str) -> bool {
     let ask = async {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-        let request = b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await?;
+        let mut stream = TcpStream::connect(address).await?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
         let mut answer = [0u8; 12];
         stream.read_exact(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)

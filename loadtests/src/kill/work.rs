@@ -16,9 +16,38 @@ use super::plan::{Planner, Target, method};
 use crate::{Dice, Fleet};
 use sha2::{Digest as _, Sha256};
 
-/// Creates at once.
-const CREATORS: u64 = 4;
 const PAUSE: Duration = Duration::from_millis(40);
+
+/// How much is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Creates at once.
+    pub creators: usize,
+    /// Tasks open at once, at most.
+    pub limit: usize,
+    /// The longest pause between two creates of one creator.
+    pub create: Duration,
+    /// The longest pause between two changes of tags.
+    pub tags: Duration,
+    /// The longest pause between two files.
+    pub files: Duration,
+    /// The longest pause between two values that devices change themselves.
+    pub values: Duration,
+}
+
+impl Pace {
+    /// As much as keeps one server busy.
+    pub fn brisk(devices: usize) -> Self {
+        Self {
+            creators: 4,
+            limit: (devices * 2).clamp(40, 250),
+            create: Duration::from_millis(60),
+            tags: Duration::from_millis(200),
+            files: Duration::from_secs(2),
+            values: Duration::from_millis(60),
+        }
+    }
+}
 
 /// What the parts of the work share.
 pub struct Work {
@@ -34,8 +63,7 @@ pub struct Work {
     targets: Vec<Target>,
     /// Time that a normal task has.
     deadline: Duration,
-    /// Tasks open at once, at most.
-    limit: usize,
+    pace: Pace,
     /// Nothing new is begun.
     finishing: CancellationToken,
     /// Everything ends, finished or not.
@@ -51,6 +79,7 @@ impl Work {
         fleet: Arc<Fleet>,
         names: Vec<String>,
         planner: Planner,
+        pace: Pace,
         deadline: Duration,
         dice: &mut Dice,
     ) -> Arc<Self> {
@@ -59,7 +88,7 @@ impl Work {
             api,
             fleet,
             book: Mutex::default(),
-            limit: (targets.len() * 2).clamp(40, 250),
+            pace,
             planner: Mutex::new(planner),
             names,
             targets,
@@ -69,7 +98,7 @@ impl Work {
             running: TaskTracker::new(),
             watching: TaskTracker::new(),
         });
-        for _ in 0..CREATORS {
+        for _ in 0..pace.creators {
             let dice = Dice::new(dice.number());
             work.running.spawn(work.clone().create(dice));
         }
@@ -128,12 +157,12 @@ impl Work {
 
     async fn create(self: Arc<Self>, mut dice: Dice) {
         while self
-            .pause(dice.between(Duration::ZERO, Duration::from_millis(60)))
+            .pause(dice.between(Duration::ZERO, self.pace.create))
             .await
         {
             let wish = {
                 let mut book = self.book.lock();
-                if book.pending() >= self.limit {
+                if book.pending() >= self.pace.limit {
                     None
                 } else {
                     book.asking += 1;
@@ -297,7 +326,7 @@ impl Work {
     async fn change_tags(self: Arc<Self>, mut dice: Dice) {
         let mut number = 0;
         while self
-            .pause(dice.between(Duration::from_millis(30), Duration::from_millis(200)))
+            .pause(dice.between(self.pace.tags / 8, self.pace.tags))
             .await
         {
             number += 1;
@@ -375,7 +404,7 @@ impl Work {
                         .push(format!("file {name}: {status}"));
                 }
             }
-            let pause = dice.between(Duration::from_millis(200), Duration::from_secs(2));
+            let pause = dice.between(self.pace.files / 10, self.pace.files);
             if !self.pause(pause).await {
                 return;
             }
@@ -385,7 +414,7 @@ impl Work {
     async fn change_values(self: Arc<Self>, mut dice: Dice) {
         let mut number = 0u64;
         while self
-            .pause(dice.between(Duration::from_millis(5), Duration::from_millis(60)))
+            .pause(dice.between(self.pace.values / 12, self.pace.values))
             .await
         {
             number += 1;

@@ -89,6 +89,24 @@ pub async fn command(address: &str, command: &str) -> std::io::Result<()> {
     }
 }
 
+/// The names of the routes of the proxy whose control is there.
+///
+/// # Errors
+/// No proxy there.
+pub async fn links(address: &str) -> std::io::Result<Vec<String>> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"list\n").await?;
+    let mut lines = BufReader::new(stream).lines();
+    let mut out = Vec::new();
+    while let Some(line) = lines.next_line().await? {
+        if line == "ok" {
+            break;
+        }
+        out.extend(line.split(' ').next().map(str::to_owned));
+    }
+    Ok(out)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -110,6 +128,7 @@ mod tests {
         for wrong in ["cut c", "cut", "delay a soon", "", "stop a"] {
             assert!(command(&address, wrong).await.is_err(), "{wrong}");
         }
+        assert_eq!(links(&address).await.unwrap(), ["a-1", "a-2", "b-1"]);
         assert!(answer("list", &proxy).ends_with("delay 20\nok"));
     }
 }

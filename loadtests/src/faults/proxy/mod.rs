@@ -145,8 +145,11 @@ impl Proxy {
     /// # Errors
     /// No such route.
     pub fn set(&self, name: &str, mode: Mode) -> Result<usize, ProxyError> {
-        let chosen = self.ways.iter().filter(|(route, _)| belongs(route, name));
-        let count = chosen.map(|(_, way)| way.mode.send_replace(mode)).count();
+        let mut count = 0;
+        for (_, way) in self.ways.iter().filter(|(route, _)| belongs(route, name)) {
+            way.mode.send_replace(mode);
+            count += 1;
+        }
         match count {
             0 => Err(ProxyError::Unknown(name.to_owned())),
             count => Ok(count),

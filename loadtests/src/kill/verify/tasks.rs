@@ -69,7 +69,7 @@ fn strangers(evidence: &Evidence, actions: &[Actions<'_>], verdict: &mut Verdict
     let strange: Vec<_> = evidence
         .listed
         .iter()
-        .filter(|id| !evidence.known.contains_key(*id))
+        .filter(|id| !evidence.known.contains_key(*id) && !evidence.others.contains(*id))
         .collect();
     // A create that was never answered may have made its task.
     if strange.len() > evidence.unanswered {
@@ -85,6 +85,9 @@ fn strangers(evidence: &Evidence, actions: &[Actions<'_>], verdict: &mut Verdict
     }
     for (truth, actions) in evidence.truth.iter().zip(actions) {
         for (task, list) in &actions.by_task {
+            if evidence.others.contains(*task) {
+                continue;
+            }
             let known = evidence.known.get(*task);
             let stranger = known.is_none() && evidence.unanswered == 0;
             let elsewhere = known.is_some_and(|known| {

@@ -1,0 +1,329 @@
+//! One fault, again and again, under a fleet of its own: what it does to the edge, how long until
+//! all is well again, and whether anything was lost.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result};
+
+use super::FaultOptions;
+use super::catalogue::{ALL, Fault, Kind};
+use super::proxy::belongs;
+use super::report::{self, Latencies, Occurrence, Row, Spread};
+use super::subject::{Action, Subject};
+use super::watch::Watch;
+use crate::kill::api::Api;
+use crate::kill::evidence::{self, Evidence};
+use crate::kill::fleet::{self, Login};
+use crate::kill::report as tallies;
+use crate::kill::report::millis;
+use crate::kill::scene::{Scene, SceneOptions};
+use crate::kill::verify::{self, Verdict};
+use crate::{Dice, EdgeCounts};
+
+/// No request failed for so long: the edge is well again.
+const QUIET: Duration = Duration::from_secs(5);
+/// How often is looked whether it is well again.
+const LOOK: Duration = Duration::from_millis(100);
+/// After so many faults in a row that it did not recover from, further ones would show nothing.
+const GIVE_UP: usize = 3;
+/// What was acknowledged may take so long until every replica shows it.
+const SETTLING: [Duration; 3] = [
+    Duration::from_secs(2),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+];
+
+/// A time in which something was broken.
+struct Window {
+    begin: SystemTime,
+    end: SystemTime,
+    edge: EdgeCounts,
+}
+
+/// A chapter that runs.
+pub struct Chapter<'a, S> {
+    subject: &'a mut S,
+    fault: &'a Fault,
+    options: &'a FaultOptions,
+    api: Api,
+    scene: Scene,
+    watch: Arc<Watch>,
+    begun: Instant,
+    occurrences: Vec<Occurrence>,
+    windows: Vec<Window>,
+    accidents: Vec<String>,
+    preloaded: u64,
+}
+
+/// Runs one. `others` are the ids of all tasks that were made before, and get this chapter's too.
+///
+/// # Errors
+/// When it can't be carried out.
+pub async fn run<S: Subject>(
+    subject: &mut S,
+    fault: &Fault,
+    (api, login): (&Api, &Login),
+    scene: &SceneOptions,
+    options: &FaultOptions,
+    others: &mut BTreeSet<String>,
+    seed: u64,
+) -> Result<Row> {
+    let mut dice = Dice::new(seed);
+    let preloaded = evidence::count_devices(api).await.context("CountDevices")?;
+    let edge_begun = Instant::now();
+    let playing = Scene::start(api.clone(), login, scene, &mut dice).await?;
+    println!(
+        "{}: {} devices have informed after {:.0} s",
+        fault.name(),
+        playing.fleet.devices().len(),
+        edge_begun.elapsed().as_secs_f64()
+    );
+    let (targets, names) = fleet::targets(&playing.fleet)?;
+    let canaries = targets.iter().zip(&names).skip(scene.devices);
+    let canaries = canaries.map(|(target, name)| {
+        let path = format!("{}DeviceInfo.SerialNumber", target.root);
+        (name.clone(), path)
+    });
+    let watch = Watch::start(playing.fleet.clone(), api, canaries.collect());
+    let mut chapter = Chapter {
+        subject,
+        fault,
+        options,
+        api: api.clone(),
+        scene: playing,
+        watch,
+        begun: Instant::now(),
+        occurrences: Vec::new(),
+        windows: Vec::new(),
+        accidents: Vec::new(),
+        preloaded,
+    };
+    tokio::time::sleep(options.calm).await;
+    chapter.times(&mut dice).await?;
+    let mut row = chapter.end(others, &mut dice).await?;
+    row.seed = seed;
+    Ok(row)
+}
+
+impl<S: Subject> Chapter<'_, S> {
+    /// All but the last: under load, at random moments.
+    async fn times(&mut self, dice: &mut Dice) -> Result<()> {
+        let mut lasting = 0;
+        for number in 1..self.options.times.max(1) {
+            tokio::time::sleep(dice.between(Duration::ZERO, self.options.gap)).await;
+            let well = self.once(number, dice).await?;
+            lasting = if well { 0 } else { lasting + 1 };
+            if lasting == GIVE_UP {
+                self.accidents
+                    .push(format!("not well again {GIVE_UP} times in a row: given up"));
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The members that it happens to this time: one by chance, the primary where there is one, or
+    /// all in turn.
+    async fn chosen(&mut self, dice: &mut Dice) -> Vec<String> {
+        let members = self.subject.members();
+        if self.fault.group == ALL {
+            return members;
+        }
+        let of_group = |name: &&String| belongs(name, &self.fault.group);
+        let members: Vec<_> = members.iter().filter(of_group).cloned().collect();
+        if matches!(self.fault.kind, Kind::Cut | Kind::Silent) {
+            return vec![self.fault.group.clone()];
+        }
+        if let Some(primary) = self.subject.primary(&members).await {
+            return vec![primary];
+        }
+        let at = dice.number().checked_rem(members.len() as u64);
+        let one = at.and_then(|at| members.get(at as usize)).cloned();
+        one.into_iter().collect()
+    }
+
+    /// The fault happens once; true if all was well again within the limit.
+    async fn once(&mut self, number: u32, dice: &mut Dice) -> Result<bool> {
+        let members = self.chosen(dice).await;
+        let open = self.scene.work.book.lock().open.len();
+        let (begin, since) = (Instant::now(), SystemTime::now());
+        let edge = self.watch.edge();
+        for member in &members {
+            self.happen(member).await?;
+        }
+        let end = Instant::now();
+        let from = match self.fault.counts_from_its_end() {
+            true => end,
+            false => begin,
+        };
+        let recovered = self.recovered(from, end).await;
+        let edge = self.watch.edge().since(&edge);
+        let songs = self.watch.songs_since(begin);
+        let occurrence = Occurrence {
+            number,
+            member: match members.len() {
+                1 => members.concat(),
+                _ => ALL.to_owned(),
+            },
+            at_ms: millis(begin - self.begun),
+            broken_ms: millis(end - begin),
+            open,
+            edge,
+            recovered_ms: recovered.map(|at| millis(at.saturating_duration_since(from))),
+            canaries: songs.len(),
+            slowest_canary_ms: songs
+                .iter()
+                .map(|song| millis(song.ended - song.made))
+                .max()
+                .unwrap_or(0),
+        };
+        println!("{}", occurrence.line(&self.fault.name()));
+        self.windows.push(Window {
+            begin: since,
+            end: since + recovered.unwrap_or_else(Instant::now).duration_since(begin),
+            edge,
+        });
+        let well = occurrence.recovered_ms.is_some();
+        if !well {
+            let limit = self.options.limit.as_secs();
+            let member = &occurrence.member;
+            self.accidents.push(format!(
+                "{} {number} ({member}): not well again within {limit} s",
+                self.fault.name()
+            ));
+        }
+        self.occurrences.push(occurrence);
+        Ok(well)
+    }
+
+    async fn happen(&mut self, member: &str) -> Result<()> {
+        let steps = self.fault.steps(member, &self.options.lasting);
+        let doing = |action: &Action| format!("{action:?}");
+        self.subject
+            .act(&steps.begin)
+            .await
+            .with_context(|| doing(&steps.begin))?;
+        tokio::time::sleep(steps.hold).await;
+        if let Some(end) = &steps.end {
+            self.subject.act(end).await.with_context(|| doing(end))?;
+        }
+        // One after the other, so that the others carry on.
+        if self.fault.kind == Kind::Restart {
+            let until = Instant::now() + self.options.limit;
+            while !self.subject.ready().await && Instant::now() < until {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all is well again: no request of a device has failed for five seconds, a task
+    /// made after the fault's end is done, every member is ready. Answers since when.
+    async fn recovered(&mut self, from: Instant, end: Instant) -> Option<Instant> {
+        let mut ready_since: Option<Instant> = None;
+        while end.elapsed() < self.options.limit {
+            ready_since = match self.subject.ready().await {
+                true => ready_since.or_else(|| Some(Instant::now())),
+                false => None,
+            };
+            let error = self.watch.last_error().filter(|at| *at >= from);
+            let quiet_since = error.unwrap_or(from).max(end);
+            let quiet = quiet_since.elapsed() >= QUIET
+                && self.watch.last_good().is_some_and(|at| at > quiet_since);
+            if let (Some(ready), Some(sang), true) =
+                (ready_since, self.watch.sang_after(end), quiet)
+            {
+                return Some(error.unwrap_or(from).max(sang).max(ready).max(from));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        None
+    }
+
+    /// Lets the work end, has the fault happen once more right then, and verifies.
+    async fn end(mut self, others: &mut BTreeSet<String>, dice: &mut Dice) -> Result<Row> {
+        let settled = self.scene.settle().await;
+        self.accidents.extend(settled);
+        self.once(self.options.times.max(1), dice).await?;
+        let (canaries, trouble) = self.watch.stop(self.options.limit).await;
+        self.accidents.extend(trouble);
+        let edge = self.scene.fleet.edge();
+        self.scene.fleet.stop().await;
+        self.accidents.extend(self.subject.accidents().await);
+        let doubled = self.scene.fleet.doubled().len();
+        others.extend(canaries);
+        let book = self.scene.book();
+        let mut last = (Evidence::default(), Verdict::default());
+        for wait in SETTLING {
+            tokio::time::sleep(wait).await;
+            let mut evidence = self.scene.gather(&book).await?;
+            evidence.others.clone_from(others);
+            evidence.preloaded = self.preloaded;
+            evidence.accidents.clone_from(&self.accidents);
+            let verdict = verify::verify(&evidence);
+            let passed = verdict.violations.len() <= self.accidents.len();
+            last = (evidence, verdict);
+            if passed {
+                break;
+            }
+            println!(
+                "{}: {} violations; looking again",
+                self.fault.name(),
+                last.1.violations.len()
+            );
+        }
+        let (evidence, verdict) = last;
+        // Whatever is listed is no longer news to the next chapter.
+        others.extend(evidence.listed.iter().cloned());
+        others.extend(evidence::list_tasks(&self.api).await?);
+        Ok(self.row(evidence, verdict, edge, book.repeated, doubled))
+    }
+
+    fn row(
+        self,
+        evidence: Evidence,
+        verdict: Verdict,
+        edge: EdgeCounts,
+        repeated_creates: usize,
+        doubled: usize,
+    ) -> Row {
+        let broken = self
+            .windows
+            .iter()
+            .fold(EdgeCounts::default(), |sum, window| sum.plus(&window.edge));
+        let windows: Vec<_> = self.windows.iter().map(|w| (w.begin, w.end)).collect();
+        let (calm_tasks, broken_tasks) = report::latencies(&evidence, &windows);
+        let recovered: Vec<_> = self
+            .occurrences
+            .iter()
+            .filter_map(|occurrence| occurrence.recovered_ms)
+            .collect();
+        Row {
+            fault: self.fault.name(),
+            seed: 0,
+            times: self.occurrences.len(),
+            devices: self.scene.fleet.devices().len(),
+            seconds: self.begun.elapsed().as_secs_f64(),
+            recovered: Spread::of(recovered),
+            error_share: report::share(&broken),
+            edge: broken,
+            calm_edge: edge.since(&broken),
+            calm_tasks: Latencies::of(calm_tasks),
+            broken_tasks: Latencies::of(broken_tasks),
+            tasks: report::owned(tallies::tally(&evidence)),
+            interrupted: tallies::interrupted(&evidence)
+                .into_iter()
+                .map(|(kind, count)| (kind.to_owned(), count))
+                .collect(),
+            repeated_creates,
+            unknown_outcomes: tallies::unknown(&evidence),
+            doubled,
+            looked: report::Looks::of(&verdict.looked),
+            violations: verdict.violations.iter().map(report::Breach::of).collect(),
+            occurrences: self.occurrences,
+            not_run: None,
+        }
+    }
+}

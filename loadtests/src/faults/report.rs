@@ -1,0 +1,473 @@
+//! What came out: JSON, and the table of the documentation.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::EdgeCounts;
+use crate::kill::book::Class;
+use crate::kill::evidence::Evidence;
+use crate::kill::plan::method;
+use crate::kill::verify::{Looked, Violation};
+
+/// One time that the fault happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Occurrence {
+    /// From 1.
+    pub number: u32,
+    /// To whom.
+    pub member: String,
+    /// When, in milliseconds since the chapter began.
+    pub at_ms: u64,
+    /// How long it was broken, until the fault was undone.
+    pub broken_ms: u64,
+    /// Tasks open when it began.
+    pub open: usize,
+    /// Requests of devices from its begin until all was well again.
+    pub edge: EdgeCounts,
+    /// How long until all was well again; `None` if it was not within the limit.
+    pub recovered_ms: Option<u64>,
+    /// Canaries' tasks that ended meanwhile.
+    pub canaries: usize,
+    /// The slowest of them.
+    pub slowest_canary_ms: u64,
+}
+
+impl Occurrence {
+    /// In one line.
+    pub fn line(&self, fault: &str) -> String {
+        let recovered = match self.recovered_ms {
+            Some(ms) => format!("well after {ms} ms"),
+            None => "NOT WELL AGAIN".to_owned(),
+        };
+        format!(
+            "{fault} {}: {} with {} tasks open, broken for {} ms; {recovered}; {} of {} requests \
+             failed; slowest of {} canaries {} ms",
+            self.number,
+            self.member,
+            self.open,
+            self.broken_ms,
+            self.edge.failed(),
+            self.edge.all(),
+            self.canaries,
+            self.slowest_canary_ms
+        )
+    }
+}
+
+/// Times in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spread {
+    /// How many.
+    pub count: usize,
+    /// Half are at most so long.
+    pub median_ms: u64,
+    /// The longest.
+    pub max_ms: u64,
+}
+
+impl Spread {
+    /// Of these.
+    pub fn of(mut times: Vec<u64>) -> Self {
+        times.sort_unstable();
+        Self {
+            count: times.len(),
+            median_ms: times.get(times.len() / 2).copied().unwrap_or(0),
+            max_ms: times.last().copied().unwrap_or(0),
+        }
+    }
+}
+
+/// From making a task to its end, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latencies {
+    /// How many.
+    pub count: usize,
+    /// The median.
+    pub p50_ms: u64,
+    /// The 99th percentile.
+    pub p99_ms: u64,
+}
+
+impl Latencies {
+    /// Of these.
+    pub fn of(mut times: Vec<u64>) -> Self {
+        times.sort_unstable();
+        let at = |part: f64| {
+            let last = times.len().saturating_sub(1) as f64;
+            times.get((last * part).round() as usize).copied()
+        };
+        Self {
+            count: times.len(),
+            p50_ms: at(0.5).unwrap_or(0),
+            p99_ms: at(0.99).unwrap_or(0),
+        }
+    }
+}
+
+/// How much the verification looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looks {
+    /// Tasks.
+    pub tasks: usize,
+    /// RPCs that devices got.
+    pub rpcs: usize,
+    /// Of them, such as must not be done twice.
+    pub once: usize,
+    /// Acknowledged Informs.
+    pub informs: usize,
+    /// Acknowledged values.
+    pub values: usize,
+    /// Acknowledged changes of values.
+    pub changes: usize,
+    /// Files.
+    pub files: usize,
+}
+
+impl Looks {
+    /// What the kill test's verification says.
+    pub fn of(looked: &Looked) -> Self {
+        Self {
+            tasks: looked.tasks,
+            rpcs: looked.rpcs,
+            once: looked.once,
+            informs: looked.informs,
+            values: looked.values,
+            changes: looked.changes,
+            files: looked.files,
+        }
+    }
+}
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breach {
+    /// Which rule.
+    pub rule: String,
+    /// Everything else, in words.
+    pub text: String,
+}
+
+impl Breach {
+    /// What the kill test's verification says.
+    pub fn of(violation: &Violation) -> Self {
+        Self {
+            rule: violation.rule.to_owned(),
+            text: violation.to_string(),
+        }
+    }
+
+    fn class(&self) -> usize {
+        match self.rule.as_str() {
+            rule if rule.ends_with("twice") => 1,
+            "state not true" | "task not ended" | "outcome was known" | "task failed"
+            | "tasks left lying" => 2,
+            "server failed" | "request refused" => 3,
+            _ => 0,
+        }
+    }
+}
+
+/// All times that one fault happened.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Row {
+    /// Its name.
+    pub fault: String,
+    /// What chance began with.
+    pub seed: u64,
+    /// How often it happened.
+    pub times: usize,
+    /// Devices.
+    pub devices: usize,
+    /// How long it took.
+    pub seconds: f64,
+    /// Until all was well again.
+    pub recovered: Spread,
+    /// Requests of devices while it was not.
+    pub edge: EdgeCounts,
+    /// The part of them that failed.
+    pub error_share: f64,
+    /// Requests of devices at other times.
+    pub calm_edge: EdgeCounts,
+    /// Reads and sets made at other times.
+    pub calm_tasks: Latencies,
+    /// Reads and sets made while it was broken.
+    pub broken_tasks: Latencies,
+    /// Tasks by method and final state.
+    pub tasks: BTreeMap<String, BTreeMap<String, usize>>,
+    /// Tasks by method that a session's end met between request and answer.
+    pub interrupted: BTreeMap<String, usize>,
+    /// Creates that had to be sent again.
+    pub repeated_creates: usize,
+    /// Tasks whose outcome is not known.
+    pub unknown_outcomes: Vec<String>,
+    /// What devices executed more than once for one task, by their own count.
+    pub doubled: usize,
+    /// How much was looked at.
+    pub looked: Looks,
+    /// What must not be.
+    pub violations: Vec<Breach>,
+    /// Each time.
+    pub occurrences: Vec<Occurrence>,
+    /// Why it did not happen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_run: Option<String>,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct FaultReport {
+    /// Processors of the machine.
+    pub processors: usize,
+    /// The faults.
+    pub rows: Vec<Row>,
+}
+
+impl FaultReport {
+    /// Takes a row in, in place of an earlier one of the same fault.
+    pub fn take(&mut self, row: Row) {
+        match self.rows.iter_mut().find(|old| old.fault == row.fault) {
+            Some(old) => *old = row,
+            None => self.rows.push(row),
+        }
+    }
+
+    /// What must not be, in all rows; a fault that could not happen counts too.
+    pub fn failures(&self) -> usize {
+        let bad = self.rows.iter();
+        bad.map(|row| row.violations.len() + usize::from(row.not_run.is_some()))
+            .sum()
+    }
+
+    /// The table, in Markdown.
+    pub fn markdown(&self) -> String {
+        let mut out = String::from(
+            "| fault | times | tasks, Informs, values verified | lost | doubled | untrue | other \
+             | requests of devices meanwhile | failed | well again: median, max \
+             | read/set p50, p99: calm | meanwhile | seed |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+        );
+        for row in &self.rows {
+            out.push_str(&row.markdown());
+        }
+        out
+    }
+}
+
+impl Row {
+    fn markdown(&self) -> String {
+        if let Some(why) = &self.not_run {
+            return format!(
+                "| {} | 0 | not run: {why} |{}\n",
+                self.fault,
+                " |".repeat(10)
+            );
+        }
+        let mut classes = [0; 4];
+        for violation in &self.violations {
+            classes[violation.class()] += 1;
+        }
+        let [lost, doubled, untrue, other] = classes;
+        let (calm, broken) = (&self.calm_tasks, &self.broken_tasks);
+        format!(
+            "| {} | {} | {}, {}, {} | {lost} | {doubled} | {untrue} | {other} | {} | {} | {}, {} \
+             | {}, {} | {}, {} | {} |\n",
+            self.fault,
+            self.times,
+            self.looked.tasks,
+            self.looked.informs,
+            self.looked.values,
+            self.edge.all(),
+            failed(&self.edge),
+            seconds(self.recovered.median_ms),
+            seconds(self.recovered.max_ms),
+            seconds(calm.p50_ms),
+            seconds(calm.p99_ms),
+            seconds(broken.p50_ms),
+            seconds(broken.p99_ms),
+            self.seed
+        )
+    }
+
+    /// What is printed when its chapter has ended.
+    pub fn summary(&self) -> String {
+        let mut out = format!(
+            "{}: {} times in {:.0} s; looked at {} tasks, {} RPCs ({} that must not be doubled), \
+             {} acknowledged Informs, {} values, {} changes, {} files; {} tasks met between \
+             request and answer, {} creates sent again, {} unknown outcomes\n",
+            self.fault,
+            self.times,
+            self.seconds,
+            self.looked.tasks,
+            self.looked.rpcs,
+            self.looked.once,
+            self.looked.informs,
+            self.looked.values,
+            self.looked.changes,
+            self.looked.files,
+            self.interrupted.values().sum::<usize>(),
+            self.repeated_creates,
+            self.unknown_outcomes.len(),
+        );
+        let mut rules: BTreeMap<&str, Vec<&Breach>> = BTreeMap::new();
+        for breach in &self.violations {
+            rules.entry(&breach.rule).or_default().push(breach);
+        }
+        for (rule, list) in rules {
+            out.push_str(&format!("VIOLATION {rule}: {}\n", list.len()));
+            for breach in list.iter().take(3) {
+                out.push_str(&format!("  {}\n", breach.text));
+            }
+        }
+        out
+    }
+}
+
+/// `0.8 % (refused 12, 503 3)`.
+fn failed(edge: &EdgeCounts) -> String {
+    let classes = [
+        ("503", edge.unavailable),
+        ("other status", edge.status),
+        ("refused", edge.refused),
+        ("broken", edge.broken),
+        ("timeout", edge.timeout),
+    ];
+    let list = classes.iter().filter(|(_, count)| *count > 0);
+    let list: Vec<_> = list
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    match list.is_empty() {
+        true => "0".to_owned(),
+        false => format!("{:.2} % ({})", share(edge) * 100.0, list.join(", ")),
+    }
+}
+
+fn seconds(millis: u64) -> String {
+    format!("{:.2} s", millis as f64 / 1000.0)
+}
+
+/// The part of requests that failed, 0 to 1.
+pub fn share(edge: &EdgeCounts) -> f64 {
+    match edge.all() {
+        0 => 0.0,
+        all => edge.failed() as f64 / all as f64,
+    }
+}
+
+/// Names that own their text, so that a report can be read again.
+pub fn owned(
+    tally: BTreeMap<&'static str, BTreeMap<&'static str, usize>>,
+) -> BTreeMap<String, BTreeMap<String, usize>> {
+    let states = |states: BTreeMap<&'static str, usize>| {
+        let states = states.into_iter();
+        states
+            .map(|(state, count)| (state.to_owned(), count))
+            .collect()
+    };
+    let kinds = tally.into_iter();
+    kinds
+        .map(|(kind, of)| (kind.to_owned(), states(of)))
+        .collect()
+}
+
+/// Milliseconds from making to the last change of reads and sets that could be done at once: those
+/// made outside of these times, and within.
+pub fn latencies(evidence: &Evidence, broken: &[(SystemTime, SystemTime)]) -> (Vec<u64>, Vec<u64>) {
+    let (mut calm, mut meanwhile) = (Vec::new(), Vec::new());
+    for (id, known) in &evidence.known {
+        let simple = matches!(
+            method(&known.wish.spec),
+            "GetParameterValues" | "SetParameterValues"
+        );
+        let Some(task) = evidence.tasks.get(id) else {
+            continue;
+        };
+        if !simple || known.wish.class != Class::Normal || known.end.is_none() {
+            continue;
+        }
+        let (Some(made), Some(ended)) = (&task.create_time, &task.update_time) else {
+            continue;
+        };
+        let (Ok(made), Ok(ended)) = (at(made), at(ended)) else {
+            continue;
+        };
+        let took = ended.duration_since(made).unwrap_or_default();
+        let list = match broken
+            .iter()
+            .any(|(from, to)| (*from..=*to).contains(&made))
+        {
+            true => &mut meanwhile,
+            false => &mut calm,
+        };
+        list.push(crate::kill::report::millis(took));
+    }
+    (calm, meanwhile)
+}
+
+fn at(stamp: &hearth_proto::ProtoTimestamp) -> Result<SystemTime, std::num::TryFromIntError> {
+    let seconds = u64::try_from(stamp.seconds)?;
+    let nanos = u32::try_from(stamp.nanos)?;
+    Ok(SystemTime::UNIX_EPOCH + std::time::Duration::new(seconds, nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn breach(rule: &str) -> Breach {
+        Breach {
+            rule: rule.to_owned(),
+            text: rule.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_row_of_the_table() {
+        let row = Row {
+            fault: "kill-nats".to_owned(),
+            times: 20,
+            edge: EdgeCounts {
+                good: 980,
+                unavailable: 20,
+                ..EdgeCounts::default()
+            },
+            recovered: Spread::of(vec![3000, 1000, 2000]),
+            violations: vec![breach("value lost"), breach("executed twice")],
+            ..Row::default()
+        };
+        let mut report = FaultReport::default();
+        report.take(Row {
+            fault: "kill-nats".to_owned(),
+            ..Row::default()
+        });
+        report.take(row);
+        assert_eq!(report.rows.len(), 1);
+        let table = report.markdown();
+        assert!(table.contains("| kill-nats | 20 |"), "{table}");
+        assert!(
+            table.contains("| 1 | 1 | 0 | 0 | 1000 | 2.00 % (503 20) | 2.00 s, 3.00 s |"),
+            "{table}"
+        );
+        let columns = |line: &str| line.matches('|').count();
+        assert!(table.lines().all(|line| columns(line) == 14), "{table}");
+        report.take(Row {
+            fault: "full-nats".to_owned(),
+            not_run: Some("no".to_owned()),
+            ..Row::default()
+        });
+        assert!(report.markdown().lines().all(|line| columns(line) == 14));
+        assert_eq!(report.failures(), 3);
+        let json = serde_json::to_string(&report).unwrap();
+        let again: FaultReport = serde_json::from_str(&json).unwrap();
+        assert_eq!(again.markdown(), report.markdown());
+    }
+
+    #[test]
+    fn percentiles() {
+        let latencies = Latencies::of((1..=100).collect());
+        assert_eq!((latencies.p50_ms, latencies.p99_ms), (51, 99));
+        assert_eq!(Latencies::of(Vec::new()), Latencies::default());
+    }
+}
