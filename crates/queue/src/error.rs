@@ -14,9 +14,6 @@ pub enum Error {
     /// may be made again in a moment.
     #[error("the task queue is being rebuilt from the ledger")]
     Rebuilding,
-    /// A setting, or the server it leads to, that no queue can work with; says what to do.
-    #[error("{0}")]
-    Config(String),
 }
 
 impl Error {

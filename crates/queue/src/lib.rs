@@ -12,8 +12,10 @@ mod contract;
 mod embedded;
 mod error;
 mod model;
+mod redis;
 
 pub use contract::Queue;
 pub use embedded::EmbeddedQueue;
 pub use error::{Error, Result};
 pub use model::{Claim, Depth, Due, DueKind, Enqueue, Peek, Phase, Released, Removed, Session, Suspect};
+pub use redis::{ConnectError, METRICS, RedisConfig, RedisQueue};
