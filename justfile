@@ -39,6 +39,10 @@ test-all *stages:
 servers *args:
     scripts/servers {{ args }}
 
+# The distributed form on this machine: `just cluster start|status|stop`, `just cluster kill gateway-1` (docs/cluster.md)
+cluster *args="start":
+    scripts/cluster {{ args }}
+
 # The server with a small simulated fleet and a tour (`just demo --exit` ends after the tour)
 demo *args:
     cargo run --package hearth --bin hearth -- demo {{ args }}

@@ -72,8 +72,8 @@ class Cassandra:
             "logdir": str(folder),
             "ring_delay_ms": "2000",
             "skip_wait_for_gossip_to_settle": "0",
-            # The superuser of a first start is made after this time.
-            "superuser_setup_delay_ms": "0",
+            # The superuser of a first start is made after this time, which is the pause between tries, too.
+            "superuser_setup_delay_ms": "2000",
         }
         options += [f"-Dcassandra.{name}={value}" for name, value in properties.items()]
         options.append("-Dcassandra-foreground=yes")
@@ -124,3 +124,7 @@ class Cassandra:
 
     def answers(self) -> bool:
         return bool(probe.cql(self.address, self.port))
+
+    def peers(self) -> int:
+        """How many other nodes this one knows."""
+        return len(probe.cql(self.address, self.port, "SELECT peer FROM system.peers_v2"))

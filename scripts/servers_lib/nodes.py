@@ -38,7 +38,7 @@ jetstream {{
     store_dir: "{folder / 'data'}"
     sync_interval: {sync}
     max_memory_store: 256MB
-    max_file_store: 8GB
+    max_file_store: 100GB
 }}
 """
         if self.routes:
@@ -56,18 +56,18 @@ jetstream {{
 
 
 class Valkey:
-    """A Valkey (or, by `binary`, Redis) server that keeps what it has in an append-only file."""
+    """A Valkey (or, by `binary`, Redis) server that keeps what it has in an append-only file; a sentinel of `group`."""
 
     def __init__(
-        self, folder: pathlib.Path, address: str, port: int, extra: str = "", binary: str | None = None, sentinel: bool = False
+        self, folder: pathlib.Path, address: str, port: int, extra: str = "", binary: str | None = None, group: str | None = None
     ):
         self.process = Process(folder)
-        self.address, self.port, self.extra, self.binary, self.sentinel = address, port, extra, binary, sentinel
+        self.address, self.port, self.extra, self.binary = address, port, extra, binary
+        self.group, self.sentinel = group, group is not None
 
     def start(self) -> None:
         folder = self.process.folder
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / ("sentinel.conf" if self.sentinel else "valkey.conf")
         text = f"""# Written by scripts/servers or scripts/cluster.
 bind {self.address}
 port {self.port}
@@ -77,10 +77,16 @@ daemonize no
         if not self.sentinel:
             # Evicting keys would lose tasks from the index without a word; full is an error instead.
             text += 'save ""\nappendonly yes\nappendfsync everysec\nmaxmemory 512mb\nmaxmemory-policy noeviction\n'
-        # A sentinel keeps in its file what it has learnt: a later start must not take it away.
-        if not (self.sentinel and file.exists()):
+        file, made_from = folder / "valkey.conf", folder / "valkey.conf.first"
+        # What a failover wrote into the file (who is whose replica) must be there at the next start. Only other
+        # settings begin a new one.
+        if not file.exists() or not made_from.exists() or made_from.read_text(encoding="utf-8") != text:
             file.write_text(text, encoding="utf-8")
+            made_from.write_text(text, encoding="utf-8")
         self.process.start([self.binary or program("valkey-server"), str(file), *(["--sentinel"] if self.sentinel else [])])
 
     def answers(self) -> bool:
+        if self.sentinel:
+            # Whether enough sentinels see each other and the primary to agree on a failover.
+            return probe.redis(self.address, self.port, "SENTINEL", "CKQUORUM", self.group).startswith("OK")
         return probe.redis(self.address, self.port) == "PONG"
