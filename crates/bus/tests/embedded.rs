@@ -87,45 +87,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-macro_rules! cases {
-    ($($case:ident)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                conformance::$case(&Embedded::new()).await;
-            }
-        )*
-    };
-}
-
-cases! {
-    published_messages_survive_a_crash
-    messages_keep_their_order
-    concurrent_publishers_each_keep_their_order
-    duplicates_are_one_message
-    duplicates_are_known_after_a_crash
-    large_payloads_arrive_whole
-    payloads_over_the_limit_are_refused
-    a_closed_bus_says_so
-    consumers_each_see_everything
-    a_consumer_sees_its_streams_only
-    a_new_consumer_begins_with_what_is_kept
-    handles_of_one_name_share_the_work
-    a_slow_consumer_gets_everything
-    in_flight_is_bounded
-    fetch_waits_for_the_first
-    acknowledged_messages_stay_so_after_closing
-    bad_specifications_are_refused
-    a_deleted_consumer_is_forgotten
-    tails_see_what_comes
-    unacknowledged_messages_come_again
-    unacknowledged_messages_come_again_after_a_crash
-    nak_delays
-    poison_dies_and_can_be_replayed
-    terminated_messages_die_with_a_reason
-    dead_letters_page_and_survive
-    stats_tell_the_lag
-}
+hearth_bus::conformance_cases!(Some(Embedded::new()));
 
 #[tokio::test]
 async fn the_suite_runs_on_one_thread_too() {

@@ -46,6 +46,66 @@ pub async fn a_consumer_sees_its_streams_only(h: &dyn Harness) {
     );
 }
 
+/// MUST: messages of a device keep their order over kinds too.
+pub async fn kinds_keep_their_order(h: &dyn Harness) {
+    let bus = h.open().await;
+    let all = bus
+        .consumer(ConsumerSpec::new("all", Stream::ALL))
+        .await
+        .unwrap();
+    let mut expected = Vec::new();
+    for n in 0..50_usize {
+        let stream = Stream::ALL[n * 7 % Stream::ALL.len()];
+        let text = n.to_string();
+        bus.publish(message(stream, 1, &text)).await.unwrap();
+        expected.push((stream, text));
+    }
+    let got = fetch(&*all, 50).await;
+    let got: Vec<_> = got.iter().map(|m| m.stream).zip(texts(&got)).collect();
+    let expected: Vec<_> = expected.iter().map(|(s, t)| (*s, t.as_str())).collect();
+    assert_eq!(got, expected);
+}
+
+/// MUST: a fetch that is given up while it waits loses nothing.
+pub async fn a_fetch_that_is_dropped_loses_nothing(h: &dyn Harness) {
+    let bus = h.open().await;
+    let consumer = bus.consumer(spec("c")).await.unwrap();
+    for n in 0..20_u64 {
+        let text = n.to_string();
+        // Given up before, while and after the message comes.
+        let patience = Duration::from_millis(n % 5);
+        let given_up = tokio::time::timeout(patience, async {
+            let got = consumer.fetch(10, PATIENCE).await.unwrap();
+            consumer.ack(&seqs(&got)).await.unwrap();
+            got
+        });
+        let (got, _) = tokio::join!(given_up, publish(&bus, &text));
+        let got = match got {
+            Ok(got) => got,
+            Err(_) => fetch(&*consumer, 1).await,
+        };
+        assert_eq!(texts(&got), [text]);
+        consumer.ack(&seqs(&got)).await.unwrap();
+    }
+    nothing(&*consumer).await;
+}
+
+/// MUST: messages go on coming in order while an earlier one is not acknowledged.
+pub async fn one_slow_message_holds_up_no_other(h: &dyn Harness) {
+    let bus = h.open().await;
+    let consumer = bus.consumer(spec("c")).await.unwrap();
+    for n in 0..100 {
+        publish(&bus, &n.to_string()).await;
+    }
+    let slow = fetch(&*consumer, 1).await;
+    let rest = fetch(&*consumer, 99).await;
+    let expected: Vec<_> = (1..100).map(|n| n.to_string()).collect();
+    assert_eq!(texts(&rest), expected);
+    consumer.ack(&seqs(&rest)).await.unwrap();
+    consumer.ack(&seqs(&slow)).await.unwrap();
+    nothing(&*consumer).await;
+}
+
 /// MUST: a new consumer begins with the oldest message that is kept.
 pub async fn a_new_consumer_begins_with_what_is_kept(h: &dyn Harness) {
     let bus = h.open().await;

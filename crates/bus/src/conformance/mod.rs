@@ -21,6 +21,59 @@ use hearth_types::{DeviceId, DeviceKey, TenantId, Timestamp};
 
 use crate::{Bus, Consumer, ConsumerSpec, Delivery, Publish, Stream};
 
+/// Makes a test of each case: `conformance_cases!(harness)`, where `harness` is an expression of the
+/// type `Option<impl Harness>`; without one a test passes.
+#[macro_export]
+macro_rules! conformance_cases {
+    ($harness:expr) => {
+        $crate::conformance_cases! { @each $harness,
+            published_messages_survive_a_crash
+            messages_keep_their_order
+            concurrent_publishers_each_keep_their_order
+            duplicates_are_one_message
+            ids_are_by_stream
+            duplicates_are_known_after_a_crash
+            large_payloads_arrive_whole
+            payloads_over_the_limit_are_refused
+            a_closed_bus_says_so
+            consumers_each_see_everything
+            a_consumer_sees_its_streams_only
+            kinds_keep_their_order
+            a_fetch_that_is_dropped_loses_nothing
+            one_slow_message_holds_up_no_other
+            a_new_consumer_begins_with_what_is_kept
+            handles_of_one_name_share_the_work
+            a_slow_consumer_gets_everything
+            in_flight_is_bounded
+            fetch_waits_for_the_first
+            acknowledged_messages_stay_so_after_closing
+            bad_specifications_are_refused
+            a_deleted_consumer_is_forgotten
+            tails_see_what_comes
+            unacknowledged_messages_come_again
+            unacknowledged_messages_come_again_after_a_crash
+            unacknowledged_messages_come_again_after_closing
+            late_acknowledgements_do_no_harm
+            deliveries_count_over_crashes
+            nak_delays
+            poison_dies_and_can_be_replayed
+            terminated_messages_die_with_a_reason
+            dead_letters_page_and_survive
+            stats_tell_the_lag
+        }
+    };
+    (@each $harness:expr, $($case:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                if let Some(harness) = $harness {
+                    $crate::conformance::$case(&harness).await;
+                }
+            }
+        )*
+    };
+}
+
 /// How long a case waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a case waits to believe that nothing comes.
@@ -43,12 +96,16 @@ pub async fn run_all<H: Harness>(make: impl Fn() -> H) {
     messages_keep_their_order(&make()).await;
     concurrent_publishers_each_keep_their_order(&make()).await;
     duplicates_are_one_message(&make()).await;
+    ids_are_by_stream(&make()).await;
     duplicates_are_known_after_a_crash(&make()).await;
     large_payloads_arrive_whole(&make()).await;
     payloads_over_the_limit_are_refused(&make()).await;
     a_closed_bus_says_so(&make()).await;
     consumers_each_see_everything(&make()).await;
     a_consumer_sees_its_streams_only(&make()).await;
+    kinds_keep_their_order(&make()).await;
+    a_fetch_that_is_dropped_loses_nothing(&make()).await;
+    one_slow_message_holds_up_no_other(&make()).await;
     a_new_consumer_begins_with_what_is_kept(&make()).await;
     handles_of_one_name_share_the_work(&make()).await;
     a_slow_consumer_gets_everything(&make()).await;
@@ -60,6 +117,9 @@ pub async fn run_all<H: Harness>(make: impl Fn() -> H) {
     tails_see_what_comes(&make()).await;
     unacknowledged_messages_come_again(&make()).await;
     unacknowledged_messages_come_again_after_a_crash(&make()).await;
+    unacknowledged_messages_come_again_after_closing(&make()).await;
+    late_acknowledgements_do_no_harm(&make()).await;
+    deliveries_count_over_crashes(&make()).await;
     nak_delays(&make()).await;
     poison_dies_and_can_be_replayed(&make()).await;
     terminated_messages_die_with_a_reason(&make()).await;

@@ -101,6 +101,25 @@ pub async fn duplicates_are_one_message(h: &dyn Harness) {
     nothing(&*consumer).await;
 }
 
+/// MUST: an id counts within its stream: a message of another kind is another message.
+pub async fn ids_are_by_stream(h: &dyn Harness) {
+    let bus = h.open().await;
+    let consumer = bus
+        .consumer(ConsumerSpec::new("c", Stream::ALL))
+        .await
+        .unwrap();
+    for stream in Stream::ALL {
+        let message = message(stream, 1, stream.as_str());
+        let message_id = Some("same".into());
+        let ack = bus.publish(Publish {
+            message_id,
+            ..message
+        });
+        assert!(!ack.await.unwrap().duplicate);
+    }
+    assert_eq!(fetch(&*consumer, 5).await.len(), 5);
+}
+
 /// SHOULD: ids are known after a crash.
 pub async fn duplicates_are_known_after_a_crash(h: &dyn Harness) {
     let once = Publish {

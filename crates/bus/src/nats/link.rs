@@ -230,14 +230,17 @@ impl Link {
         }
     }
 
-    /// A request to JetStream's API.
+    /// A request to JetStream's API; [`Value::Null`] is no body.
     pub(crate) async fn api<T: DeserializeOwned>(
         &self,
         what: String,
         body: &impl Serialize,
     ) -> Result<T, Trouble> {
         let answer = |error: serde_json::Error| Trouble::Answer(error.to_string());
-        let body = serde_json::to_vec(body).map_err(answer)?;
+        let mut body = serde_json::to_vec(body).map_err(answer)?;
+        if body == b"null" {
+            body.clear();
+        }
         let timer = self.metrics.api_seconds.start_timer();
         let subject = Subject::from(format!("$JS.API.{what}"));
         let bytes = self.ask(subject, None, body.into(), self.patience).await;

@@ -1,0 +1,225 @@
+//! The JetStream backend against a real server: the conformance suite.
+//!
+//! `HEARTH_TEST_NATS` names the server (`nats://127.0.0.1:4222`); without it nothing is tested.
+//! Faults of the server are in `nats_faults.rs`, which starts its own.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use async_trait::async_trait;
+use hearth_bus::conformance::{Harness, message};
+use hearth_bus::{Bus, ConsumerSpec, NatsBus, NatsConfig, Stream};
+use hearth_config::HumanDuration;
+use hearth_telemetry::Registry;
+
+/// Buses with a prefix of their own on the server of the tests.
+struct Nats {
+    config: NatsConfig,
+}
+
+impl Nats {
+    fn new() -> Option<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let Ok(server) = std::env::var("HEARTH_TEST_NATS") else {
+            println!("SKIPPED: HEARTH_TEST_NATS is not set");
+            return None;
+        };
+        let n = NEXT.fetch_add(1, Relaxed);
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+        let config = NatsConfig {
+            servers: vec![server],
+            prefix: format!("test-{}-{n}-{:x}", std::process::id(), now & 0xff_ffff),
+            max_bytes: hearth_config::ByteSize::mib(64),
+            dead_letter_bytes: hearth_config::ByteSize::mib(16),
+            lease: HumanDuration::secs(1),
+            // The server syncs each message, for all tests at once.
+            ack_timeout: HumanDuration::secs(30),
+            ..NatsConfig::default()
+        };
+        Some(Self { config })
+    }
+
+    async fn connect(&self) -> NatsBus {
+        let registry = Registry::new();
+        NatsBus::connect(&self.config, &registry).await.unwrap()
+    }
+}
+
+impl Drop for Nats {
+    /// Removes what the test left on the server.
+    fn drop(&mut self) {
+        let config = self.config.clone();
+        let removing = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let client = async_nats::connect(config.servers).await.unwrap();
+                let context = async_nats::jetstream::new(client);
+                for kind in ["events", "dead"] {
+                    let _ = context
+                        .delete_stream(format!("{}-{kind}", config.prefix))
+                        .await;
+                }
+            });
+        });
+        let _ = removing.join();
+    }
+}
+
+#[async_trait]
+impl Harness for Nats {
+    async fn open(&self) -> Arc<dyn Bus> {
+        Arc::new(self.connect().await)
+    }
+
+    async fn crash(&self, bus: Arc<dyn Bus>) {
+        drop(bus);
+    }
+}
+
+hearth_bus::conformance_cases!(Nats::new());
+
+#[tokio::test]
+async fn what_nobody_asked_for_yet_is_kept() {
+    let Some(harness) = Nats::new() else { return };
+    let bus = harness.connect().await;
+    let ack = bus
+        .publish(message(Stream::Inform, 1, "early"))
+        .await
+        .unwrap();
+    // Another process comes and goes.
+    let other = harness.connect().await;
+    other.close().await.unwrap();
+    let spec = ConsumerSpec::new("late", [Stream::Inform]);
+    let late = bus.consumer(spec.clone()).await.unwrap();
+    let got = late
+        .fetch(10, std::time::Duration::from_secs(5))
+        .await
+        .unwrap();
+    assert_eq!(got[0].seq, ack.seq);
+    late.ack(&[ack.seq]).await.unwrap();
+    // From then on what everybody has worked on goes.
+    drop(harness.connect().await);
+    let started = std::time::Instant::now();
+    while bus.stats().await.backlog_bytes > 0 {
+        assert!(started.elapsed().as_secs() < 10);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    // The last consumer is deleted: what comes is kept for the next one.
+    bus.delete_consumer("late").await.unwrap();
+    let ack = bus
+        .publish(message(Stream::Inform, 1, "later"))
+        .await
+        .unwrap();
+    let late = bus.consumer(spec).await.unwrap();
+    let got = late
+        .fetch(10, std::time::Duration::from_secs(5))
+        .await
+        .unwrap();
+    assert_eq!(got[0].seq, ack.seq);
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_ours_becomes_a_dead_letter() {
+    use std::time::Duration;
+    let Some(harness) = Nats::new() else { return };
+    let bus = harness.connect().await;
+    let spec = ConsumerSpec::new("c", Stream::ALL);
+    let consumer = bus.consumer(spec).await.unwrap();
+    let client = async_nats::connect(harness.config.servers.clone())
+        .await
+        .unwrap();
+    let context = async_nats::jetstream::new(client);
+    let prefix = &harness.config.prefix;
+    for subject in ["inform.default.7", "no-such-kind.default.7"] {
+        let subject = format!("{prefix}.v1.{subject}");
+        let ack = context.publish(subject, "?".into()).await.unwrap();
+        // A kind that no consumer asks for is not kept for anyone.
+        ack.await.unwrap();
+    }
+    let ours = bus
+        .publish(message(Stream::Inform, 1, "ours"))
+        .await
+        .unwrap();
+    let got = consumer.fetch(10, Duration::from_secs(5)).await.unwrap();
+    let got = match got.is_empty() {
+        true => consumer.fetch(10, Duration::from_secs(5)).await.unwrap(),
+        false => got,
+    };
+    assert_eq!(got[0].seq, ours.seq);
+    let page = bus.dead_letters(None, 10).await.unwrap();
+    assert_eq!(page.letters.len(), 1);
+    assert_eq!(page.letters[0].message.payload, "?");
+    assert!(
+        page.letters[0].reason.contains("header"),
+        "{:?}",
+        page.letters[0]
+    );
+    // Replayed it dies again, and blocks nobody.
+    bus.replay_dead_letter(page.letters[0].id).await.unwrap();
+    let started = std::time::Instant::now();
+    while bus.dead_letters(None, 10).await.unwrap().letters.is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(10));
+        consumer
+            .fetch(10, Duration::from_millis(100))
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_takes_over_what_the_first_held() {
+    use std::time::Duration;
+    let Some(harness) = Nats::new() else { return };
+    let spec = ConsumerSpec {
+        ack_wait: Duration::from_secs(300),
+        ..ConsumerSpec::new("c", [Stream::Inform])
+    };
+    let first = harness.connect().await;
+    let of_first = first.consumer(spec.clone()).await.unwrap();
+    for n in 0..10 {
+        let text = n.to_string();
+        first
+            .publish(message(Stream::Inform, n, &text))
+            .await
+            .unwrap();
+    }
+    let held = of_first.fetch(10, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(held.len(), 10);
+    let second = harness.connect().await;
+    let of_second = second.consumer(spec).await.unwrap();
+    // The first one lives: its leases are renewed for as long as it works.
+    let got = of_second.fetch(10, Duration::from_secs(3)).await.unwrap();
+    assert!(got.is_empty(), "{got:?}");
+    drop((of_first, first));
+    let mut seqs = Vec::new();
+    let started = std::time::Instant::now();
+    while seqs.len() < 10 {
+        assert!(started.elapsed() < Duration::from_secs(10));
+        let got = of_second.fetch(10, Duration::from_secs(1)).await.unwrap();
+        assert!(got.iter().all(|m| m.deliveries == 2));
+        seqs.extend(got.iter().map(|m| m.seq));
+    }
+    of_second.ack(&seqs).await.unwrap();
+}
+
+#[tokio::test]
+async fn settings_change_the_streams_that_are_there() {
+    let Some(mut harness) = Nats::new() else {
+        return;
+    };
+    harness.connect().await.close().await.unwrap();
+    harness.config.max_bytes = hearth_config::ByteSize::mib(32);
+    harness.config.dead_letter_age = Some(HumanDuration::secs(3600));
+    harness.connect().await.close().await.unwrap();
+    let client = async_nats::connect(harness.config.servers.clone())
+        .await
+        .unwrap();
+    let context = async_nats::jetstream::new(client);
+    let stream = format!("{}-events", harness.config.prefix);
+    let stream = context.get_stream(stream).await.unwrap();
+    assert_eq!(stream.cached_info().config.max_bytes, 32 << 20);
+}
