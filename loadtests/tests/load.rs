@@ -17,6 +17,7 @@ async fn options() -> IdleOptions {
     IdleOptions {
         url,
         server_pid: Some(std::process::id()),
+        processes: vec![format!("bare={}", std::process::id()).parse().unwrap()],
         auth: IdleAuth::Basic,
         username: "load".to_owned(),
         password: "x".into(),
@@ -37,6 +38,7 @@ async fn the_bare_server_holds_sessions() {
     assert_eq!((report.errors, report.refused, report.asked), (0, 0, 0));
     assert!(report.p50_ms <= report.p99_ms && report.p99_ms <= report.max_ms);
     assert!(report.server_cpu_seconds.is_some());
+    assert_eq!(report.processes[0].name, "bare");
     assert!((2_900..3_500).contains(&report.inform_bytes));
 }
 

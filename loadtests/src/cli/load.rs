@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use hearth_sim::load::bare::Bare;
 use hearth_sim::load::compare::{self, Comparison};
 use hearth_sim::load::idle::{self, IdleAuth, IdleOptions, IdleReport};
+use hearth_sim::load::process::{Cost, Watched};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -31,6 +32,8 @@ pub struct IdleArguments {
     /// The server's process id: its processor time is counted.
     #[arg(long)]
     server_pid: Option<u32>,
+    #[command(flatten)]
+    processes: Processes,
     #[command(flatten)]
     login: Login,
     /// How the devices authenticate themselves; basic is sent without having been asked.
@@ -62,6 +65,41 @@ pub struct IdleArguments {
     json: bool,
 }
 
+/// The processes of an ACS that consists of several.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Processes {
+    /// A process of the ACS, as `gateway=1234`; may be given again. What each name costs is
+    /// reported, and what all cost.
+    #[arg(long = "process", value_name = "NAME=PID")]
+    own: Vec<Watched>,
+    /// A process that the ACS uses, as `nats=1234`: reported, but no part of the sum.
+    #[arg(long, value_name = "NAME=PID")]
+    beside: Vec<Watched>,
+}
+
+impl Processes {
+    /// All of them.
+    pub fn watched(&self) -> Vec<Watched> {
+        let beside = self.beside.iter().cloned();
+        let beside = beside.map(|one| Watched { own: false, ..one });
+        self.own.iter().cloned().chain(beside).collect()
+    }
+}
+
+/// What processes cost, a line each; `unit` is what was done.
+pub fn costs(list: &[Cost], unit: &str) -> String {
+    let line = |cost: &Cost| {
+        let per = cost.per_cpu_second;
+        let per = per.map_or_else(|| "-".to_owned(), |per| format!("{per:.0}"));
+        let (name, memory) = (&cost.name, cost.resident_bytes >> 20);
+        format!(
+            "{name:16} {:>3} processes {:>9.2} CPU s {per:>9} {unit} per CPU second {memory:>6} MiB\n",
+            cost.processes, cost.cpu_seconds
+        )
+    };
+    list.iter().map(line).collect()
+}
+
 /// Options of `hearth-sim bare`.
 #[derive(Debug, Args)]
 pub struct BareArguments {
@@ -85,6 +123,7 @@ impl IdleArguments {
         IdleOptions {
             url: self.acs.clone(),
             server_pid: self.server_pid,
+            processes: self.processes.watched(),
             auth: match self.auth {
                 Auth::None => IdleAuth::None,
                 Auth::Basic => IdleAuth::Basic,
@@ -108,7 +147,10 @@ pub async fn idle(arguments: IdleArguments) -> anyhow::Result<()> {
     let report = idle::run(&arguments.options()).await?;
     match arguments.json {
         true => print(&(serde_json::to_string_pretty(&report)? + "\n")),
-        false => print(&table(&[("acs", &report)])),
+        false => {
+            print(&table(&[("acs", &report)]));
+            print(&costs(&report.processes, "sessions"));
+        }
     }
     Ok(())
 }
@@ -135,6 +177,7 @@ pub async fn compare(arguments: CompareArguments) -> anyhow::Result<()> {
     let bare = IdleOptions {
         url: format!("http://{address}/"),
         server_pid: child.id(),
+        processes: Vec::new(),
         prepare: false,
         ..acs.clone()
     };
@@ -173,7 +216,7 @@ async fn start_bare() -> anyhow::Result<(Child, SocketAddr)> {
 }
 
 /// What is printed, line by line; a reader that has seen enough is no error.
-fn print(text: &str) {
+pub fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())

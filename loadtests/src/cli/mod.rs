@@ -5,6 +5,7 @@ mod fleet;
 mod kill;
 mod load;
 mod proxy;
+mod tasks;
 mod trees;
 
 use clap::{Args, Parser, Subcommand};
@@ -34,6 +35,8 @@ enum Command {
     Proxy(proxy::ProxyArguments),
     /// Load: known devices inform and have nothing done to them.
     Idle(load::IdleArguments),
+    /// Load: values are read and set, with how long each task takes.
+    Tasks(Box<tasks::TasksArguments>),
     /// The baseline: a server that reads HTTP, parses the Inform and answers fixed bytes.
     Bare(load::BareArguments),
     /// Run `idle` against an ACS and the baseline in alternation, and print medians and ratios.
@@ -65,6 +68,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Faults(arguments) => faults::run(*arguments).await,
         Command::Proxy(arguments) => proxy::run(arguments).await,
         Command::Idle(arguments) => load::idle(arguments).await,
+        Command::Tasks(arguments) => tasks::run(*arguments).await,
         Command::Bare(arguments) => load::bare(arguments).await,
         Command::Compare(arguments) => load::compare(arguments).await,
     }

@@ -375,13 +375,15 @@ impl Work {
 
     async fn keep_files(self: Arc<Self>, mut dice: Dice) {
         let mut number = 0;
+        // An earlier run on the same server has had the same numbers.
+        let run = dice.number() >> 32;
         loop {
             number += 1;
             let kind = match number % 4 {
                 0 => "firmware",
                 _ => "config",
             };
-            let name = format!("{kind}-{number}.bin");
+            let name = format!("{kind}-{run:08x}-{number}.bin");
             let content = content(&mut dice, number);
             let file_type = match kind {
                 "firmware" => "1 Firmware Upgrade Image",

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LoadError;
 use super::inform::Template;
-use super::process::{cpu_time, resident};
+use super::process::{Cost, Costs, Watched, cpu_time, resident};
 use super::wire::{Auth, Connection, Outline, Target};
 
 pub use super::wire::Auth as IdleAuth;
@@ -27,6 +27,8 @@ pub struct IdleOptions {
     pub url: String,
     /// The server's process, for its processor time.
     pub server_pid: Option<u32>,
+    /// Processes of an ACS of several, for the processor time of each.
+    pub processes: Vec<Watched>,
     /// How the devices authenticate themselves.
     pub auth: Auth,
     /// The user of all devices.
@@ -62,6 +64,9 @@ pub struct IdleReport {
     pub server_cpu_seconds: Option<f64>,
     /// Sessions for each processor second of the server.
     pub sessions_per_server_cpu_second: Option<f64>,
+    /// What each of the named processes used, a session being the unit of work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Cost>,
     /// Processor seconds of this generator.
     pub generator_cpu_seconds: f64,
     /// The median session, in milliseconds.
@@ -123,11 +128,14 @@ pub async fn run(options: &IdleOptions) -> Result<IdleReport, LoadError> {
     let own = std::process::id();
     let cpu = || options.server_pid.map(cpu_time).transpose();
     let (server_before, own_before) = (cpu()?, cpu_time(own)?);
+    let costs = Costs::begin(&options.processes)?;
     let start = Instant::now();
     measuring.store(true, Ordering::Relaxed);
     tokio::time::sleep(options.measure).await;
     measuring.store(false, Ordering::Relaxed);
     let seconds = start.elapsed().as_secs_f64();
+    // Sessions are not counted yet: the costs are told by what was used until now.
+    let used = costs.end(0)?;
     let (server_after, own_after) = (cpu()?, cpu_time(own)?);
     stop.store(true, Ordering::Relaxed);
     let mut sum = Tally::default();
@@ -145,6 +153,10 @@ pub async fn run(options: &IdleOptions) -> Result<IdleReport, LoadError> {
         .zip(server_before)
         .map(|(after, before)| after - before);
     let mut report = sum.report(seconds, server);
+    report.processes = used;
+    for cost in &mut report.processes {
+        cost.of(report.sessions);
+    }
     report.generator_cpu_seconds = (own_after - own_before).as_secs_f64();
     report.inform_bytes = template.len();
     report.server_resident_bytes = options.server_pid.and_then(resident);
@@ -388,6 +400,7 @@ mod tests {
         let options = |connections, devices| IdleOptions {
             url: String::new(),
             server_pid: None,
+            processes: Vec::new(),
             auth: Auth::None,
             username: String::new(),
             password: SecretString::default(),

@@ -1,6 +1,7 @@
 //! Load scenarios: what an ACS costs, measured from outside.
 //!
 //! * [`idle`]: known devices that inform and have nothing done to them.
+//! * [`tasks`]: reads and sets, from making a task to its end.
 //! * [`bare`]: the least a server can do for that, to measure beside an ACS.
 //! * [`compare`]: both in alternation.
 
@@ -9,6 +10,7 @@ pub mod compare;
 pub mod idle;
 mod inform;
 pub mod process;
+pub mod tasks;
 mod wire;
 
 /// Why a scenario can't be run.
