@@ -1,5 +1,6 @@
-//! How many messages a second the embedded bus takes, each durable before its publisher goes on,
-//! and what a message costs in CPU time, with one consumer that keeps up.
+//! How many messages a second the bus takes, each durable before its publisher goes on, and what a
+//! message costs in CPU time of this process, with one consumer that keeps up: the embedded bus,
+//! and beside it NATS, where `HEARTH_TEST_NATS` names a server.
 //!
 //! `cargo bench -p hearth-bus --bench publish [-- DIRECTORY]`
 #![allow(clippy::unwrap_used)]
@@ -11,8 +12,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hearth_bus::conformance::device;
-use hearth_bus::{Bus, ConsumerSpec, EmbeddedBus, EmbeddedOptions, Publish, Stream};
+use hearth_bus::{
+    Bus, ConsumerSpec, EmbeddedBus, EmbeddedOptions, NatsBus, NatsConfig, Publish, Stream,
+};
+use hearth_config::HumanDuration;
 use hearth_engine::{Engine, EngineOptions};
+use hearth_telemetry::Registry;
 use hearth_types::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -29,17 +34,43 @@ fn main() {
         .build()
         .unwrap();
     println!("{PAYLOAD} bytes a message, files in {}", root.display());
-    println!("publishers  messages/s  CPU µs/message  messages/sync  mean ms");
-    for publishers in [1, 16, 64, 256, 1024, 4096] {
-        runtime.block_on(run(&root, publishers));
+    println!("bus       publishers  messages/s  CPU µs/message  mean ms");
+    for publishers in [1, 16, 64, 256, 1024] {
+        runtime.block_on(async {
+            embedded(&root, publishers).await;
+            nats(publishers).await;
+        });
     }
 }
 
-async fn run(root: &std::path::Path, publishers: u32) {
+async fn embedded(root: &std::path::Path, publishers: u32) {
     let directory = tempfile::TempDir::new_in(root).unwrap();
     let engine = Engine::open(EngineOptions::new(directory.path())).unwrap();
-    let bus = EmbeddedBus::open(engine.clone(), EmbeddedOptions::default());
-    let bus = Arc::new(bus.await.unwrap());
+    let bus = EmbeddedBus::open(engine, EmbeddedOptions::default());
+    run("embedded", Arc::new(bus.await.unwrap()), publishers).await;
+}
+
+async fn nats(publishers: u32) {
+    let Ok(server) = std::env::var("HEARTH_TEST_NATS") else {
+        return;
+    };
+    let config = NatsConfig {
+        servers: vec![server.clone()],
+        prefix: format!("bench-{}", std::process::id()),
+        ack_timeout: HumanDuration::secs(60),
+        ..NatsConfig::default()
+    };
+    let bus = NatsBus::connect(&config, &Registry::new()).await.unwrap();
+    run("nats", Arc::new(bus), publishers).await;
+    let client = async_nats::connect(server).await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    for kind in ["events", "dead"] {
+        let stream = format!("{}-{kind}", config.prefix);
+        context.delete_stream(stream).await.unwrap();
+    }
+}
+
+async fn run(name: &str, bus: Arc<dyn Bus>, publishers: u32) {
     let spec = ConsumerSpec::new("bench", [Stream::Inform]);
     let consumer = bus.consumer(spec).await.unwrap();
     let consumed = Arc::new(AtomicU64::new(0));
@@ -47,7 +78,9 @@ async fn run(root: &std::path::Path, publishers: u32) {
     let consuming = tokio::spawn(async move {
         while let Ok(messages) = consumer.fetch(1000, Duration::from_secs(1)).await {
             let seqs: Vec<_> = messages.iter().map(|m| m.seq).collect();
-            consumer.ack(&seqs).await.unwrap();
+            if consumer.ack(&seqs).await.is_err() {
+                break;
+            }
             count.fetch_add(seqs.len() as u64, Relaxed);
         }
     });
@@ -61,12 +94,11 @@ async fn run(root: &std::path::Path, publishers: u32) {
     }
     let elapsed = started.elapsed().as_secs_f64();
     let cpu = cpu_seconds() - cpu;
-    let per_sync = published as f64 / engine.stats().groups as f64;
     bus.close().await.unwrap();
     consuming.await.unwrap();
-    let behind = published - consumed.load(Relaxed);
+    let behind = published.saturating_sub(consumed.load(Relaxed));
     println!(
-        "{publishers:>10}  {:>10.0}  {:>14.1}  {per_sync:>13.1}  {:>7.2}{}",
+        "{name:<8}  {publishers:>10}  {:>10.0}  {:>14.1}  {:>7.2}{}",
         published as f64 / elapsed,
         cpu * 1e6 / published as f64,
         elapsed * 1e3 * f64::from(publishers) / published as f64,
@@ -78,7 +110,7 @@ async fn run(root: &std::path::Path, publishers: u32) {
     );
 }
 
-async fn publish(bus: Arc<EmbeddedBus>, n: u32, started: Instant) -> u64 {
+async fn publish(bus: Arc<dyn Bus>, n: u32, started: Instant) -> u64 {
     let device = device(n);
     let payload = Bytes::from(vec![b'x'; PAYLOAD]);
     let mut published = 0;

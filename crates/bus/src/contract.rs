@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use hearth_types::DeviceKey;
 
-use crate::{Ack, DeadLetter, Delivery, Error, Publish, Result, Stream};
+use crate::{Ack, DeadLetter, Delivery, Error, PARTITIONS, Part, Publish, Result, Stream};
 
 /// A bus.
 ///
@@ -110,6 +111,10 @@ pub struct ConsumerSpec {
     pub name: String,
     /// The streams it sees; at least one.
     pub streams: Vec<Stream>,
+    /// Sees only messages of this part of the devices. All parts of one `of` MUST be registered,
+    /// in the order of their indexes, before any of them is worked on: with the last one all
+    /// messages have a consumer.
+    pub part: Option<Part>,
     /// A delivery not acknowledged for this long is delivered again.
     pub ack_wait: Duration,
     /// Deliveries before a message becomes a dead letter; at least 1.
@@ -125,10 +130,17 @@ impl ConsumerSpec {
         Self {
             name: name.into(),
             streams: streams.into(),
+            part: None,
             ack_wait: Duration::from_secs(30),
             max_deliver: 5,
             max_in_flight: 10_000,
         }
+    }
+
+    /// Whether it sees a message.
+    #[must_use]
+    pub fn sees(&self, stream: Stream, device: &DeviceKey) -> bool {
+        self.streams.contains(&stream) && self.part.is_none_or(|part| part.has(&device.device))
     }
 
     /// Whether it can be used.
@@ -141,6 +153,11 @@ impl ConsumerSpec {
             "a consumer's name is 1 to 63 of a-z, 0-9 and '-'"
         } else if self.streams.is_empty() {
             "a consumer needs at least one stream"
+        } else if self
+            .part
+            .is_some_and(|p| p.index >= p.of || PARTITIONS % p.of != 0)
+        {
+            "a consumer's part has an index below its count, which divides 64"
         } else if self.max_deliver == 0 || self.max_in_flight == 0 || self.ack_wait.is_zero() {
             "ack_wait, max_deliver and max_in_flight of a consumer are above zero"
         } else {

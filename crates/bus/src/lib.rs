@@ -17,5 +17,7 @@ pub use contract::{
 };
 pub use embedded::{EmbeddedBus, EmbeddedOptions};
 pub use error::{Error, Result};
-pub use message::{Ack, DeadLetter, Delivery, Publish, Stream, partition, subject};
+pub use message::{
+    Ack, DeadLetter, Delivery, PARTITIONS, Part, Publish, Stream, partition, subject,
+};
 pub use nats::{ConnectError as NatsConnectError, NatsBus, NatsConfig};

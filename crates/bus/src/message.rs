@@ -95,6 +95,38 @@ pub fn partition(device: &DeviceId, partitions: u16) -> u16 {
     u16::try_from(hash % u64::from(partitions.max(1))).unwrap_or_default()
 }
 
+/// Partitions of devices in subjects. Part of names that are kept: it never changes.
+pub const PARTITIONS: u16 = 64;
+
+/// A part of all devices: those whose [`partition`] among [`PARTITIONS`] leaves `index` when it is
+/// divided by `of`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Which part, below `of`.
+    pub index: u16,
+    /// How many parts there are; divides [`PARTITIONS`].
+    pub of: u16,
+}
+
+impl Part {
+    /// The part of a device.
+    #[must_use]
+    pub fn of_device(device: &DeviceId, of: u16) -> u16 {
+        partition(device, PARTITIONS) % of.max(1)
+    }
+
+    /// Whether a device belongs to it.
+    #[must_use]
+    pub fn has(self, device: &DeviceId) -> bool {
+        Self::of_device(device, self.of) == self.index
+    }
+
+    /// The partitions that make it up.
+    pub fn partitions(self) -> impl Iterator<Item = u16> {
+        (0..PARTITIONS).filter(move |p| p % self.of.max(1) == self.index)
+    }
+}
+
 /// A message to publish.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Publish {

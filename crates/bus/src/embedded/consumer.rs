@@ -175,7 +175,7 @@ fn pick(
     while deliveries.len() < max
         && let Some(message) = group.get(next)
     {
-        if cursor.spec.streams.contains(&message.stream) {
+        if cursor.spec.sees(message.stream, &message.device) {
             deliveries.push(message.delivery(next, 1));
         }
         next += 1;

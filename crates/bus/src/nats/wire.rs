@@ -6,11 +6,7 @@ use async_nats::{HeaderMap, HeaderName, HeaderValue, Message as NatsMessage};
 use hearth_types::{DeviceId, DeviceKey, TenantId, Timestamp};
 use serde::Deserialize;
 
-use crate::{ConsumerSpec, Publish, Stream, partition};
-
-/// Partitions in subjects: streams by partition can share the load one day, and a device's
-/// messages stay in one.
-const PARTITIONS: u16 = 64;
+use crate::{ConsumerSpec, PARTITIONS, Publish, Stream, partition};
 
 const DEVICE: HeaderName = HeaderName::from_static("Hearth-Device");
 const TIME: HeaderName = HeaderName::from_static("Hearth-Time");
@@ -67,10 +63,20 @@ impl Names {
         let mut streams = spec.streams.clone();
         streams.sort_unstable();
         streams.dedup();
-        streams
-            .into_iter()
-            .map(|stream| format!("{}.v1.{stream}.*.*", self.prefix))
-            .collect()
+        let kinds: Vec<String> = match spec.part {
+            // A part has several partitions: one subject for each, not one for each kind of each.
+            Some(_) if streams.len() == Stream::ALL.len() => vec!["*".to_owned()],
+            _ => streams.iter().map(Stream::to_string).collect(),
+        };
+        let partitions: Vec<String> = match spec.part {
+            Some(part) => part.partitions().map(|p| p.to_string()).collect(),
+            None => vec!["*".to_owned()],
+        };
+        let subjects = kinds.iter().flat_map(|kind| {
+            let subject = move |p: &String| format!("{}.v1.{kind}.*.{p}", self.prefix);
+            partitions.iter().map(subject)
+        });
+        subjects.collect()
     }
 }
 
