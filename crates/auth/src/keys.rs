@@ -2,9 +2,10 @@
 //!
 //! `secret.key` holds one line for each master key, the current one first: `hearth-key-1 <id>
 //! <base64url of 32 bytes>`. To rotate, a new line with another id is put on top; old lines stay as
-//! long as something sealed under them is to be opened. No master key is used itself: each
-//! purpose has a key of its own (HKDF-SHA256, the purpose as info), so that a cookie can't be taken
-//! for a sealed password.
+//! long as something sealed under them is to be opened. A line that ends in `staged` is a key that
+//! is accepted already and not used yet: with replicas all must know a key before one uses it
+//! ([`crate::keyring`]). No master key is used itself: each purpose has a key of its own
+//! (HKDF-SHA256, the purpose as info), so that a cookie can't be taken for a sealed password.
 
 use std::path::Path;
 
@@ -14,7 +15,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::digest::nonce::Nonces;
-use crate::random;
 use crate::seal::{SealError, Sealer};
 use crate::secret_file::{self, SecretFileError};
 
@@ -32,8 +32,12 @@ pub mod labels {
     pub const FILE_ACCESS: &str = "file-access";
 }
 
-const FILE: &str = "secret.key";
-const FORMAT: &str = "hearth-key-1";
+/// The key file's name in a data directory.
+pub const KEY_FILE: &str = "secret.key";
+pub(crate) const FORMAT: &str = "hearth-key-1";
+
+/// What a staged key's line ends in.
+pub(crate) const STAGED: &str = "staged";
 
 /// Keys could not be loaded or derived.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +56,7 @@ pub enum KeyError {
 /// The master keys, current one first. Wiped when dropped.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct SecretKeys {
-    ring: Vec<(u8, [u8; 32])>,
+    pub(crate) ring: Vec<(u8, [u8; 32])>,
 }
 
 impl std::fmt::Debug for SecretKeys {
@@ -67,21 +71,24 @@ impl SecretKeys {
     /// # Errors
     /// [`KeyError::File`]: readable by others, damaged, or the file system's refusal.
     pub fn load_or_create(dir: &Path) -> Result<Self, KeyError> {
-        let path = dir.join(FILE);
+        let path = dir.join(KEY_FILE);
         if let Some(text) = secret_file::read(&path)? {
             return Ok(parse(&path, &text)?);
         }
-        let mut key = Zeroizing::new([0u8; 32]);
-        random(key.as_mut()).map_err(SecretFileError::from)?;
-        let encoded = Zeroizing::new(URL_SAFE_NO_PAD.encode(key.as_ref()));
-        let text = Zeroizing::new(format!("{FORMAT} 1 {}\n", encoded.as_str()));
-        secret_file::create(&path, &text)?;
+        crate::keyring::create(&path)?;
         // Read back: another process may have been first.
-        let text = secret_file::read(&path)?.ok_or(SecretFileError::Damaged {
-            path: path.clone(),
-            reason: "it vanished while it was made",
+        Self::load(&path)
+    }
+
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// [`KeyError::File`]: not there, readable by others, damaged, or the file system's refusal.
+    pub fn load(path: &Path) -> Result<Self, KeyError> {
+        let text = secret_file::read(path)?.ok_or_else(|| SecretFileError::Missing {
+            path: path.to_owned(),
         })?;
-        Ok(parse(&path, &text)?)
+        Ok(parse(path, &text)?)
     }
 
     /// Keys of one's own, for tests: the same seed gives the same keys.
@@ -114,21 +121,37 @@ impl SecretKeys {
         Ok(Zeroizing::new(derive(master, label)?))
     }
 
-    /// The maker of digest nonces. Nonces live minutes, so only the current key counts.
+    /// The keys of the whole ring for one purpose, the current one first: what was made under any
+    /// of them is to be accepted.
+    ///
+    /// # Errors
+    /// [`KeyError::Derivation`].
+    pub fn derived_ring(&self, label: &str) -> Result<Vec<Zeroizing<[u8; 32]>>, KeyError> {
+        let derived = |(_, master): &(u8, [u8; 32])| Ok(Zeroizing::new(derive(master, label)?));
+        self.ring.iter().map(derived).collect()
+    }
+
+    /// The maker of digest nonces, which takes those of the whole ring: while keys are rotated, a
+    /// device may come to a replica that made its nonce under another key.
     ///
     /// # Errors
     /// [`KeyError::Derivation`].
     pub fn digest_nonces(&self) -> Result<Nonces, KeyError> {
-        Ok(Nonces::new(&*self.derived(labels::DIGEST_NONCE)?))
+        let ring = self.derived_ring(labels::DIGEST_NONCE)?;
+        let [current, others @ ..] = ring.as_slice() else {
+            return Err(KeyError::Derivation);
+        };
+        Ok(Nonces::new(current).also(others.iter().map(|key| &**key)))
     }
 }
 
-fn parse(path: &Path, text: &str) -> Result<SecretKeys, SecretFileError> {
+pub(crate) fn parse(path: &Path, text: &str) -> Result<SecretKeys, SecretFileError> {
     let damaged = |reason| SecretFileError::Damaged {
         path: path.to_owned(),
         reason,
     };
     let mut keys = SecretKeys { ring: Vec::new() };
+    let mut staged = SecretKeys { ring: Vec::new() };
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if line.starts_with('#') {
             continue;
@@ -145,14 +168,25 @@ fn parse(path: &Path, text: &str) -> Result<SecretKeys, SecretFileError> {
         let bytes = Zeroizing::new(bytes.unwrap_or_default());
         let key = <[u8; 32]>::try_from(bytes.as_slice());
         let key = key.map_err(|_| damaged("a key is not base64url of 32 bytes"))?;
-        if keys.ring.iter().any(|(known, _)| *known == id) {
+        let mut known = keys.ring.iter().chain(&staged.ring);
+        if known.any(|(known, _)| *known == id) {
             return Err(damaged("two keys have the same id"));
         }
-        keys.ring.push((id, key));
+        let ring = match words.next() {
+            None => &mut keys.ring,
+            Some(STAGED) => &mut staged.ring,
+            Some(_) => {
+                return Err(damaged(
+                    "a line has a word that is not \"staged\" after its key",
+                ));
+            }
+        };
+        ring.push((id, key));
     }
     if keys.ring.is_empty() {
-        return Err(damaged("it holds no key"));
+        return Err(damaged("it holds no key in use"));
     }
+    keys.ring.append(&mut staged.ring);
     Ok(keys)
 }
 
@@ -217,7 +251,7 @@ mod tests {
                 .seal(b"", b"x")
                 .unwrap()
         };
-        let path = dir.path().join(FILE);
+        let path = dir.path().join(KEY_FILE);
         let old = fs::read_to_string(&path).unwrap();
         let new = URL_SAFE_NO_PAD.encode([9; 32]);
         fs::write(&path, format!("# rotated\n{FORMAT} 2 {new}\n{old}")).unwrap();
@@ -239,7 +273,7 @@ mod tests {
             "hearth-key-1 1 SECRETSECRET",
         ] {
             let dir = tempfile::tempdir().unwrap();
-            secret_file::create(&dir.path().join(FILE), text).unwrap();
+            secret_file::create(&dir.path().join(KEY_FILE), text).unwrap();
             let error = SecretKeys::load_or_create(dir.path())
                 .unwrap_err()
                 .to_string();

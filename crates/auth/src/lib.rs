@@ -4,7 +4,8 @@
 //!   requests (TR-069 sections 3.4.5 and 3.2.2); [`basic`]: HTTP Basic.
 //! - [`seal`]: authenticated encryption for what travels (session cookies) and what rests
 //!   (passwords in the ledger and the store).
-//! - [`keys`]: the key file in the data directory, and the keys derived from it.
+//! - [`keys`]: the key file in the data directory, and the keys derived from it; [`keyring`]: its
+//!   making and rotation; [`secret_file`]: files that hold secrets.
 //! - [`credential`], [`password`], [`token`]: credentials of CPEs, tokens of the API.
 //!
 //! Nothing here prints a secret: Debug of every type that holds one is masked.
@@ -13,10 +14,11 @@ pub mod basic;
 pub mod credential;
 pub mod digest;
 mod header;
+pub mod keyring;
 pub mod keys;
 pub mod password;
 pub mod seal;
-mod secret_file;
+pub mod secret_file;
 pub mod token;
 
 pub use basic::BasicCredentials;
@@ -26,12 +28,12 @@ pub use digest::{
     Algorithm, Authorization, Challenge, DigestChallenge, DigestFailure, DigestOptions,
     DigestResponse, DigestServer, DigestVerified, Ha1, RequestTarget, UriMatch, VerifyWith,
 };
-pub use keys::{KeyError, SecretKeys, labels};
+pub use keys::{KEY_FILE, KeyError, SecretKeys, labels};
 pub use password::generate_password;
 pub use seal::{SealError, Sealer};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use secret_file::SecretFileError;
-pub use token::{ApiToken, TokenHash, load_or_create_token_file};
+pub use token::{ApiToken, TokenHash, load_or_create_token_file, load_token_file};
 
 /// The operating system gave no random bytes; nothing secret can be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -13,9 +13,17 @@ use std::sync::Arc;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hearth_types::DeviceKey;
 use parking_lot::Mutex;
 
 use crate::NoRandomness;
+
+/// The associated data of a parameter's sealed value: `{tenant}/{device}/{path}`. Who seals it and
+/// who opens it are different services, so that the place is said once, here.
+#[must_use]
+pub fn parameter_place(device: &DeviceKey, path: &str) -> Vec<u8> {
+    format!("{device}/{path}").into_bytes()
+}
 
 const TAG: usize = 16;
 /// Bytes that sealing adds.

@@ -24,6 +24,12 @@ pub enum SecretFileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// There is none.
+    #[error("there is no {}", path.display())]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// Its content is not what belongs there.
     #[error("{} is damaged: {reason}; restore it from a backup", path.display())]
     Damaged {
@@ -58,7 +64,10 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Secr
 }
 
 /// The file's text; `None` when there is no file. Refused when group or others have any right.
-pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<String>>, SecretFileError> {
+///
+/// # Errors
+/// [`SecretFileError`]: readable by others, or the file system's refusal.
+pub fn read(path: &Path) -> Result<Option<Zeroizing<String>>, SecretFileError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -81,7 +90,29 @@ pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<String>>, SecretFileE
 
 /// Makes the file with this text, on disk when it returns. `false` when there was one already,
 /// which is left as it is.
-pub(crate) fn create(path: &Path, text: &str) -> Result<bool, SecretFileError> {
+///
+/// # Errors
+/// [`SecretFileError`]: the file system's refusal.
+pub fn create(path: &Path, text: &str) -> Result<bool, SecretFileError> {
+    written(path, text, publish)
+}
+
+/// Replaces the file, or makes it; whole or not at all, on disk when it returns.
+///
+/// # Errors
+/// [`SecretFileError`]: the file system's refusal.
+pub fn replace(path: &Path, text: &str) -> Result<(), SecretFileError> {
+    written(path, text, |temporary, path, _| {
+        fs::rename(temporary, path).map_err(io_error("replace", path))
+    })
+}
+
+/// Writes the text beside `path` and lets `name` give it its name.
+fn written<T>(
+    path: &Path,
+    text: &str,
+    name: impl FnOnce(&Path, &Path, &str) -> Result<T, SecretFileError>,
+) -> Result<T, SecretFileError> {
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
@@ -93,15 +124,15 @@ pub(crate) fn create(path: &Path, text: &str) -> Result<bool, SecretFileError> {
         .map_err(io_error("create", directory))?;
     let mut suffix = [0u8; 8];
     crate::random(&mut suffix)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", Hex::of(&suffix).as_str()));
-    let temporary = directory.join(name);
+    let mut beside = path.file_name().unwrap_or_default().to_owned();
+    beside.push(format!(".{}.tmp", Hex::of(&suffix).as_str()));
+    let temporary = directory.join(beside);
     let written = write_new(&temporary, text).map_err(io_error("write", &temporary));
-    let linked = written.and_then(|()| publish(&temporary, path, text));
+    let named = written.and_then(|()| name(&temporary, path, text));
     let _ = fs::remove_file(&temporary);
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
     synced.map_err(io_error("sync", directory))?;
-    linked
+    named
 }
 
 /// Gives the finished file its name; `false` when the name is taken.
@@ -152,6 +183,17 @@ mod tests {
         assert_eq!(read(&path).unwrap().unwrap().as_str(), "one");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        replace(&path, "one").unwrap();
+        replace(&path, "two").unwrap();
+        assert_eq!(read(&path).unwrap().unwrap().as_str(), "two");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -127,6 +127,20 @@ pub fn load_or_create_token_file(path: &Path) -> Result<(ApiToken, bool), Secret
         .ok_or_else(damaged)
 }
 
+/// Reads the token in `path`.
+///
+/// # Errors
+/// [`SecretFileError`]: not there, readable by others, not a token, or the file system's refusal.
+pub fn load_token_file(path: &Path) -> Result<ApiToken, SecretFileError> {
+    let path_buf = || path.to_owned();
+    let text =
+        secret_file::read(path)?.ok_or_else(|| SecretFileError::Missing { path: path_buf() })?;
+    ApiToken::parse(&text).ok_or_else(|| SecretFileError::Damaged {
+        path: path_buf(),
+        reason: "no token in it",
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -19,6 +19,5 @@ pub use config::{InternalConfig, InternalTlsConfig, PeersConfig};
 pub use deadline::{deadline, with_deadline};
 pub use error::{Error, Kind};
 pub use methods::ServiceName;
-pub use propagation::Propagation;
 pub use services::{ByteStream, DeviceState, EventStream, Files, Result, Wakeup, Workflow};
 pub use tls::{Identity, IdentityError, IdentityPaths};

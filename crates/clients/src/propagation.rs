@@ -1,15 +1,32 @@
-//! The one place on each side where a call's context crosses between processes.
+//! The one place on each side where a call's trace crosses between processes: W3C Trace Context, as metadata.
 
+use crate::methods::Method;
+use hearth_telemetry::trace::{TARGET, TRACEPARENT, continued, traceparent};
 use tonic::metadata::MetadataMap;
 use tracing::Span;
 
-/// Carries the context of a trace over calls: puts it into a call's metadata, and takes it out again. Called for every
-/// call, so it should be quick.
-pub trait Propagation: Send + Sync + 'static {
-    /// Adds the current context to the metadata of a call that leaves.
-    fn inject(&self, metadata: &mut MetadataMap);
+/// Adds the current context to the metadata of a call that leaves.
+pub(crate) fn inject(metadata: &mut MetadataMap) {
+    let value = traceparent().and_then(|text| text.parse().ok());
+    if let Some(value) = value {
+        metadata.insert(TRACEPARENT, value);
+    }
+}
 
-    /// The span that a call's work runs in: `rpc` names it (`hearth.workflow.v1.WorkflowService/OpenSession`), and
-    /// `metadata` is the caller's.
-    fn extract(&self, rpc: &str, metadata: &MetadataMap) -> Span;
+/// The span that a call's work runs in, a child of the caller's.
+pub(crate) fn extract(method: &Method, metadata: &MetadataMap) -> Span {
+    let span = tracing::info_span!(
+        target: TARGET,
+        "rpc",
+        otel.name = method.name,
+        otel.kind = "server",
+        rpc.system = "grpc",
+        rpc.service = method.service.grpc_name(),
+        rpc.method = method.name,
+    );
+    let caller = metadata
+        .get(TRACEPARENT)
+        .and_then(|text| text.to_str().ok());
+    continued(&span, caller);
+    span
 }

@@ -19,6 +19,8 @@ const MAC: usize = 16;
 #[derive(Clone)]
 pub struct Nonces {
     key: hmac::Key,
+    /// Those of other replicas, or of before a rotation.
+    others: Vec<hmac::Key>,
 }
 
 impl std::fmt::Debug for Nonces {
@@ -32,7 +34,17 @@ impl Nonces {
     pub fn new(key: &[u8; 32]) -> Self {
         Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            others: Vec::new(),
         }
+    }
+
+    /// The same, which also recognises nonces that were made under these keys.
+    #[must_use]
+    pub fn also<'a>(mut self, keys: impl IntoIterator<Item = &'a [u8; 32]>) -> Self {
+        let keys = keys.into_iter();
+        self.others
+            .extend(keys.map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)));
+        self
     }
 
     /// A fresh nonce: 43 characters of base64url.
@@ -56,11 +68,14 @@ impl Nonces {
             return None;
         }
         let (signed, mac) = bytes.split_at(TIME + RANDOM);
-        let expected = hmac::sign(&self.key, signed);
-        if !bool::from(subtle::ConstantTimeEq::ct_eq(
-            &expected.as_ref()[..MAC],
-            mac,
-        )) {
+        let is_under = |key: &hmac::Key| {
+            let expected = hmac::sign(key, signed);
+            bool::from(subtle::ConstantTimeEq::ct_eq(
+                &expected.as_ref()[..MAC],
+                mac,
+            ))
+        };
+        if !is_under(&self.key) && !self.others.iter().any(is_under) {
             return None;
         }
         let time: [u8; TIME] = signed.get(..TIME)?.try_into().ok()?;
@@ -82,6 +97,12 @@ mod tests {
         assert_ne!(nonce, nonces.make(now).unwrap());
         assert_eq!(nonces.made_at(&nonce), Some(now));
         assert_eq!(Nonces::new(&[8; 32]).made_at(&nonce), None);
+        let rotated = Nonces::new(&[8; 32]).also([&[7; 32]]);
+        assert_eq!(
+            rotated.made_at(&nonce),
+            Some(now),
+            "made under an older key"
+        );
         let mut forged = nonce.into_bytes();
         forged[3] ^= 1;
         assert_eq!(nonces.made_at(std::str::from_utf8(&forged).unwrap()), None);

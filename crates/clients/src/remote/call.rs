@@ -6,7 +6,7 @@ use super::peer::{Inner, Peer};
 use crate::deadline::deadline;
 use crate::methods::{Limit, Method};
 use crate::wire::{self, Answer};
-use crate::{Error, Result};
+use crate::{Error, Result, propagation};
 use futures::future::BoxFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -155,9 +155,7 @@ impl Inner {
         mut request: Request<Q>,
         send: &impl Fn(Channel, Request<Q>) -> Sent<A>,
     ) -> std::result::Result<A, Failure> {
-        if let Some(propagation) = &self.options.propagation {
-            propagation.inject(request.metadata_mut());
-        }
+        propagation::inject(request.metadata_mut());
         let _in_flight = endpoint.enter();
         let sent = send(endpoint.channel(), request);
         let answer = match limit {

@@ -2,10 +2,8 @@
 
 use crate::config::InternalConfig;
 use crate::metrics::ClientMetrics;
-use crate::propagation::Propagation;
 use crate::tls::Identity;
 use hearth_telemetry::{MetricError, Registry};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Limits, identity and metrics of a process's calls to others; cheap to clone.
@@ -22,7 +20,6 @@ pub struct Options {
     pub(crate) server_name: Option<String>,
     pub(crate) identity: Option<Identity>,
     pub(crate) metrics: ClientMetrics,
-    pub(crate) propagation: Option<Arc<dyn Propagation>>,
 }
 
 impl Options {
@@ -34,7 +31,6 @@ impl Options {
         config: &InternalConfig,
         identity: Option<Identity>,
         registry: &Registry,
-        propagation: Option<Arc<dyn Propagation>>,
     ) -> Result<Self, MetricError> {
         Ok(Self {
             call_timeout: config.call_timeout.get(),
@@ -48,7 +44,6 @@ impl Options {
             server_name: config.tls.server_name.clone(),
             identity,
             metrics: ClientMetrics::register(registry)?,
-            propagation,
         })
     }
 }

@@ -4,8 +4,7 @@ use crate::config::InternalConfig;
 use crate::deadline::{GRPC_TIMEOUT, parse, with_deadline};
 use crate::methods::{Effect, Method};
 use crate::metrics::ServerMetrics;
-use crate::propagation::Propagation;
-use crate::{Error, wire};
+use crate::{Error, propagation, wire};
 use futures::FutureExt;
 use hearth_telemetry::{MetricError, Registry};
 use std::panic::AssertUnwindSafe;
@@ -32,7 +31,6 @@ struct Inner {
     writes: TaskTracker,
     leaving: CancellationToken,
     metrics: ServerMetrics,
-    propagation: Option<Arc<dyn Propagation>>,
 }
 
 impl std::fmt::Debug for Guard {
@@ -58,11 +56,7 @@ impl Guard {
     ///
     /// # Errors
     /// When the metrics' names are taken.
-    pub fn new(
-        config: &InternalConfig,
-        registry: &Registry,
-        propagation: Option<Arc<dyn Propagation>>,
-    ) -> Result<Self, MetricError> {
+    pub fn new(config: &InternalConfig, registry: &Registry) -> Result<Self, MetricError> {
         let inner = Inner {
             room: Arc::new(Semaphore::new(
                 config.max_requests.min(Semaphore::MAX_PERMITS),
@@ -71,7 +65,6 @@ impl Guard {
             writes: TaskTracker::new(),
             leaving: CancellationToken::new(),
             metrics: ServerMetrics::register(registry)?,
-            propagation,
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -127,14 +120,12 @@ impl Guard {
             Ok(permit) => permit,
             Err(status) => return refuse(status, "REFUSED"),
         };
-        let rpc = || format!("{}/{}", method.service.grpc_name(), method.name);
-        let propagation = self.inner.propagation.as_ref();
         Ok(Admitted {
             method,
             guard: self.clone(),
             permit,
             until: waits.and_then(|waits: Duration| started.checked_add(waits)),
-            span: propagation.map_or_else(Span::none, |it| it.extract(&rpc(), metadata)),
+            span: propagation::extract(method, metadata),
             started,
         })
     }
