@@ -35,6 +35,9 @@ pub struct FaultArguments {
     /// Which faults, such as `kill-gateway,pause-nats`; all that are possible if not given.
     #[arg(long, value_delimiter = ',', value_parser = fault)]
     faults: Vec<Fault>,
+    /// Which not, of all that are possible.
+    #[arg(long, value_delimiter = ',', value_name = "FAULTS")]
+    except: Vec<String>,
     /// How often each happens.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     times: u32,
@@ -101,6 +104,7 @@ pub async fn run(arguments: FaultArguments) -> Result<()> {
         .unwrap_or_else(|| u64::from(clock().subsec_nanos()));
     let options = FaultOptions {
         faults: arguments.faults.clone(),
+        except: arguments.except.clone(),
         times: arguments.times,
         devices: arguments.devices as usize,
         canaries: arguments.canaries as usize,

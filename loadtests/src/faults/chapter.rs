@@ -136,6 +136,10 @@ impl<S: Subject> Chapter<'_, S> {
         if matches!(self.fault.kind, Kind::Cut | Kind::Silent) {
             return vec![self.fault.group.clone()];
         }
+        // The disk of one of three would not be missed.
+        if self.fault.kind == Kind::Full {
+            return members;
+        }
         if let Some(primary) = self.subject.primary(&members).await {
             return vec![primary];
         }
@@ -150,8 +154,15 @@ impl<S: Subject> Chapter<'_, S> {
         let open = self.scene.work.book.lock().open.len();
         let (begin, since) = (Instant::now(), SystemTime::now());
         let edge = self.watch.edge();
-        for member in &members {
-            self.happen(member).await?;
+        match self.fault.kind {
+            // One after the other, so that the others carry on.
+            Kind::Restart => {
+                for member in &members {
+                    self.happen(std::slice::from_ref(member)).await?;
+                    self.ready().await;
+                }
+            }
+            _ => self.happen(&members).await?,
         }
         let end = Instant::now();
         let from = match self.fault.counts_from_its_end() {
@@ -198,25 +209,34 @@ impl<S: Subject> Chapter<'_, S> {
         Ok(well)
     }
 
-    async fn happen(&mut self, member: &str) -> Result<()> {
-        let steps = self.fault.steps(member, &self.options.lasting);
-        let doing = |action: &Action| format!("{action:?}");
-        self.subject
-            .act(&steps.begin)
-            .await
-            .with_context(|| doing(&steps.begin))?;
-        tokio::time::sleep(steps.hold).await;
-        if let Some(end) = &steps.end {
-            self.subject.act(end).await.with_context(|| doing(end))?;
+    /// To all of these at once.
+    async fn happen(&mut self, members: &[String]) -> Result<()> {
+        let steps = members.iter();
+        let steps: Vec<_> = steps
+            .map(|member| self.fault.steps(member, &self.options.lasting))
+            .collect();
+        for step in &steps {
+            self.act(&step.begin).await?;
         }
-        // One after the other, so that the others carry on.
-        if self.fault.kind == Kind::Restart {
-            let until = Instant::now() + self.options.limit;
-            while !self.subject.ready().await && Instant::now() < until {
-                tokio::time::sleep(LOOK).await;
-            }
+        let hold = steps.iter().map(|step| step.hold).max();
+        tokio::time::sleep(hold.unwrap_or_default()).await;
+        for end in steps.iter().filter_map(|step| step.end.as_ref()) {
+            self.act(end).await?;
         }
         Ok(())
+    }
+
+    async fn act(&mut self, action: &Action) -> Result<()> {
+        let done = self.subject.act(action).await;
+        done.with_context(|| format!("{action:?}"))
+    }
+
+    /// Waits until every member is ready, within the limit.
+    async fn ready(&mut self) {
+        let until = Instant::now() + self.options.limit;
+        while !self.subject.ready().await && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Waits until all is well again: no request of a device has failed for five seconds, a task

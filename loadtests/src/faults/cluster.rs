@@ -263,7 +263,17 @@ impl Subject for Cluster {
                     .with_context(|| format!("FLUSHALL at {member}"))
             }
             Action::Fill(member) => disk::fill(&self.told(member)?.folder.join("data")),
-            Action::Drain(member) => disk::drain(&self.told(member)?.folder.join("data")),
+            Action::Drain(member) => {
+                let told = self.told(member)?.clone();
+                disk::drain(&told.folder.join("data"))?;
+                // A NATS server that met a full disk goes on without JetStream until an operator
+                // starts it again.
+                if !is_well(&told).await {
+                    self.run("stop", member).await?;
+                    self.run("start", member).await?;
+                }
+                Ok(())
+            }
         }
     }
 

@@ -41,6 +41,8 @@ use crate::kill::work::Pace;
 pub struct FaultOptions {
     /// Which faults; all that can happen to the subject if empty.
     pub faults: Vec<Fault>,
+    /// Names of faults that are left out.
+    pub except: Vec<String>,
     /// How often each happens.
     pub times: u32,
     /// Devices that tasks are made for.
@@ -130,10 +132,11 @@ pub async fn run<S: Subject>(
     mut progress: impl FnMut(&FaultReport) -> Result<()>,
 ) -> Result<FaultReport> {
     let (members, links) = (subject.members(), subject.links());
-    let faults = match options.faults.is_empty() {
+    let mut faults = match options.faults.is_empty() {
         true => Fault::table(&members, &links),
         false => options.faults.clone(),
     };
+    faults.retain(|fault| !options.except.contains(&fault.name()));
     if faults.is_empty() {
         bail!("no fault can happen to {}", members.join(", "));
     }

@@ -190,9 +190,9 @@ pub struct Row {
     pub error_share: f64,
     /// Requests of devices at other times.
     pub calm_edge: EdgeCounts,
-    /// Reads and sets made at other times.
+    /// Reads and sets that were never open while it was broken.
     pub calm_tasks: Latencies,
-    /// Reads and sets made while it was broken.
+    /// Reads and sets that were.
     pub broken_tasks: Latencies,
     /// Tasks by method and final state.
     pub tasks: BTreeMap<String, BTreeMap<String, usize>>,
@@ -371,8 +371,8 @@ pub fn owned(
         .collect()
 }
 
-/// Milliseconds from making to the last change of reads and sets that could be done at once: those
-/// made outside of these times, and within.
+/// Milliseconds from making to the last change of reads and sets that could be done at once: of
+/// those that were never open in one of these times, and of the others.
 pub fn latencies(evidence: &Evidence, broken: &[(SystemTime, SystemTime)]) -> (Vec<u64>, Vec<u64>) {
     let (mut calm, mut meanwhile) = (Vec::new(), Vec::new());
     for (id, known) in &evidence.known {
@@ -395,7 +395,7 @@ pub fn latencies(evidence: &Evidence, broken: &[(SystemTime, SystemTime)]) -> (V
         let took = ended.duration_since(made).unwrap_or_default();
         let list = match broken
             .iter()
-            .any(|(from, to)| (*from..=*to).contains(&made))
+            .any(|(from, to)| made <= *to && ended >= *from)
         {
             true => &mut meanwhile,
             false => &mut calm,
