@@ -43,13 +43,14 @@ class Process:
         out = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
         return out.startswith("T")
 
-    def start(self, command: list[str], environment: dict[str, str] | None = None) -> None:
-        """Starts it in a session of its own, so that an interrupt of the script is none of the server."""
+    def start(self, command: list[str], environment: dict[str, str] | None = None, told: str | None = None) -> None:
+        """Starts it in a session of its own, so that an interrupt of the script is none of the server. What it prints
+        goes to the log, or to the private file `told` where it may be a secret."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, open(os.open(self.folder / (told or "log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "ab") as out:
             child = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                start_new_session=True, env={**os.environ, **(environment or {})},
+                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=log, start_new_session=True,
+                env=os.environ if environment is None else environment,
             )
         self._pid_file.write_text(f"{child.pid} {birth(child.pid)}\n", encoding="utf-8")
 
@@ -107,7 +108,7 @@ class Process:
             text = self.log.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return ""
-        return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
+        return "\n".join(f"    {line[:300]}" for line in text.splitlines()[-lines:])
 
 
 def is_free(address: str, port: int) -> bool:

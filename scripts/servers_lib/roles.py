@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import subprocess
 
@@ -42,33 +43,21 @@ class Replica:
         text = "# Written by scripts/cluster at each start.\n" + sections(self.settings)
         self.configuration().write_text(text, encoding="utf-8")
         command = [str(self.binary), "run", "--roles", self.role, "--config", str(self.configuration())]
-        self.process.start(command)
+        # A first start prints a password.
+        self.process.start(command, own_environment(), told="printed")
 
     def answers(self) -> bool:
         return bool(probe.http(self.address, self.admin, "/readyz"))
 
 
-class Authority:
-    """The cluster's own CA, made by `hearth ca`."""
+def ask(binary: pathlib.Path, *arguments: str) -> str:
+    """What a program of Hearth prints; raises `Failed` with its message when it fails."""
+    done = subprocess.run([str(binary), *arguments], capture_output=True, text=True, check=False, env=own_environment())
+    if done.returncode:
+        raise Failed(f"{binary.name} {' '.join(arguments[:2])}: {done.stderr.strip()}")
+    return done.stdout
 
-    def __init__(self, folder: pathlib.Path, binary: pathlib.Path):
-        self.folder, self.binary = folder, binary
 
-    def _hearth(self, *arguments: str) -> None:
-        done = subprocess.run([str(self.binary), "ca", *arguments], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise Failed(f"hearth ca {arguments[0]}: {done.stderr.strip()}")
-
-    def init(self) -> None:
-        if not (self.folder / "ca.crt").exists():
-            self._hearth("init", "--dir", str(self.folder))
-
-    def issue(self, name: str, out: pathlib.Path) -> dict[str, object]:
-        """A certificate for a process, made once; the settings that name its files."""
-        if not (out / "tls.crt").exists():
-            self._hearth("issue", "--dir", str(self.folder), "--name", name, "--out", str(out))
-        return {
-            "internal.tls.ca": str(self.folder / "ca.crt"),
-            "internal.tls.cert": str(out / "tls.crt"),
-            "internal.tls.key": str(out / "tls.key"),
-        }
+def own_environment() -> dict[str, str]:
+    """Without the variables that would be settings of every process."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")}

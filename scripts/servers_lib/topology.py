@@ -10,9 +10,10 @@ from .cassandra import Cassandra
 from .front import Front
 from .nodes import Nats, Valkey
 from .process import Process, is_free, free_port
-from .roles import ROLES, Authority, Replica
+from .roles import ROLES, Replica
 
 HOME = ROOT / "target" / "cluster"
+SECRETS = HOME / "secrets"
 LOOPBACK = "127.0.0.1"
 SENTINEL_GROUP = "hearth"
 # Where a start tries to put the front; another port when one of these is taken.
@@ -155,11 +156,14 @@ class Topology:
         binary = pathlib.Path(self.options.binary)
         settings = {
             "data_dir": str(folder / "data"),
+            "secret_key_file": str(SECRETS / "secret.key"),
+            "admin_token_file": str(SECRETS / "admin.token"),
+            "files_dir": str(HOME / "files"),
             "listen.admin": f"{LOOPBACK}:{by_name['admin']}",
             "internal.listen": f"{LOOPBACK}:{by_name['internal']}",
             **({f"listen.{served}": f"{LOOPBACK}:{by_name[served]}"} if served else {}),
             **common,
-            "internal.tls.ca": str(HOME / "ca" / "ca.crt"),
+            "internal.tls.ca": str(folder / "tls" / "ca.crt"),
             "internal.tls.cert": str(folder / "tls" / "tls.crt"),
             "internal.tls.key": str(folder / "tls" / "tls.key"),
         }
@@ -216,9 +220,6 @@ class Topology:
             if member.name == name:
                 return member
         raise Failed(f"there is no {name}: {', '.join(member.name for member in self.members)}")
-
-    def authority(self) -> Authority:
-        return Authority(HOME / "ca", pathlib.Path(self.options.binary))
 
 
 def save(topology: Topology) -> None:
