@@ -184,8 +184,6 @@ class Topology:
         }
         if self.options.sentinels:
             settings["redis.sentinel_group"] = SENTINEL_GROUP
-        if self.options.cassandra >= 3:
-            settings["cql.replication"] = 3
         return settings
 
     def _extra_settings(self) -> dict[str, object]:
