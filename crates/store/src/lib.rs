@@ -5,6 +5,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod contract;
+pub mod cql;
 mod device;
 pub mod embedded;
 mod error;
@@ -12,6 +13,7 @@ mod merge;
 mod task;
 
 pub use contract::Store;
+pub use cql::{CqlConfig, CqlStore};
 pub use device::{
     Cell, CellValue, DeviceColumn, DeviceRow, HistoryQuery, HistoryRow, IndexEntry, IndexQuery,
     Mutation, ParameterCell, ParameterRow,

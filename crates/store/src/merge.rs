@@ -107,8 +107,21 @@ impl ParameterRow {
     }
 }
 
-/// An order of types that stays.
-const fn rank(value_type: ValueType) -> u8 {
+/// Types by their rank.
+pub(crate) const TYPES: [ValueType; 9] = [
+    ValueType::String,
+    ValueType::Int,
+    ValueType::UnsignedInt,
+    ValueType::Long,
+    ValueType::UnsignedLong,
+    ValueType::Boolean,
+    ValueType::DateTime,
+    ValueType::Base64,
+    ValueType::HexBinary,
+];
+
+/// An order of types that stays: part of what is stored.
+pub(crate) const fn rank(value_type: ValueType) -> u8 {
     match value_type {
         ValueType::String => 0,
         ValueType::Int => 1,

@@ -1,0 +1,127 @@
+//! Small documents.
+
+use hearth_types::{TenantId, Timestamp};
+
+use super::client::Client;
+use super::encode::{DOCUMENT_SHARDS, check_size, document_shard, event_time, key as checked};
+use super::shards::merged;
+use super::statements::Statement;
+use crate::{Document, DocumentKind, Result};
+
+const fn name(kind: DocumentKind) -> &'static str {
+    match kind {
+        DocumentKind::Credential => "credential",
+        DocumentKind::File => "file",
+        DocumentKind::Model => "model",
+        DocumentKind::Setting => "setting",
+    }
+}
+
+impl Client {
+    /// Writes a document.
+    pub(super) async fn put_document(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        document: &Document,
+    ) -> Result<()> {
+        check_size(document.payload.len(), "a document")?;
+        let key = checked(&document.key, "a document's key")?;
+        let values = (
+            tenant.as_str(),
+            name(kind),
+            document_shard(key),
+            key,
+            document.payload.as_slice(),
+            event_time(document.time)?,
+        );
+        self.run(Statement::DocumentPut, values).await
+    }
+
+    /// A document.
+    pub(super) async fn document(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        key: &str,
+    ) -> Result<Option<Document>> {
+        let values = (tenant.as_str(), name(kind), document_shard(key), key);
+        let row: Option<(Vec<u8>, i64)> = self.row(Statement::DocumentRead, values).await?;
+        Ok(row.map(|(payload, time)| Document {
+            key: key.to_owned(),
+            time: Timestamp::from_micros(time),
+            payload,
+        }))
+    }
+
+    /// Documents whose keys begin with `prefix`, in the order of their keys.
+    pub(super) async fn documents(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>> {
+        let behind = |key: &str| format!("{key}\0");
+        let start = match after.filter(|after| *after >= prefix) {
+            Some(after) => behind(after),
+            None => prefix.to_owned(),
+        };
+        let start = &start;
+        let fetch = move |shard: i8, last: Option<Found>, size: usize| async move {
+            let from = last.map_or_else(|| start.clone(), |last| behind(&last.0.key));
+            let most = i32::try_from(size).unwrap_or(i32::MAX);
+            let values = (tenant.as_str(), name(kind), shard, from, most);
+            let rows: Vec<(String, Vec<u8>, i64)> =
+                self.rows(Statement::DocumentList, values).await?;
+            let found = rows.into_iter().map(|(key, payload, time)| {
+                let time = Timestamp::from_micros(time);
+                Found(Document { key, time, payload })
+            });
+            Ok(found
+                .take_while(|found| found.0.key.starts_with(prefix))
+                .collect())
+        };
+        let found = merged(0..DOCUMENT_SHARDS, limit, fetch).await?;
+        Ok(found.into_iter().map(|found| found.0).collect())
+    }
+
+    /// Deletes a document as it is now; answers whether there was one.
+    pub(super) async fn delete_document(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        key: &str,
+    ) -> Result<bool> {
+        let Some(known) = self.document(kind, tenant, key).await? else {
+            return Ok(false);
+        };
+        let shard = document_shard(key);
+        let values = (
+            known.time.as_micros(),
+            tenant.as_str(),
+            name(kind),
+            shard,
+            key,
+        );
+        self.run(Statement::DocumentDelete, values).await?;
+        Ok(true)
+    }
+}
+
+/// A document in the order of keys.
+#[derive(Clone, PartialEq, Eq)]
+struct Found(Document);
+
+impl PartialOrd for Found {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Found {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.key.cmp(&other.0.key)
+    }
+}

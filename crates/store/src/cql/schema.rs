@@ -1,0 +1,309 @@
+//! The keyspace, its tables, and how they come to the version of this program.
+//!
+//! Versions are rows of `schema_version`. Whoever starts first takes `schema_lock` (a conditional
+//! write that expires by itself), makes what is missing, and enters the new version; the others
+//! wait. A keyspace of a newer version is refused.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use scylla::client::session::Session;
+use scylla::errors::ExecutionError;
+use scylla::statement::unprepared::Statement;
+use tokio::time::{Instant, sleep};
+
+use super::connect::ConnectError;
+
+/// How long a lock is good without being renewed, in seconds.
+const LOCK_SECONDS: i32 = 60;
+/// Between looks at a lock that another process holds.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How long the start waits for another process that makes tables.
+const WAIT: Duration = Duration::from_secs(120);
+/// Making a table takes long where nodes must agree on it.
+const DDL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What each version adds to the one before; never changed once released. `$.` stands for the
+/// keyspace.
+const VERSIONS: &[&[&str]] = &[FIRST];
+
+/// Rows are rewritten in place and read by key or range: levelled compaction keeps a read to few
+/// files. `gc_grace_seconds` is how long deletes go on hiding older writes.
+const FIRST: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS $.device (
+        tenant text, device text,
+        manufacturer text, oui text, product_class text, serial_number text,
+        software_version text, hardware_version text, root text, connection_request_url text,
+        remote_address text, first_seen set<bigint>, last_seen bigint, last_inform bigint,
+        last_bootstrap bigint, last_boot bigint, last_events frozen<list<text>>,
+        tags frozen<list<text>>, periodic_inform_interval bigint, cwmp_namespace text,
+        inform_count bigint,
+        PRIMARY KEY ((tenant, device)))
+        WITH compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000",
+    "CREATE TABLE IF NOT EXISTS $.device_list (
+        tenant text, shard tinyint, device text,
+        PRIMARY KEY ((tenant, shard), device))
+        WITH compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000",
+    "CREATE TABLE IF NOT EXISTS $.tenant (
+        bucket tinyint, tenant text,
+        PRIMARY KEY ((bucket), tenant))
+        WITH compaction = {'class': 'LeveledCompactionStrategy'}",
+    "CREATE TABLE IF NOT EXISTS $.parameter (
+        tenant text, device text, path text,
+        value text, writable boolean, notification tinyint, access_list frozen<list<text>>,
+        PRIMARY KEY ((tenant, device), path))
+        WITH compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000",
+    // Written once and expiring together: whole files are dropped.
+    "CREATE TABLE IF NOT EXISTS $.device_event (
+        tenant text, device text, period int, time bigint, id bigint, path text, payload blob,
+        PRIMARY KEY ((tenant, device, period), time, id))
+        WITH CLUSTERING ORDER BY (time DESC, id DESC)
+        AND compaction = {'class': 'TimeWindowCompactionStrategy',
+            'compaction_window_unit': 'DAYS', 'compaction_window_size': '7'}
+        AND gc_grace_seconds = 864000",
+    "CREATE TABLE IF NOT EXISTS $.device_event_period (
+        tenant text, device text, period int,
+        PRIMARY KEY ((tenant, device), period))
+        WITH CLUSTERING ORDER BY (period DESC)
+        AND compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000",
+    "CREATE TABLE IF NOT EXISTS $.device_index (
+        tenant text, attribute text, shard tinyint, value text, device text,
+        PRIMARY KEY ((tenant, attribute, shard), value, device))
+        WITH compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000",
+    "CREATE TABLE IF NOT EXISTS $.device_index_of (
+        tenant text, device text, attribute text, value text,
+        PRIMARY KEY ((tenant, device), attribute, value))
+        WITH compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000",
+    "CREATE TABLE IF NOT EXISTS $.task (
+        tenant text, day int, shard tinyint, id blob, device text, state blob,
+        PRIMARY KEY ((tenant, day, shard), id))
+        WITH CLUSTERING ORDER BY (id DESC)
+        AND compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000",
+    "CREATE TABLE IF NOT EXISTS $.task_day (
+        tenant text, day int,
+        PRIMARY KEY ((tenant), day))
+        WITH CLUSTERING ORDER BY (day DESC)
+        AND compaction = {'class': 'LeveledCompactionStrategy'}",
+    "CREATE TABLE IF NOT EXISTS $.task_by_device (
+        tenant text, device text, id blob, ended boolean,
+        PRIMARY KEY ((tenant, device), id))
+        WITH CLUSTERING ORDER BY (id DESC)
+        AND compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000",
+    // A queue: an entry that comes back is seen to be stale when it is read, so that its deletes
+    // need not be kept for long, and would only be in the way.
+    "CREATE TABLE IF NOT EXISTS $.open_task (
+        bucket tinyint, tenant text, id blob,
+        PRIMARY KEY ((bucket), tenant, id))
+        WITH compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 3600",
+    "CREATE TABLE IF NOT EXISTS $.task_key (
+        tenant text, key text, id blob, device text, state blob, revision bigint,
+        PRIMARY KEY ((tenant, key)))
+        WITH compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000",
+    "CREATE TABLE IF NOT EXISTS $.document (
+        tenant text, kind text, shard tinyint, key text, payload blob,
+        PRIMARY KEY ((tenant, kind, shard), key))
+        WITH compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000",
+];
+
+/// What a version and a lock need before there is any version.
+const FOUNDATION: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS $.schema_version (
+        part text, version int, PRIMARY KEY ((part), version))
+        WITH CLUSTERING ORDER BY (version DESC)",
+    "CREATE TABLE IF NOT EXISTS $.schema_lock (part text PRIMARY KEY, owner text)",
+];
+
+/// The part of the schema that versions and lock are of; others may come.
+const PART: &str = "store";
+
+/// The version that this program makes and knows.
+pub(super) fn version() -> i32 {
+    i32::try_from(VERSIONS.len()).unwrap_or(i32::MAX)
+}
+
+/// The keyspace to bring to this program's version.
+pub(super) struct Schema<'a> {
+    pub(super) session: &'a Session,
+    pub(super) keyspace: &'a str,
+    /// Tells this process from others that start at the same time.
+    pub(super) owner: String,
+}
+
+impl Schema<'_> {
+    fn failed(&self, error: ExecutionError) -> ConnectError {
+        ConnectError::Schema {
+            keyspace: self.keyspace.to_owned(),
+            reason: error.to_string(),
+        }
+    }
+
+    /// Makes the keyspace when it is missing and that is allowed.
+    pub(super) async fn keyspace(
+        &self,
+        create: bool,
+        copies: &[(String, u8)],
+    ) -> Result<(), ConnectError> {
+        let known = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
+        let found = self.session.query_unpaged(known, (self.keyspace,)).await;
+        let found = found.map_err(|error| self.failed(error))?;
+        let rows = found.into_rows_result().map(|rows| rows.rows_num());
+        if rows.is_ok_and(|rows| rows > 0) {
+            return Ok(());
+        }
+        if !create {
+            return Err(ConnectError::NoKeyspace {
+                keyspace: self.keyspace.to_owned(),
+            });
+        }
+        let copies: Vec<String> = copies
+            .iter()
+            .map(|(datacenter, copies)| format!(", '{datacenter}': {copies}"))
+            .collect();
+        let text = format!(
+            "CREATE KEYSPACE IF NOT EXISTS {} WITH replication = \
+             {{'class': 'NetworkTopologyStrategy'{}}}",
+            self.keyspace,
+            copies.concat()
+        );
+        self.define(text).await
+    }
+
+    async fn define(&self, text: String) -> Result<(), ConnectError> {
+        let mut statement = Statement::new(text.replace("$.", &format!("{}.", self.keyspace)));
+        statement.set_request_timeout(Some(DDL_TIMEOUT));
+        // Nodes that make the same table at the same time may disagree for a moment.
+        let made = Box::pin(self.session.query_unpaged(statement, ()));
+        made.await.map(drop).map_err(|error| self.failed(error))
+    }
+
+    /// Brings the tables to this program's version.
+    pub(super) async fn migrate(&self) -> Result<(), ConnectError> {
+        if self.stored_version().await? == Some(version()) {
+            return Ok(());
+        }
+        for text in FOUNDATION {
+            self.define((*text).to_owned()).await?;
+        }
+        self.lock().await?;
+        let migrated = self.migrate_locked().await;
+        let unlocked = self.unlock().await;
+        migrated.and(unlocked)
+    }
+
+    /// The version of the tables; `None` where there are none.
+    async fn stored_version(&self) -> Result<Option<i32>, ConnectError> {
+        let known = "SELECT table_name FROM system_schema.tables \
+                     WHERE keyspace_name = ? AND table_name = 'schema_version'";
+        let found = self.session.query_unpaged(known, (self.keyspace,)).await;
+        let found = found.map_err(|error| self.failed(error))?;
+        if !found
+            .into_rows_result()
+            .is_ok_and(|rows| rows.rows_num() > 0)
+        {
+            return Ok(None);
+        }
+        let text = format!(
+            "SELECT version FROM {}.schema_version WHERE part = ? LIMIT 1",
+            self.keyspace
+        );
+        let found = self.session.query_unpaged(text, (PART,)).await;
+        let rows = found
+            .map_err(|error| self.failed(error))?
+            .into_rows_result();
+        let stored = rows
+            .ok()
+            .and_then(|rows| rows.maybe_first_row::<(i32,)>().ok().flatten())
+            .map_or(0, |(version,)| version);
+        if stored > version() {
+            return Err(ConnectError::Newer {
+                keyspace: self.keyspace.to_owned(),
+                stored,
+                known: version(),
+            });
+        }
+        Ok(Some(stored))
+    }
+
+    async fn migrate_locked(&self) -> Result<(), ConnectError> {
+        // Another process may have made them while this one waited.
+        let stored = self.stored_version().await?.unwrap_or_default();
+        let done = usize::try_from(stored).unwrap_or_default();
+        for (place, statements) in VERSIONS.iter().enumerate().skip(done) {
+            for text in *statements {
+                self.define((*text).to_owned()).await?;
+                self.renew().await?;
+            }
+            let number = i32::try_from(place + 1).unwrap_or(i32::MAX);
+            let text = format!(
+                "INSERT INTO {}.schema_version (part, version) VALUES (?, ?)",
+                self.keyspace
+            );
+            let entered = self.session.query_unpaged(text, (PART, number)).await;
+            entered.map_err(|error| self.failed(error))?;
+            tracing::info!(
+                keyspace = self.keyspace,
+                version = number,
+                "tables are made"
+            );
+        }
+        Ok(())
+    }
+
+    /// Takes the lock; waits for another owner.
+    async fn lock(&self) -> Result<(), ConnectError> {
+        let text = format!(
+            "INSERT INTO {}.schema_lock (part, owner) VALUES (?, ?) IF NOT EXISTS USING TTL {}",
+            self.keyspace, LOCK_SECONDS
+        );
+        let deadline = Instant::now() + WAIT;
+        while !self.decide(&text, (PART, self.owner.as_str())).await? {
+            if Instant::now() > deadline {
+                return Err(ConnectError::Locked {
+                    keyspace: self.keyspace.to_owned(),
+                });
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    }
+
+    async fn renew(&self) -> Result<(), ConnectError> {
+        let text = format!(
+            "UPDATE {}.schema_lock USING TTL {} SET owner = ? WHERE part = ? IF owner = ?",
+            self.keyspace, LOCK_SECONDS
+        );
+        let owner = self.owner.as_str();
+        match self.decide(&text, (owner, PART, owner)).await? {
+            true => Ok(()),
+            false => Err(ConnectError::Locked {
+                keyspace: self.keyspace.to_owned(),
+            }),
+        }
+    }
+
+    async fn unlock(&self) -> Result<(), ConnectError> {
+        let text = format!(
+            "DELETE FROM {}.schema_lock WHERE part = ? IF owner = ?",
+            self.keyspace
+        );
+        let owner = self.owner.as_str();
+        self.decide(&text, (PART, owner))
+            .map(|done| done.map(drop))
+            .await
+    }
+
+    /// A conditional write; whether it was applied.
+    async fn decide(
+        &self,
+        text: &str,
+        values: impl scylla::serialize::row::SerializeRow,
+    ) -> Result<bool, ConnectError> {
+        let done = Box::pin(self.session.query_unpaged(text, values)).await;
+        let rows = done.map_err(|error| self.failed(error))?.into_rows_result();
+        let row = rows
+            .ok()
+            .and_then(|rows| rows.first_row::<scylla::value::Row>().ok());
+        let applied = row.and_then(|row| row.columns.first().cloned().flatten());
+        Ok(applied.and_then(|applied| applied.as_boolean()) == Some(true))
+    }
+}

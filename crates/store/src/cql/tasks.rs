@@ -1,0 +1,337 @@
+//! The task ledger.
+//!
+//! A task is a row of `task`, in a partition that its id alone tells; the other tables only name
+//! tasks. Each write carries the revision as CQL timestamp. Names are written before a task is
+//! entered, and removed after it has ended: what has a name and no task, or a name and a task that
+//! has ended, is left out by whoever reads, and so no open task is without its names.
+
+use hearth_types::{DeviceId, DeviceKey, TaskId, TenantId};
+use quick_cache::sync::Cache;
+use std::cmp::Reverse;
+
+use super::client::{Client, all, each};
+use super::encode::{TASK_SHARDS, check_size, key, revision, task_day, task_shard, task_state};
+use super::shards::merged;
+use super::statements::Statement;
+use crate::{Created, Error, Result, TaskQuery, TaskRow};
+
+/// Comes behind every id of 16 bytes.
+const BEHIND_ALL: [u8; 17] = [0xFF; 17];
+
+/// Days on which tenants have tasks, as far as this process has entered them.
+pub(super) type Days = Cache<(TenantId, i32), ()>;
+
+/// What stands in the ledger under an idempotency key.
+type Keyed = (Vec<u8>, String, Vec<u8>, i64);
+
+fn task_id(bytes: &[u8]) -> Result<TaskId> {
+    let bytes: [u8; 16] = bytes
+        .try_into()
+        .map_err(|_| Error::Damaged("a task's id".into()))?;
+    Ok(TaskId::from_bytes(bytes))
+}
+
+fn read(tenant: &TenantId, id: TaskId, device: &str, state: &[u8], at: i64) -> Result<TaskRow> {
+    let damaged = || Error::Damaged("a task".into());
+    let device: DeviceId = device.parse().map_err(|_| damaged())?;
+    let (ended, payload) = state.split_first().ok_or_else(damaged)?;
+    Ok(TaskRow {
+        id,
+        device: DeviceKey::new(tenant.clone(), device),
+        open: *ended == 0,
+        revision: u64::try_from(at).map_err(|_| damaged())?,
+        payload: payload.to_vec(),
+    })
+}
+
+/// Where a descending read begins.
+fn bound(before: Option<TaskId>) -> Vec<u8> {
+    before.map_or_else(|| BEHIND_ALL.to_vec(), |id| id.to_bytes().to_vec())
+}
+
+fn most(limit: usize) -> i32 {
+    i32::try_from(limit).unwrap_or(i32::MAX)
+}
+
+impl Client {
+    /// A task.
+    pub(super) async fn task(&self, tenant: &TenantId, id: TaskId) -> Result<Option<TaskRow>> {
+        let bytes = id.to_bytes();
+        let values = (tenant.as_str(), task_day(id), task_shard(id), &bytes[..]);
+        let row: Option<(String, Vec<u8>, i64)> = self.row(Statement::TaskRead, values).await?;
+        row.map(|(device, state, at)| read(tenant, id, &device, &state, at))
+            .transpose()
+    }
+
+    async fn by_id(&self, tenant: &TenantId, ids: &[TaskId]) -> Result<Vec<TaskRow>> {
+        let rows = ids.iter().map(|id| self.task(tenant, *id));
+        Ok(each(rows).await?.into_iter().flatten().collect())
+    }
+
+    /// Enters a task under an idempotency key.
+    ///
+    /// The key's row, decided among the replicas, holds the task itself: whoever finds it without
+    /// its task enters that, so that a key never belongs to a task that isn't there.
+    pub(super) async fn create_task(
+        &self,
+        task: &TaskRow,
+        idempotency_key: Option<&str>,
+        days: &Days,
+    ) -> Result<Created> {
+        let Some(name) = idempotency_key else {
+            self.enter(task, days).await?;
+            return Ok(Created::New);
+        };
+        let tenant = &task.device.tenant;
+        let name = key(name, "an idempotency key")?;
+        let bytes = task.id.to_bytes();
+        let state = task_state(task.open, &task.payload);
+        check_size(state.len(), "a task")?;
+        let values = (
+            tenant.as_str(),
+            name,
+            &bytes[..],
+            task.device.device.as_str(),
+            state.as_slice(),
+            revision(task.revision)?,
+        );
+        if self.decide(Statement::KeyEnter, values).await? {
+            self.enter(task, days).await?;
+            return Ok(Created::New);
+        }
+        let found: Option<Keyed> = self
+            .row_decided(Statement::KeyRead, (tenant.as_str(), name))
+            .await?;
+        let damaged = || Error::Damaged("an idempotency key".into());
+        let (id, device, state, at) = found.ok_or_else(damaged)?;
+        let first = read(tenant, task_id(&id)?, &device, &state, at)?;
+        if self.task(tenant, first.id).await?.is_none() {
+            self.enter(&first, days).await?;
+        }
+        Ok(Created::Existed(first.id))
+    }
+
+    /// Enters a task that isn't in the ledger: its names first.
+    async fn enter(&self, task: &TaskRow, days: &Days) -> Result<()> {
+        self.enter_day(task, days).await?;
+        if task.open {
+            let (open, of) = (self.name_open(task), self.name_of(task));
+            let (open, of) = tokio::join!(open, of);
+            open.and(of)?;
+            return self.write_task(task).await;
+        }
+        self.name_of(task).await?;
+        self.write_task(task).await
+    }
+
+    async fn enter_day(&self, task: &TaskRow, days: &Days) -> Result<()> {
+        let day = (task.device.tenant.clone(), task_day(task.id));
+        if days.get(&day).is_none() {
+            let values = (day.0.as_str(), day.1);
+            self.run(Statement::DayAdd, values).await?;
+            days.insert(day, ());
+        }
+        Ok(())
+    }
+
+    async fn name_open(&self, task: &TaskRow) -> Result<()> {
+        let (bucket, tenant) = (task.device.bucket().cast_signed(), &task.device.tenant);
+        let (id, at) = (task.id.to_bytes(), revision(task.revision)?);
+        if task.open {
+            let values = (bucket, tenant.as_str(), &id[..], at);
+            self.run(Statement::OpenAdd, values).await
+        } else {
+            let values = (at, bucket, tenant.as_str(), &id[..]);
+            self.run(Statement::OpenRemove, values).await
+        }
+    }
+
+    async fn name_of(&self, task: &TaskRow) -> Result<()> {
+        let device = &task.device;
+        let id = task.id.to_bytes();
+        let values = (
+            device.tenant.as_str(),
+            device.device.as_str(),
+            &id[..],
+            !task.open,
+            revision(task.revision)?,
+        );
+        self.run(Statement::TaskOfPut, values).await
+    }
+
+    async fn write_task(&self, task: &TaskRow) -> Result<()> {
+        let id = task.id.to_bytes();
+        let state = task_state(task.open, &task.payload);
+        check_size(state.len(), "a task")?;
+        let values = (
+            task.device.tenant.as_str(),
+            task_day(task.id),
+            task_shard(task.id),
+            &id[..],
+            task.device.device.as_str(),
+            state,
+            revision(task.revision)?,
+        );
+        self.run(Statement::TaskPut, values).await
+    }
+
+    /// Writes tasks' revisions.
+    pub(super) async fn put_tasks(&self, tasks: &[TaskRow], days: &Days) -> Result<()> {
+        all(tasks.iter().map(|task| self.put_task(task, days))).await
+    }
+
+    async fn put_task(&self, task: &TaskRow, days: &Days) -> Result<()> {
+        self.enter_day(task, days).await?;
+        if !task.open {
+            // As long as it isn't known to have ended it must be found.
+            self.write_task(task).await?;
+            let (open, of) = tokio::join!(self.name_open(task), self.name_of(task));
+            return open.and(of);
+        }
+        let (open, of) = (self.name_open(task), self.name_of(task));
+        let (open, of, written) = tokio::join!(open, of, self.write_task(task));
+        open.and(of).and(written)
+    }
+
+    /// Tasks, newest first.
+    pub(super) async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>> {
+        let mut before = query.before;
+        let mut found = Vec::new();
+        while found.len() < query.limit {
+            let wanted = query.limit - found.len();
+            let (ids, ended) = match &query.device {
+                Some(device) => self.ids_of(query, device, before, wanted).await?,
+                None if query.open_only => self.open_ids(&query.tenant, before, wanted).await?,
+                None => self.ids(&query.tenant, before, wanted).await?,
+            };
+            before = ids.last().map(|(id, _)| *id).or(before);
+            let named = ids.iter().filter(|(_, named)| *named).map(|(id, _)| *id);
+            let rows = self
+                .by_id(&query.tenant, &named.collect::<Vec<_>>())
+                .await?;
+            found.extend(rows.into_iter().filter(|row| row.open || !query.open_only));
+            if ended {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Ids of a device's tasks, whether they are wanted, and whether there are no more.
+    async fn ids_of(
+        &self,
+        query: &TaskQuery,
+        device: &DeviceId,
+        before: Option<TaskId>,
+        limit: usize,
+    ) -> Result<(Vec<(TaskId, bool)>, bool)> {
+        // Those that have ended are many, and small.
+        let size = if query.open_only {
+            limit.max(500)
+        } else {
+            limit
+        };
+        let (tenant, device) = (query.tenant.as_str(), device.as_str());
+        let values = (tenant, device, bound(before), most(size));
+        let rows: Vec<(Vec<u8>, Option<bool>)> = self.rows(Statement::TaskOfRead, values).await?;
+        let ended = rows.len() < size;
+        let mut ids = Vec::with_capacity(rows.len());
+        let mut open = 0;
+        for (id, has_ended) in rows {
+            let wanted = !(query.open_only && has_ended == Some(true));
+            ids.push((task_id(&id)?, wanted));
+            open += usize::from(wanted);
+            if open == limit {
+                // The rest of the page is read again, from here.
+                return Ok((ids, false));
+            }
+        }
+        Ok((ids, ended))
+    }
+
+    async fn open_ids(
+        &self,
+        tenant: &TenantId,
+        before: Option<TaskId>,
+        limit: usize,
+    ) -> Result<(Vec<(TaskId, bool)>, bool)> {
+        let fetch = move |bucket: i8, after: Option<Reverse<TaskId>>, size: usize| async move {
+            let place = bound(after.map(|Reverse(id)| id).or(before));
+            let values = (bucket, tenant.as_str(), place, most(size));
+            let rows: Vec<(Vec<u8>,)> = self.rows(Statement::OpenOfTenant, values).await?;
+            rows.iter().map(|(id,)| Ok(Reverse(task_id(id)?))).collect()
+        };
+        let buckets = 0..DeviceKey::BUCKETS.cast_signed();
+        let ids = merged(buckets, limit, fetch).await?;
+        let ended = ids.len() < limit;
+        Ok((
+            ids.into_iter().map(|Reverse(id)| (id, true)).collect(),
+            ended,
+        ))
+    }
+
+    async fn ids(
+        &self,
+        tenant: &TenantId,
+        before: Option<TaskId>,
+        limit: usize,
+    ) -> Result<(Vec<(TaskId, bool)>, bool)> {
+        let newest = before.map_or(i32::MAX, task_day);
+        let values = (tenant.as_str(), newest);
+        let days: Vec<(i32,)> = self.rows(Statement::DayRead, values).await?;
+        let mut found: Vec<(TaskId, bool)> = Vec::new();
+        for (day,) in days {
+            let fetch = move |shard: i8, after: Option<Reverse<TaskId>>, size: usize| async move {
+                let place = bound(after.map(|Reverse(id)| id).or(before));
+                let values = (tenant.as_str(), day, shard, place, most(size));
+                let rows: Vec<(Vec<u8>,)> = self.rows(Statement::TaskIds, values).await?;
+                rows.iter().map(|(id,)| Ok(Reverse(task_id(id)?))).collect()
+            };
+            let ids = merged(0..TASK_SHARDS, limit - found.len(), fetch).await?;
+            found.extend(ids.into_iter().map(|Reverse(id)| (id, true)));
+            if found.len() >= limit {
+                return Ok((found, false));
+            }
+        }
+        Ok((found, true))
+    }
+
+    /// Open tasks of a bucket, all tenants, in the order of (tenant, id).
+    pub(super) async fn open_tasks(
+        &self,
+        bucket: u8,
+        after: Option<(&TenantId, TaskId)>,
+        limit: usize,
+    ) -> Result<Vec<TaskRow>> {
+        let bucket = bucket.cast_signed();
+        let mut place = match after {
+            Some((tenant, id)) => (tenant.as_str().to_owned(), id.to_bytes().to_vec()),
+            None => (String::new(), Vec::new()),
+        };
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let wanted = limit - found.len();
+            let values = (bucket, place.0.as_str(), place.1.as_slice(), most(wanted));
+            let names: Vec<(String, Vec<u8>)> = self.rows(Statement::OpenRead, values).await?;
+            let ended = names.len() < wanted;
+            let rows = names.iter().map(|(tenant, id)| async move {
+                let damaged = |_| Error::Damaged("a tenant's name".into());
+                self.task(&tenant.parse().map_err(damaged)?, task_id(id)?)
+                    .await
+            });
+            for row in each(rows).await?.into_iter().flatten() {
+                if row.open {
+                    found.push(row);
+                } else {
+                    // Left behind by a process that was killed in between.
+                    self.name_open(&row).await?;
+                }
+            }
+            place = names.into_iter().last().unwrap_or(place);
+            if ended {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
