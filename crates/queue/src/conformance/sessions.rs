@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub(super) async fn epochs_grow(queue: Arc<dyn Queue>) {
     let device = device("a");
     let first = open(&queue, &device, "s1", at(0)).await;
-    assert_eq!(first, at(0).as_micros().unsigned_abs());
+    assert!(first >= at(0).as_micros().unsigned_abs());
     let second = open(&queue, &device, "s2", at(0)).await;
     assert!(second > first, "a second session at the same time");
     let third = open(&queue, &device, "s3", at(-100)).await;

@@ -89,6 +89,14 @@ pub enum ConnectError {
         /// The server's version.
         version: String,
     },
+    /// The server does not take the functions.
+    #[error("Redis at {nodes} does not take the functions of the task queue ({reason})")]
+    Functions {
+        /// The addresses.
+        nodes: String,
+        /// What the server said.
+        reason: String,
+    },
     /// The server would throw keys away.
     #[error(
         "Redis at {nodes} has maxmemory-policy {policy}, by which it may drop keys of the task \
@@ -265,9 +273,13 @@ impl<'a> Target<'a> {
         let mut connector = self.connector(is_cluster).map_err(wrong)?;
         let mut connection = connector.connect().await.map_err(wrong)?;
         let loaded = connection.query(&load_command(library)).await;
-        loaded.map_err(|error| match error.to_string().contains("unknown command") {
-            true => self.too_old(&info),
-            false => self.wrong(&error),
+        loaded.map_err(|error| match error.code() {
+            _ if error.to_string().contains("unknown command") => self.too_old(&info),
+            Some("ERR") => ConnectError::Functions {
+                nodes: self.nodes.clone(),
+                reason: error.to_string(),
+            },
+            _ => self.wrong(&error),
         })?;
         let more = 1..self.config.connections;
         let more = more.map(|_| self.connector(is_cluster).map_err(wrong));

@@ -22,15 +22,18 @@ local REBUILDING = -1
 -- How far clocks of Hearth's processes may be apart when epochs begin anew, in microseconds.
 local SKEW = 1000000
 
-local call = redis.call
+-- redis.call is there only when a function runs.
+local function call(...)
+  return redis.call(...)
+end
 
 local function number(text)
   return tonumber(text) or 0
 end
 
 local function run_id()
-  local ok, info = pcall(call, 'INFO', 'server')
-  return ok and string.match(info, 'run_id:(%w+)') or ''
+  local info = redis.pcall('INFO', 'server')
+  return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 end
 
 -- Whether the bucket is whole; its floor. What is left of one that was lost in part goes.
