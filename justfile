@@ -67,6 +67,10 @@ load *args:
 kill-test rounds="100":
     HEARTH_KILL_ROUNDS={{ rounds }} HEARTH_STAGE_TIMEOUT=86400 scripts/test kill-test
 
+# Every part of a cluster killed, held, cut off, emptied and filled under 2,000 devices: the long form
+fault-table times="20" faults="":
+    HEARTH_FAULT_TIMES={{ times }} HEARTH_FAULT_LIST={{ faults }} HEARTH_STAGE_TIMEOUT=86400 scripts/test faults
+
 # Fuzzes the CWMP decoder for some seconds
 fuzz seconds="600":
     HEARTH_FUZZ_SECONDS={{ seconds }} HEARTH_STAGE_TIMEOUT=86400 scripts/test fuzz

@@ -298,3 +298,6 @@ impl Subject for Cluster {
         out
     }
 }
+
+#[cfg(test)]
+mod tests;
