@@ -28,3 +28,29 @@ impl Error {
         matches!(self, Self::Full | Self::Unavailable(_))
     }
 }
+
+/// What a caller of a service is told; the cause is logged here.
+impl From<Error> for hearth_clients::Error {
+    fn from(error: Error) -> Self {
+        let cause = &error as &dyn std::error::Error;
+        match &error {
+            Error::Full => {
+                tracing::warn!("the store's disk is full: nothing more is taken");
+                Self::unavailable(
+                    "the server's disk is full: nothing was changed; try again when there is room",
+                )
+            }
+            Error::Unavailable(_) => {
+                tracing::warn!(error = cause, "the store can't be used");
+                Self::unavailable("the store can't be used now; try again later")
+            }
+            Error::TooLarge(_) => {
+                Self::new(hearth_clients::Kind::InvalidArgument, error.to_string())
+            }
+            Error::Damaged(_) => {
+                tracing::error!(error = cause, "stored data can't be read");
+                Self::internal("stored data can't be read; the server's log says which")
+            }
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Metadata of files, as documents of the store.
 
-use hearth_clients::{Error, Kind, Result};
+use hearth_clients::{Error, Result};
 use hearth_proto::files::v1::File;
 use hearth_store::{Document, DocumentKind, Store};
 use hearth_types::{TaskId, TenantId, Timestamp};
@@ -26,11 +26,7 @@ const PAGE: usize = 500;
 impl Catalog {
     /// A file.
     pub async fn get(&self, tenant: &TenantId, name: &str) -> Result<Option<(File, String)>> {
-        let document = self
-            .0
-            .document(DocumentKind::File, tenant, name)
-            .await
-            .map_err(store)?;
+        let document = self.0.document(DocumentKind::File, tenant, name).await?;
         document.map(|document| read(&document)).transpose()
     }
 
@@ -44,7 +40,7 @@ impl Catalog {
         self.0
             .put_document(DocumentKind::File, tenant, document)
             .await
-            .map_err(store)
+            .map_err(Error::from)
     }
 
     /// Forgets a file; answers whether there was one.
@@ -52,7 +48,7 @@ impl Catalog {
         self.0
             .delete_document(DocumentKind::File, tenant, name)
             .await
-            .map_err(store)
+            .map_err(Error::from)
     }
 
     /// Files after a name, in their order.
@@ -65,8 +61,7 @@ impl Catalog {
         let documents = self
             .0
             .documents(DocumentKind::File, tenant, "", after, limit)
-            .await
-            .map_err(store)?;
+            .await?;
         documents.iter().map(read).collect()
     }
 
@@ -91,7 +86,7 @@ impl Catalog {
         self.0
             .put_document(DocumentKind::Setting, tenant, document)
             .await
-            .map_err(store)
+            .map_err(Error::from)
     }
 
     /// Remembers that a task's credential was used.
@@ -103,14 +98,14 @@ impl Catalog {
         self.0
             .put_document(DocumentKind::Setting, tenant, document)
             .await
-            .map_err(store)
+            .map_err(Error::from)
     }
 
     /// Whether a task's credential was used.
     pub async fn has_begun(&self, tenant: &TenantId, task: TaskId) -> Result<bool> {
         let key = begun_key(task);
         let found = self.0.document(DocumentKind::Setting, tenant, &key).await;
-        Ok(found.map_err(store)?.is_some())
+        Ok(found?.is_some())
     }
 
     /// What an upload of this name is to be.
@@ -118,8 +113,7 @@ impl Catalog {
         let document = self
             .0
             .document(DocumentKind::Setting, tenant, &expected_key(name))
-            .await
-            .map_err(store)?;
+            .await?;
         document
             .map(|document| File::decode(document.payload.as_slice()).map_err(|_| damaged(name)))
             .transpose()
@@ -151,13 +145,4 @@ fn read(document: &Document) -> Result<(File, String)> {
 fn damaged(name: &str) -> Error {
     tracing::error!(file = name, "the metadata of a file can't be read");
     Error::internal("the metadata of a file can't be read")
-}
-
-fn store(error: hearth_store::Error) -> Error {
-    let kind = match error {
-        hearth_store::Error::Full => Kind::ResourceExhausted,
-        hearth_store::Error::Unavailable(_) => Kind::Unavailable,
-        _ => Kind::Internal,
-    };
-    Error::new(kind, error.to_string())
 }

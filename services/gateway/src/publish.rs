@@ -1,5 +1,6 @@
 //! Events to the bus. What returns `Ok` is on disk: only then is a CPE told that it was heard.
 
+use hearth_auth::seal::parameter_place;
 use hearth_bus::{Publish, Stream};
 use hearth_proto::events::v1 as ev;
 use hearth_proto::types::v1::ParameterValue;
@@ -71,7 +72,7 @@ impl Edge {
             }
             let sealed = self
                 .at_rest
-                .seal(&place(key, &value.path), value.value.as_bytes());
+                .seal(&parameter_place(key, &value.path), value.value.as_bytes());
             value.sealed = sealed.map_err(|error| Refusal::Unavailable {
                 part: "sealer",
                 why: error.to_string(),
@@ -80,9 +81,4 @@ impl Edge {
         }
         Ok(())
     }
-}
-
-/// The associated data of a parameter's sealed value: `{tenant}/{device}/{path}`.
-pub(crate) fn place(key: &DeviceKey, path: &str) -> Vec<u8> {
-    format!("{key}/{path}").into_bytes()
 }

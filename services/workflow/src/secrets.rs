@@ -2,6 +2,7 @@
 //! carries them to the device.
 
 use hearth_auth::Sealer;
+use hearth_auth::seal::parameter_place;
 use hearth_clients::Error;
 use hearth_proto::types::v1::{ParameterValue, TaskSpec, task_spec::Kind};
 use hearth_types::{DeviceKey, MASK, is_secret_name};
@@ -23,9 +24,8 @@ impl Secrets {
     }
 
     fn seal(&self, device: &DeviceKey, path: &str, text: &str) -> Result<Vec<u8>, Error> {
-        let place = format!("{device}/{path}");
         self.sealer
-            .seal(place.as_bytes(), text.as_bytes())
+            .seal(&parameter_place(device, path), text.as_bytes())
             .map_err(|error| {
                 tracing::error!(%error, %device, "a secret can't be sealed");
                 Error::internal("a secret value could not be sealed; see the server's log")
@@ -33,8 +33,7 @@ impl Secrets {
     }
 
     fn open(&self, device: &DeviceKey, path: &str, sealed: &[u8]) -> Result<String, Error> {
-        let place = format!("{device}/{path}");
-        let opened = self.sealer.open(place.as_bytes(), sealed);
+        let opened = self.sealer.open(&parameter_place(device, path), sealed);
         let text = opened.ok().and_then(|bytes| String::from_utf8(bytes).ok());
         text.ok_or_else(|| {
             tracing::error!(%device, path, "a sealed value can't be opened: is secret.key the one it was sealed with?");
