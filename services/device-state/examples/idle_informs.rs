@@ -61,6 +61,7 @@ impl Source {
                 time: Timestamp::from_micros(time),
                 payload: Bytes::from(event.encode_to_vec()),
                 deliveries: 1,
+                traceparent: None,
             });
         }
     }

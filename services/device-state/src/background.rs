@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::columns;
 use crate::core::Core;
-use crate::online::online_until;
+use crate::online::{Online, online_until};
 
 /// Devices read at once.
 pub const PAGE: usize = 500;
@@ -26,7 +26,7 @@ pub fn start(core: &Arc<Core>, stop: &CancellationToken) -> JoinSet<()> {
     let of = |core: &Arc<Core>| (Arc::clone(core), stop.clone());
     let (c, s) = of(core);
     tasks.spawn(async move {
-        until_done(&s, "counting online devices", || load_online(&c)).await;
+        count_online(&c, &s).await;
     });
     let (c, s) = of(core);
     tasks.spawn(async move {
@@ -100,19 +100,46 @@ fn report(what: &str, done: hearth_store::Result<()>) {
     }
 }
 
-/// Every known device with its last sign of life, read once.
-async fn load_online(core: &Core) -> hearth_store::Result<()> {
+/// Counts the devices of parts that this process begins to work on.
+async fn count_online(core: &Core, stop: &CancellationToken) {
+    let mut parts = core.parts.watch();
+    let mut counted: Vec<u64> = core.parts.all().map(|_| 0).collect();
+    loop {
+        let tenures: Vec<u64> = core
+            .parts
+            .all()
+            .map(|p| core.parts.tenure(p.index))
+            .collect();
+        let new: Vec<bool> = tenures.iter().zip(&counted).map(|(a, b)| a != b).collect();
+        if new.contains(&true) {
+            // What was seen since the start is right.
+            let again = |part: usize| new[part] && counted[part] > 0;
+            for part in core.parts.all().filter(|p| again(usize::from(p.index))) {
+                *core.online(part.index).lock() = Online::default();
+            }
+            until_done(stop, "counting online devices", || load_online(core, &new)).await;
+            counted = tenures;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = parts.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Every known device of these parts with its last sign of life, read once.
+async fn load_online(core: &Core, parts: &[bool]) -> hearth_store::Result<()> {
     for tenant in core.store.tenants().await? {
         let mut after = None;
         loop {
             let page = core.store.devices(&tenant, after.as_ref(), PAGE).await?;
-            let mut online = core.online.lock();
             for (id, row) in &page {
                 let device = DeviceKey::new(tenant.clone(), id.clone());
-                let until = online_until(columns::last_seen(row), columns::interval(row));
-                online.load(&device, until);
+                if parts[usize::from(core.parts.of(&device))] {
+                    let until = online_until(columns::last_seen(row), columns::interval(row));
+                    core.online_of(&device).lock().load(&device, until);
+                }
             }
-            drop(online);
             if page.len() < PAGE {
                 break;
             }

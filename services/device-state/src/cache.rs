@@ -22,6 +22,8 @@ const COLUMNS: usize = 19;
 pub struct Known {
     /// Whether it has a row.
     pub exists: bool,
+    /// In which tenure of its part this was learned.
+    pub tenure: u64,
     /// Its last Inform.
     pub last_inform: Timestamp,
     /// When it was last heard of.
@@ -79,9 +81,21 @@ impl Cache {
         self.devices.get(device)
     }
 
-    /// Remembers a device by its row.
-    pub fn insert(&self, device: &DeviceKey, row: Option<&DeviceRow>) -> Arc<Mutex<Known>> {
-        let known = Arc::new(Mutex::new(self.known(row)));
+    /// Remembers a device by its row. With `vouched`, columns that are reported as in the row are
+    /// the same; without, they are written again.
+    pub fn insert(
+        &self,
+        device: &DeviceKey,
+        row: Option<&DeviceRow>,
+        tenure: u64,
+        vouched: bool,
+    ) -> Arc<Mutex<Known>> {
+        let mut known = self.known(row);
+        known.tenure = tenure;
+        if !vouched {
+            known.columns = [(0, Timestamp::ZERO); COLUMNS];
+        }
+        let known = Arc::new(Mutex::new(known));
         self.devices.insert(device.clone(), Arc::clone(&known));
         known
     }
@@ -104,6 +118,7 @@ impl Cache {
     fn known(&self, row: Option<&DeviceRow>) -> Known {
         let mut known = Known {
             exists: row.is_some(),
+            tenure: 0,
             last_inform: Timestamp::ZERO,
             last_seen: Timestamp::ZERO,
             informs: 0,

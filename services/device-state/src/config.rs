@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 pub struct DeviceStateConfig {
     /// How long what events changed is gathered before it is written.
     pub flush_interval: HumanDuration,
+    /// With several processes of this role: how long it may take until the store has that a device
+    /// was heard of, when there is nothing else to write.
+    pub last_seen_interval: HumanDuration,
+    /// With several processes of this role: how long one is silent before others take over its
+    /// part of the devices.
+    pub lease: HumanDuration,
     /// Changes that are gathered at most; more are written at once.
     pub flush_changes: usize,
     /// Events taken from the bus at once.
@@ -43,6 +49,8 @@ impl Default for DeviceStateConfig {
     fn default() -> Self {
         Self {
             flush_interval: HumanDuration::millis(250),
+            last_seen_interval: HumanDuration::secs(5),
+            lease: HumanDuration::secs(6),
             flush_changes: 20_000,
             fetch_events: 2_000,
             max_in_flight: 50_000,
@@ -71,6 +79,19 @@ impl Documented for DeviceStateConfig {
                 Duration,
                 "How long what events changed is gathered before it is written. Nothing is lost \
                  meanwhile: the bus keeps the events.",
+            ),
+            doc(
+                "last_seen_interval",
+                Duration,
+                "With several processes of this role: how long it may take until the store has \
+                 that a device was heard of, when there is nothing else to write. Sessions of a \
+                 device within this time cost one write. The bus keeps their events meanwhile.",
+            ),
+            doc(
+                "lease",
+                Duration,
+                "With several processes of this role: how long one is silent before it gives up \
+                 its part of the devices; others take it over after one and a half times as long.",
             ),
             doc(
                 "flush_changes",
@@ -149,6 +170,8 @@ impl Documented for DeviceStateConfig {
         let counts = counts.map(|(key, _)| (key, "expected a number over 0".to_owned()));
         let times = [
             ("flush_interval", self.flush_interval),
+            ("last_seen_interval", self.last_seen_interval),
+            ("lease", self.lease),
             ("history_retention", self.history_retention),
             ("history_trim_interval", self.history_trim_interval),
             ("last_used_interval", self.last_used_interval),

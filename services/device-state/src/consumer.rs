@@ -1,31 +1,26 @@
-//! The consumer: fetches events, applies them, flushes, and tells the bus what is done.
+//! The worker: applies the events that the fetchers bring, flushes, and tells the bus what is done.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hearth_bus::{Consumer, ConsumerSpec, Delivery, Stream};
+use hearth_bus::{Consumer, Delivery};
 use hearth_runtime::{BoxError, CancellationToken, Service, ServiceContext};
-use tokio::time::{Instant, sleep};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::apply::Refused;
-use crate::background;
-use crate::core::Core;
+use crate::core::{Core, Mark, Turn};
+use crate::fetcher::{self, Arrival, NAME};
+use crate::{background, replicas};
 
-/// The durable name on the bus.
-const NAME: &str = "device-state";
-/// Events may wait long when the disk is full; none becomes a dead letter for that.
-const ACK_WAIT: Duration = Duration::from_secs(300);
-const MAX_DELIVER: u32 = 1_000_000;
-/// After fewer events than this, a short wait lets more gather: one fetch for each event would
-/// cost more than applying it.
-const FEW_EVENTS: usize = 64;
-const GATHER: Duration = Duration::from_millis(2);
 /// Waits between tries while something is down.
-const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+pub const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// When an event that came too early is tried again.
+const EARLY: Duration = Duration::from_secs(1);
 
 /// The role's life: consumes until it is told to stop.
 pub struct Role {
@@ -40,54 +35,40 @@ impl Service for Role {
 
     async fn run(self: Box<Self>, ctx: ServiceContext) -> Result<(), BoxError> {
         let core = self.core;
-        let Some(consumer) = register(&core, &ctx).await? else {
+        let Some(consumers) = fetcher::register(&core, &ctx).await? else {
             return Ok(());
         };
+        // Parts stay this process's until what it has of them is written.
+        let letting_go = CancellationToken::new();
+        let keeper = tokio::spawn(replicas::keep(Arc::clone(&core), letting_go.clone()));
         let tasks = background::start(&core, &ctx.stop);
+        let (arrivals, fetchers) = fetcher::start(&core, &consumers, &ctx.stop);
         ctx.readiness.ready();
         let mut work = Work {
-            core,
-            consumer,
+            core: Arc::clone(&core),
+            consumers,
+            arrivals,
+            failing: BTreeSet::new(),
             fetched: VecDeque::new(),
             next_flush: Instant::now(),
+            next_seen: Instant::now(),
             progress: false,
         };
         let ended = work.run(&ctx).await;
+        drop(work);
+        letting_go.cancel();
+        let _ = keeper.await;
+        replicas::leave(&core).await;
         if ended.is_ok() {
+            background::join(fetchers).await;
             background::join(tasks).await;
         }
         ended
     }
 }
 
-/// Registers the consumer; `None` when the process stops meanwhile.
-async fn register(
-    core: &Core,
-    ctx: &ServiceContext,
-) -> Result<Option<Box<dyn Consumer>>, BoxError> {
-    let spec = ConsumerSpec {
-        ack_wait: ACK_WAIT,
-        max_deliver: MAX_DELIVER,
-        max_in_flight: core.config.max_in_flight,
-        ..ConsumerSpec::new(NAME, Stream::ALL)
-    };
-    let mut backoff = FIRST_BACKOFF;
-    loop {
-        match core.bus.consumer(spec.clone()).await {
-            Ok(consumer) => return Ok(Some(consumer)),
-            Err(error) if error.is_retryable() => {
-                ctx.readiness.not_ready(format!("no consumer: {error}"));
-            }
-            Err(error) => return Err(error.into()),
-        }
-        if !pause(&ctx.stop, &mut backoff).await {
-            return Ok(None);
-        }
-    }
-}
-
 /// Waits, longer each time; false when the process stops.
-async fn pause(stop: &CancellationToken, backoff: &mut Duration) -> bool {
+pub async fn pause(stop: &CancellationToken, backoff: &mut Duration) -> bool {
     let wait = *backoff;
     *backoff = (wait * 2).min(LONGEST_BACKOFF);
     tokio::select! {
@@ -98,10 +79,16 @@ async fn pause(stop: &CancellationToken, backoff: &mut Duration) -> bool {
 
 struct Work {
     core: Arc<Core>,
-    consumer: Box<dyn Consumer>,
-    /// Fetched and not yet applied.
-    fetched: VecDeque<Delivery>,
+    /// By part.
+    consumers: Vec<Arc<dyn Consumer>>,
+    arrivals: mpsc::Receiver<Arrival>,
+    /// Parts whose events can't be fetched now.
+    failing: BTreeSet<u16>,
+    /// Fetched and not yet applied, with their parts.
+    fetched: VecDeque<(u16, Delivery)>,
     next_flush: Instant,
+    /// When signs of life that brought nothing else are written, too.
+    next_seen: Instant,
     /// Whether an event was applied since the last trouble.
     progress: bool,
 }
@@ -118,6 +105,7 @@ impl Work {
         let mut in_trouble = false;
         while !ctx.stop.is_cancelled() {
             match self.round(&ctx.stop).await {
+                Ok(()) if !self.failing.is_empty() => {}
                 Ok(()) => {
                     if std::mem::take(&mut in_trouble) {
                         tracing::info!("events are written again");
@@ -145,32 +133,40 @@ impl Work {
 
     async fn round(&mut self, stop: &CancellationToken) -> Result<(), Trouble> {
         if self.fetched.is_empty() {
-            self.fetch(stop).await?;
+            self.await_arrivals(stop).await?;
         }
-        let few = self.fetched.len() < FEW_EVENTS;
         self.apply_fetched().await?;
         if Instant::now() >= self.next_flush {
             self.flush().await?;
         }
-        self.settle_with_bus().await?;
-        if few {
-            sleep(GATHER).await;
-        }
-        Ok(())
+        self.settle_with_bus().await
     }
 
-    async fn fetch(&mut self, stop: &CancellationToken) -> Result<(), Trouble> {
+    async fn await_arrivals(&mut self, stop: &CancellationToken) -> Result<(), Trouble> {
         // With nothing to flush there is no hurry, but what a query flushed is to be told.
-        let interval = self.core.config.flush_interval.get();
-        let wait = match self.core.overlay.lock().is_empty() {
-            true => interval,
-            false => self.next_flush.saturating_duration_since(Instant::now()),
+        let until = match self.core.overlay.lock().is_empty() {
+            true => Instant::now() + self.core.config.flush_interval.get(),
+            false => self.next_flush,
         };
-        let fetched = tokio::select! {
+        let arrived = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            fetched = self.consumer.fetch(self.core.config.fetch_events, wait) => fetched,
+            arrived = timeout_at(until, self.arrivals.recv()) => arrived,
         };
-        self.fetched.extend(fetched.map_err(Trouble::Bus)?);
+        let mut arrived = arrived.ok().flatten();
+        while let Some(Arrival { part, fetched }) = arrived {
+            match fetched {
+                Ok(deliveries) => {
+                    self.failing.remove(&part);
+                    let of_part = deliveries.into_iter().map(|delivery| (part, delivery));
+                    self.fetched.extend(of_part);
+                }
+                Err(error) => {
+                    self.failing.insert(part);
+                    return Err(Trouble::Bus(error));
+                }
+            }
+            arrived = self.arrivals.try_recv().ok();
+        }
         Ok(())
     }
 
@@ -181,14 +177,12 @@ impl Work {
         let core = Arc::clone(&self.core);
         let mut turn = core.turn.lock().await;
         if core.overlay.lock().is_empty() {
-            self.next_flush = Instant::now() + core.config.flush_interval.get();
+            let now = Instant::now();
+            self.next_flush = now + core.config.flush_interval.get();
+            self.next_seen = now + core.config.last_seen_interval.get();
         }
-        while let Some(delivery) = self.fetched.front() {
-            match core.apply(delivery, &mut turn).await {
-                Ok(()) => {}
-                Err(Refused::Store(error)) => return Err(Trouble::Store(error)),
-                Err(Refused::Bad(reason)) => turn.dead.push((delivery.seq, reason)),
-            }
+        while let Some((part, delivery)) = self.fetched.front() {
+            self.apply(*part, delivery, &mut turn).await?;
             self.fetched.pop_front();
             self.progress = true;
             if core.overlay.lock().len() >= core.config.flush_changes {
@@ -202,23 +196,54 @@ impl Work {
         Ok(())
     }
 
+    async fn apply(&self, part: u16, event: &Delivery, turn: &mut Turn) -> Result<(), Trouble> {
+        let later = if self.core.parts.owns(part) {
+            match self.core.apply(part, event, turn).await {
+                Ok(()) => return Ok(()),
+                Err(Refused::Store(error)) => return Err(Trouble::Store(error)),
+                Err(Refused::Bad(reason)) => {
+                    let seq = event.seq;
+                    turn.dead.push((Mark { part, seq }, reason));
+                    return Ok(());
+                }
+                Err(Refused::Early) => EARLY,
+            }
+        } else {
+            Duration::ZERO
+        };
+        let consumer = &self.consumers[usize::from(part)];
+        consumer.nak(event.seq, later).await.map_err(Trouble::Bus)
+    }
+
     async fn flush(&mut self) -> Result<(), Trouble> {
+        let now = Instant::now();
+        // Alone, signs of life are written as often as everything else: it costs next to nothing,
+        // and the bus keeps less.
+        let seen = !self.core.parts.is_shared() || now >= self.next_seen;
         let mut turn = self.core.turn.lock().await;
-        self.core.flush(&mut turn).await.map_err(Trouble::Store)?;
+        let flushed = self.core.flush_some(&mut turn, seen).await;
+        flushed.map_err(Trouble::Store)?;
         self.next_flush = Instant::now() + self.core.config.flush_interval.get();
+        if seen {
+            self.next_seen = Instant::now() + self.core.config.last_seen_interval.get();
+        }
         Ok(())
     }
 
     /// Tells the bus which events are done, and which never can be.
     async fn settle_with_bus(&mut self) -> Result<(), Trouble> {
         let mut turn = self.core.turn.lock().await;
-        if !turn.done.is_empty() {
-            self.consumer.ack(&turn.done).await.map_err(Trouble::Bus)?;
-            turn.done.clear();
+        turn.done.sort_unstable();
+        while let Some(Mark { part, .. }) = turn.done.last().copied() {
+            let first = turn.done.partition_point(|mark| mark.part < part);
+            let seqs: Vec<u64> = turn.done[first..].iter().map(|mark| mark.seq).collect();
+            let told = self.consumers[usize::from(part)].ack(&seqs).await;
+            told.map_err(Trouble::Bus)?;
+            turn.done.truncate(first);
         }
-        while let Some((seq, reason)) = turn.dead.last() {
+        while let Some((Mark { part, seq }, reason)) = turn.dead.last() {
             tracing::warn!(seq, reason, "an event became a dead letter");
-            let done = self.consumer.term(*seq, reason).await;
+            let done = self.consumers[usize::from(*part)].term(*seq, reason).await;
             done.map_err(Trouble::Bus)?;
             self.core.metrics.dead.inc();
             turn.dead.pop();
@@ -226,11 +251,22 @@ impl Work {
         Ok(())
     }
 
-    /// Writes what was applied; what isn't is delivered again at the next start.
+    /// Writes what was applied; what isn't is delivered again at the next start, or to another
+    /// process at once.
     async fn finish(&mut self) {
         let done = async {
-            self.flush().await?;
-            self.settle_with_bus().await
+            let mut turn = self.core.turn.lock().await;
+            self.core.flush(&mut turn).await.map_err(Trouble::Store)?;
+            drop(turn);
+            self.settle_with_bus().await?;
+            if self.core.parts.is_shared() {
+                for (part, event) in std::mem::take(&mut self.fetched) {
+                    let consumer = &self.consumers[usize::from(part)];
+                    let back = consumer.nak(event.seq, Duration::ZERO).await;
+                    back.map_err(Trouble::Bus)?;
+                }
+            }
+            Ok(())
         };
         match done.await {
             Ok(()) => {}

@@ -19,6 +19,8 @@ use crate::metrics::Metrics;
 use crate::models::ModelCache;
 use crate::online::Online;
 use crate::overlay::Overlay;
+use crate::parts::Parts;
+use crate::replicas::Replicas;
 use crate::secrets::Secrets;
 
 /// What the role works with.
@@ -64,7 +66,11 @@ pub struct Core {
     pub cache: Cache,
     pub credentials: CredentialCache,
     pub models: ModelCache,
-    pub online: Mutex<Online>,
+    /// By part.
+    online: Vec<Mutex<Online>>,
+    pub parts: Parts,
+    /// What is known of other processes; `None` when there are none.
+    pub replicas: Option<Mutex<Replicas>>,
     pub overlay: Mutex<Overlay>,
     /// Held by whoever applies events or writes the overlay.
     pub turn: tokio::sync::Mutex<Turn>,
@@ -78,20 +84,34 @@ pub struct Core {
 #[derive(Debug, Default)]
 pub struct Turn {
     /// Written.
-    pub done: Vec<u64>,
+    pub done: Vec<Mark>,
     /// Never to be applied, and why.
-    pub dead: Vec<(u64, String)>,
+    pub dead: Vec<(Mark, String)>,
+}
+
+/// An event as the bus knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    /// The part whose consumer it came from.
+    pub part: u16,
+    /// Its number.
+    pub seq: u64,
 }
 
 impl Core {
     pub fn new(
         with: Dependencies,
         config: DeviceStateConfig,
+        replica: Option<String>,
     ) -> std::result::Result<Self, StartError> {
         if let Some((key, problem)) = config.validate().into_iter().next() {
             return Err(StartError::Config { key, problem });
         }
         let indexed = config.indexed_parameters.iter();
+        let parts = match replica {
+            Some(_) => Parts::shared(),
+            None => Parts::whole(),
+        };
         Ok(Self {
             indexed: indexed.map(|path| path.as_str().to_owned()).collect(),
             metrics: Metrics::new(&with.registry)?,
@@ -102,7 +122,9 @@ impl Core {
             bus: with.bus,
             clock: with.clock,
             secrets: Secrets::new(with.sealer),
-            online: Mutex::default(),
+            online: parts.all().map(|_| Mutex::default()).collect(),
+            parts,
+            replicas: replica.map(|id| Mutex::new(Replicas::new(id, config.lease.get()))),
             overlay: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             edit: tokio::sync::Mutex::default(),
@@ -112,6 +134,17 @@ impl Core {
 
     pub fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.clock.now_micros())
+    }
+
+    /// Who is online of a part.
+    pub fn online(&self, part: u16) -> &Mutex<Online> {
+        // There is one for each part.
+        &self.online[usize::from(part) % self.online.len()]
+    }
+
+    /// Who is online of a device's part.
+    pub fn online_of(&self, device: &DeviceKey) -> &Mutex<Online> {
+        self.online(self.parts.of(device))
     }
 
     /// A device's row, with what waits for it.
@@ -150,12 +183,18 @@ impl Core {
 
     /// What is known of a device in memory; reads its row when it isn't there.
     pub async fn known(&self, device: &DeviceKey) -> Result<Arc<Mutex<Known>>> {
-        if let Some(known) = self.cache.get(device) {
+        let tenure = self.parts.tenure(self.parts.of(device));
+        if let Some(known) = self.cache.get(device)
+            && known.lock().tenure == tenure
+        {
             self.metrics.cache_hits.inc();
             return Ok(known);
         }
         self.metrics.cache_misses.inc();
         let row = self.row(device).await?;
-        Ok(self.cache.insert(device, row.as_ref()))
+        // With several processes, a row may still be behind what another one has in memory: it
+        // says what there is, but not that a value is the same.
+        let vouched = !self.parts.is_shared();
+        Ok(self.cache.insert(device, row.as_ref(), tenure, vouched))
     }
 }

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use hearth_store::Result;
+use hearth_store::{Mutation, Result};
 
 use crate::core::{Core, Turn};
-use crate::errors::from_store;
 use crate::overlay::Overlay;
 
 /// How long a query waits for what it asks about to be written.
@@ -17,17 +16,24 @@ impl Core {
     /// # Errors
     /// The store can't be used now: everything stays as it was.
     pub async fn flush(&self, turn: &mut Turn) -> Result<()> {
+        self.flush_some(turn, true).await
+    }
+
+    /// The same; without `seen`, signs of life that brought nothing else go on waiting.
+    pub async fn flush_some(&self, turn: &mut Turn, seen: bool) -> Result<()> {
         let all = {
-            let overlay = self.overlay.lock();
-            if overlay.is_empty() {
+            let mut overlay = self.overlay.lock();
+            let all = overlay.mutations(seen);
+            if all.is_empty() {
+                overlay.take_idle(&mut turn.done);
                 return Ok(());
             }
-            overlay.mutations()
+            all
         };
         let timer = self.metrics.flush_seconds.start_timer();
         #[allow(clippy::cast_precision_loss, reason = "for a histogram")]
         self.metrics.flush_changes.observe(all.len() as f64);
-        match self.store.write(all).await {
+        match self.write(all).await {
             Ok(()) => {}
             Err(error) if error.is_retryable() => {
                 timer.stop_and_discard();
@@ -37,9 +43,27 @@ impl Core {
             Err(_) => self.flush_apart(turn).await?,
         }
         timer.observe_duration();
-        self.overlay.lock().clear(&mut turn.done);
-        self.metrics.pending.set(0);
+        let mut overlay = self.overlay.lock();
+        overlay.clear(seen, &mut turn.done);
+        let left = i64::try_from(overlay.len()).unwrap_or(i64::MAX);
+        self.metrics.pending.set(left);
         Ok(())
+    }
+
+    /// A store that several processes share may write a part of a batch and then fail. A value that
+    /// is there is taken for applied when its event comes again: its history goes first.
+    async fn write(&self, mut all: Vec<Mutation>) -> Result<()> {
+        if self.parts.is_shared() {
+            let is_record = |m: &mut Mutation| matches!(m, Mutation::History { .. });
+            let records: Vec<_> = all.extract_if(.., is_record).collect();
+            if !records.is_empty() {
+                self.store.write(records).await?;
+            }
+            if all.is_empty() {
+                return Ok(());
+            }
+        }
+        self.store.write(all).await
     }
 
     /// Something in the batch can never be written: writes device by device, and gives up on the
@@ -48,16 +72,16 @@ impl Core {
         let devices = self.overlay.lock().devices();
         for device in devices {
             let mutations = self.overlay.lock().mutations_of(&device);
-            match self.store.write(mutations).await {
+            match self.write(mutations).await {
                 Ok(()) => {}
                 Err(error) if error.is_retryable() => return Err(error),
                 Err(error) => {
                     let reason = error.to_string();
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(%device, error, "events of a device can't be written");
-                    let seqs = self.overlay.lock().take_device(&device);
+                    let marks = self.overlay.lock().take_device(&device);
                     turn.dead
-                        .extend(seqs.into_iter().map(|seq| (seq, reason.clone())));
+                        .extend(marks.into_iter().map(|mark| (mark, reason.clone())));
                     self.cache.forget(&device);
                 }
             }
@@ -79,7 +103,7 @@ impl Core {
             self.flush(&mut turn).await
         };
         match tokio::time::timeout(QUERY_WAIT, flush).await {
-            Ok(written) => written.map_err(from_store),
+            Ok(written) => written.map_err(hearth_clients::Error::from),
             Err(_) => Err(hearth_clients::Error::unavailable(
                 "the store is too slow to write the latest events; try again",
             )),

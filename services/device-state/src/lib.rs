@@ -1,10 +1,11 @@
 //! The role that knows devices: it consumes events from the bus, keeps devices, their parameters
 //! and history, and the credentials of their edge, and answers queries.
 //!
-//! The walk of an event: `consumer` fetches it, `apply` compares it with what is known
-//! (`cache`) and puts what changed into the `overlay`, `flush` writes the overlay to the
-//! store in batches, and only then the bus is told that the event is done. A crash in between
-//! redelivers; every cell carries its event's time, so that applying twice changes nothing.
+//! The walk of an event: `fetcher` takes it from the bus, `consumer` has it applied: `apply`
+//! compares it with what is known (`cache`) and puts what changed into the `overlay`, `flush`
+//! writes the overlay to the store in batches, and only then the bus is told that the event is
+//! done. A crash in between redelivers; every cell carries its event's time, so that applying twice
+//! changes nothing. Several processes share the devices by `parts`, as `replicas` agrees on them.
 //! Queries (`service`) answer from the store, after what waits in the overlay for them was
 //! written.
 
@@ -18,6 +19,7 @@ mod core;
 mod credentials;
 mod errors;
 mod expiring;
+mod fetcher;
 mod flush;
 mod history;
 mod metrics;
@@ -25,8 +27,10 @@ mod models;
 mod online;
 mod overlay;
 mod page;
+mod parts;
 mod queries;
 mod reindex;
+mod replicas;
 mod secrets;
 mod service;
 mod watch;

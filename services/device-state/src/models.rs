@@ -10,7 +10,6 @@ use hearth_types::TenantId;
 use prost::Message;
 
 use crate::core::Core;
-use crate::errors::from_store;
 use crate::expiring::Expiring;
 
 /// Models in memory, and for how long: another process may learn, too.
@@ -45,7 +44,7 @@ impl Core {
             return Ok(ds::GetModelResponse { model });
         }
         let document = self.store.document(DocumentKind::Model, &tenant, &place.1);
-        let model = match document.await.map_err(from_store)? {
+        let model = match document.await? {
             Some(document) => ds::Model::decode(document.payload.as_slice()).unwrap_or_default(),
             None => ds::Model::default(),
         };
@@ -64,8 +63,7 @@ impl Core {
         };
         self.store
             .put_document(DocumentKind::Model, &tenant, document)
-            .await
-            .map_err(from_store)?;
+            .await?;
         self.models.models.insert((tenant, key), Arc::new(model));
         Ok(ds::PutModelResponse {})
     }

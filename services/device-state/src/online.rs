@@ -69,11 +69,11 @@ impl Online {
         }
     }
 
-    /// How many are online.
-    pub fn count(&self, tenant: &TenantId, now: Timestamp) -> u64 {
+    /// How many are online, by tenant.
+    pub fn counts(&self, now: Timestamp) -> impl Iterator<Item = (&TenantId, u64)> {
         let step = now.as_micros().div_euclid(STEP);
-        let steps = self.tenants.get(tenant).map(|t| t.steps.range(step..));
-        steps.into_iter().flatten().map(|(_, count)| count).sum()
+        let count = move |of: &Tenant| of.steps.range(step..).map(|(_, count)| count).sum();
+        self.tenants.iter().map(move |(id, of)| (id, count(of)))
     }
 }
 
@@ -99,16 +99,20 @@ mod tests {
         let tenant = TenantId::default();
         let device = |n| DeviceKey::new(tenant.clone(), format!("001122-X-{n}").parse().unwrap());
         let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let count = |online: &Online, now| -> u64 {
+            let counts = online.counts(now).filter(|(of, _)| **of == tenant);
+            counts.map(|(_, count)| count).sum()
+        };
         online.seen(&device(1), online_until(at(0), 100));
         online.load(&device(1), at(9999));
         online.seen(&device(2), online_until(at(0), 0));
-        assert_eq!(online.count(&tenant, at(0)), 2);
-        assert_eq!(online.count(&tenant, at(250)), 2);
-        assert_eq!(online.count(&tenant, at(251)), 1);
+        assert_eq!(count(&online, at(0)), 2);
+        assert_eq!(count(&online, at(250)), 2);
+        assert_eq!(count(&online, at(251)), 1);
         online.seen(&device(1), online_until(at(300), 100));
-        assert_eq!(online.count(&tenant, at(301)), 2);
+        assert_eq!(count(&online, at(301)), 2);
         online.forget(&device(2));
-        assert_eq!(online.count(&tenant, at(301)), 1);
-        assert_eq!(online.count(&tenant, at(2000)), 0);
+        assert_eq!(count(&online, at(301)), 1);
+        assert_eq!(count(&online, at(2000)), 0);
     }
 }

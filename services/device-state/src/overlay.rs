@@ -7,6 +7,8 @@ use hearth_store::{
 };
 use hearth_types::{DeviceKey, Timestamp};
 
+use crate::core::Mark;
+
 /// What one event changes.
 #[derive(Debug, Default)]
 pub struct Change {
@@ -28,7 +30,7 @@ pub struct Pending {
     history: Vec<HistoryRow>,
     index: BTreeMap<(String, String), (Timestamp, bool)>,
     /// The events that brought it.
-    seqs: Vec<u64>,
+    marks: Vec<Mark>,
     /// Whether the device is not in the store yet.
     is_new: bool,
 }
@@ -37,8 +39,8 @@ pub struct Pending {
 #[derive(Debug, Default)]
 pub struct Overlay {
     devices: HashMap<DeviceKey, Pending, ahash::RandomState>,
-    /// Events that changed nothing.
-    idle: Vec<u64>,
+    /// Events that changed nothing, or nothing that a later one doesn't bring, too.
+    idle: Vec<Mark>,
     changes: usize,
     /// Devices that are new or have index entries here: lists must wait for them.
     listed: usize,
@@ -46,9 +48,9 @@ pub struct Overlay {
 
 impl Overlay {
     /// Adds what an event changes.
-    pub fn add(&mut self, device: &DeviceKey, seq: u64, is_new: bool, change: Change) {
+    pub fn add(&mut self, device: &DeviceKey, mark: Mark, is_new: bool, change: Change) {
         if change.is_empty() {
-            self.idle.push(seq);
+            self.idle.push(mark);
             return;
         }
         let pending = match self.devices.get_mut(device) {
@@ -57,7 +59,11 @@ impl Overlay {
         };
         let before = (pending.len(), pending.is_listed());
         pending.is_new |= is_new;
-        pending.add(seq, change);
+        if pending.is_only_seen() && change.is_only_seen() {
+            // The later sign of life has all that the earlier ones had.
+            self.idle.append(&mut pending.marks);
+        }
+        pending.add(mark, change);
         self.changes += pending.len() - before.0;
         self.listed += usize::from(pending.is_listed() && !before.1);
     }
@@ -82,10 +88,12 @@ impl Overlay {
         self.devices.get(device)
     }
 
-    /// Everything as mutations, those of a device one after another.
-    pub fn mutations(&self) -> Vec<Mutation> {
+    /// As mutations, those of a device one after another: everything, or all but devices that were
+    /// only seen.
+    pub fn mutations(&self, seen: bool) -> Vec<Mutation> {
         let mut all = Vec::with_capacity(self.changes);
-        for (device, pending) in &self.devices {
+        let devices = self.devices.iter();
+        for (device, pending) in devices.filter(|(_, p)| seen || !p.is_only_seen()) {
             pending.mutations(device, &mut all);
         }
         all
@@ -106,23 +114,30 @@ impl Overlay {
     }
 
     /// A device's events; what waited for it is forgotten.
-    pub fn take_device(&mut self, device: &DeviceKey) -> Vec<u64> {
+    pub fn take_device(&mut self, device: &DeviceKey) -> Vec<Mark> {
         let Some(pending) = self.devices.remove(device) else {
             return Vec::new();
         };
         self.changes -= pending.len();
         self.listed -= usize::from(pending.is_listed());
-        pending.seqs
+        pending.marks
     }
 
-    /// Everything is in the store: forgets it, and moves the numbers of the events to `done`.
-    pub fn clear(&mut self, done: &mut Vec<u64>) {
-        for (_, pending) in self.devices.drain() {
-            done.extend(pending.seqs);
+    /// What [`Overlay::mutations`] gave is in the store: forgets it, and moves its events to
+    /// `done`.
+    pub fn clear(&mut self, seen: bool, done: &mut Vec<Mark>) {
+        let written = |pending: &Pending| seen || !pending.is_only_seen();
+        for (_, pending) in self.devices.extract_if(|_, pending| written(pending)) {
+            self.changes -= pending.len();
+            self.listed -= usize::from(pending.is_listed());
+            done.extend(pending.marks);
         }
         done.append(&mut self.idle);
-        self.changes = 0;
-        self.listed = 0;
+    }
+
+    /// Moves events for which nothing is to be written to `done`.
+    pub fn take_idle(&mut self, done: &mut Vec<Mark>) {
+        done.append(&mut self.idle);
     }
 }
 
@@ -134,11 +149,26 @@ impl Change {
             && self.history.is_empty()
             && self.index.is_empty()
     }
+
+    fn is_only_seen(&self) -> bool {
+        is_seen(&self.cells)
+            && self.parameters.is_empty()
+            && self.deletes.is_empty()
+            && self.history.is_empty()
+            && self.index.is_empty()
+    }
+}
+
+/// Whether cells only say that a device was heard of.
+fn is_seen(cells: &[(DeviceColumn, Cell)]) -> bool {
+    use DeviceColumn::{InformCount, LastInform, LastSeen};
+    let mut columns = cells.iter().map(|(column, _)| column);
+    columns.all(|column| matches!(column, LastSeen | LastInform | InformCount))
 }
 
 impl Pending {
-    fn add(&mut self, seq: u64, change: Change) {
-        self.seqs.push(seq);
+    fn add(&mut self, mark: Mark, change: Change) {
+        self.marks.push(mark);
         for (column, cell) in change.cells {
             match self.cells.iter_mut().find(|(known, _)| *known == column) {
                 Some((_, old)) if (old.time, &old.value) >= (cell.time, &cell.value) => {}
@@ -173,6 +203,15 @@ impl Pending {
             + self.deletes.len()
             + self.history.len()
             + self.index.len()
+    }
+
+    fn is_only_seen(&self) -> bool {
+        !self.is_new
+            && is_seen(&self.cells)
+            && self.parameters.is_empty()
+            && self.deletes.is_empty()
+            && self.history.is_empty()
+            && self.index.is_empty()
     }
 
     fn is_listed(&self) -> bool {

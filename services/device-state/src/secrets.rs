@@ -1,5 +1,6 @@
 //! Sealing of secret values, each bound to its place.
 
+use hearth_auth::seal::parameter_place;
 use hearth_auth::{ExposeSecret, SealError, Sealer, SecretString};
 use hearth_types::{DeviceKey, TenantId, is_secret_name};
 
@@ -17,7 +18,8 @@ impl Secrets {
 
     /// Seals a parameter's value; bound to `tenant/device/path`.
     pub fn seal(&self, device: &DeviceKey, path: &str, value: &str) -> Result<Vec<u8>, SealError> {
-        self.sealer.seal(&place(device, path), value.as_bytes())
+        self.sealer
+            .seal(&parameter_place(device, path), value.as_bytes())
     }
 
     /// Opens a parameter's value.
@@ -27,7 +29,7 @@ impl Secrets {
         path: &str,
         sealed: &[u8],
     ) -> Result<SecretString, SealError> {
-        text(self.sealer.open(&place(device, path), sealed)?)
+        text(self.sealer.open(&parameter_place(device, path), sealed)?)
     }
 
     /// Seals a credential's password; bound to its key.
@@ -51,10 +53,6 @@ impl Secrets {
         let place = format!("{tenant}/credential/{key}");
         text(self.sealer.open(place.as_bytes(), sealed)?)
     }
-}
-
-fn place(device: &DeviceKey, path: &str) -> Vec<u8> {
-    format!("{device}/{path}").into_bytes()
 }
 
 fn text(bytes: Vec<u8>) -> Result<SecretString, SealError> {

@@ -35,7 +35,25 @@ impl DeviceStateService {
         with: Dependencies,
         config: DeviceStateConfig,
     ) -> std::result::Result<Self, StartError> {
-        let core = Arc::new(Core::new(with, config)?);
+        let core = Arc::new(Core::new(with, config, None)?);
+        Ok(Self { core })
+    }
+
+    /// The service as one of several processes that share store and bus. `replica` tells it from
+    /// the others and is new at each start.
+    ///
+    /// Events of a device are applied by one process at a time. Queries are answered by any: what
+    /// another one has taken from the bus and not yet written (`flush_interval`, and
+    /// `last_seen_interval` for signs of life) is missing from the answer.
+    ///
+    /// # Errors
+    /// [`StartError`]: a setting can't be used, or metrics of its names are registered already.
+    pub fn shared(
+        with: Dependencies,
+        config: DeviceStateConfig,
+        replica: String,
+    ) -> std::result::Result<Self, StartError> {
+        let core = Arc::new(Core::new(with, config, Some(replica))?);
         Ok(Self { core })
     }
 

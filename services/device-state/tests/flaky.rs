@@ -6,15 +6,11 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use common::{START, World, config, inform, values};
 use hearth_bus::Bus;
-use hearth_clients::DeviceState;
-use hearth_config::HumanDuration;
 use hearth_engine::EngineOptions;
-use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::events::v1 as ev;
 use hearth_store::{
     Created, DeviceRow, Document, DocumentKind, Error, HistoryQuery, HistoryRow, IndexQuery,
@@ -26,8 +22,6 @@ use hearth_types::{DeviceId, DeviceKey, TaskId, TenantId, Timestamp};
 struct Flaky {
     store: Arc<dyn Store>,
     state: AtomicU32,
-    /// Documents under this prefix are never on disk; those that wait are counted.
-    stuck: Option<(&'static str, Arc<AtomicU32>)>,
 }
 
 impl Flaky {
@@ -142,12 +136,6 @@ impl Store for Flaky {
         tenant: &TenantId,
         document: Document,
     ) -> Result<()> {
-        if let Some((prefix, waiting)) = &self.stuck
-            && document.key.starts_with(prefix)
-        {
-            waiting.fetch_add(1, Ordering::SeqCst);
-            return std::future::pending().await;
-        }
         self.store.put_document(kind, tenant, document).await
     }
 
@@ -198,12 +186,8 @@ async fn fail_with(seed: u32) {
     let mut indexed = config();
     indexed.indexed_parameters = vec!["Device.Line".parse().unwrap()];
     let wrap = |store| -> Arc<dyn Store> {
-        let (state, stuck) = (AtomicU32::new(seed), None);
-        Arc::new(Flaky {
-            store,
-            state,
-            stuck,
-        })
+        let state = AtomicU32::new(seed);
+        Arc::new(Flaky { store, state })
     };
     let mut world = World::over(EngineOptions::new(dir.path()), indexed, wrap).await;
     world.run().await;
@@ -255,54 +239,4 @@ async fn fail_with(seed: u32) {
     let letters = world.bus.dead_letters(None, 10).await.unwrap().letters;
     assert!(letters.is_empty(), "{letters:?}");
     world.stop().await;
-}
-
-#[tokio::test]
-async fn a_proof_counts_while_it_is_being_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut config = config();
-    config.credential_cache_time = HumanDuration::millis(1);
-    config.last_used_interval = HumanDuration::millis(1);
-    let waiting = Arc::new(AtomicU32::new(0));
-    let stuck = Some(("used/", Arc::clone(&waiting)));
-    let wrap = |store| -> Arc<dyn Store> {
-        Arc::new(Flaky {
-            store,
-            state: AtomicU32::new(0),
-            stuck,
-        })
-    };
-    let mut world = World::over(EngineOptions::new(dir.path()), config, wrap).await;
-    world.run().await;
-    let (onboarding, _) = world
-        .state
-        .ensure_onboarding(&TenantId::default())
-        .await
-        .unwrap();
-    let own = ds::Credential {
-        tenant: "default".into(),
-        username: "own".into(),
-        kind: ds::CredentialKind::Device.into(),
-        device: "001122-X-1".into(),
-        ..ds::Credential::default()
-    };
-    let put = ds::PutCredentialRequest {
-        credential: Some(own),
-        password: "secret".into(),
-    };
-    world.state.put_credential(put).await.unwrap();
-    let is = |username: &str| ds::CheckIdentityRequest {
-        tenant: "default".into(),
-        username: username.into(),
-        device: "001122-X-1".into(),
-        bootstrap: false,
-    };
-    assert!(world.state.check_identity(is("own")).await.unwrap().allowed);
-    while waiting.load(Ordering::SeqCst) == 0 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    tokio::time::sleep(Duration::from_millis(5)).await;
-    let answer = world.state.check_identity(is(&onboarding)).await.unwrap();
-    assert!(!answer.allowed, "the device has a credential of its own");
-    world.crash().await;
 }

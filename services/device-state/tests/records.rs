@@ -374,3 +374,38 @@ async fn a_name_that_is_too_long_takes_nothing_else_along() {
     assert_eq!(letters.len(), 0);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn the_first_use_of_an_own_credential_outlives_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::open(dir.path(), config()).await;
+    world.run().await;
+    let tenant = hearth_types::TenantId::default();
+    let (onboarding, _) = world.state.ensure_onboarding(&tenant).await.unwrap();
+    let own = ds::Credential {
+        tenant: "default".into(),
+        username: "own".into(),
+        kind: ds::CredentialKind::Device.into(),
+        device: "001122-X-1".into(),
+        ..ds::Credential::default()
+    };
+    let put = ds::PutCredentialRequest {
+        credential: Some(own),
+        password: "secret".into(),
+    };
+    world.state.put_credential(put).await.unwrap();
+    let is = |username: &str| ds::CheckIdentityRequest {
+        tenant: "default".into(),
+        username: username.into(),
+        device: "001122-X-1".into(),
+        bootstrap: false,
+    };
+    let answer = world.state.check_identity(is(&onboarding)).await.unwrap();
+    assert!(answer.allowed, "only set, not yet used");
+    assert!(world.state.check_identity(is("own")).await.unwrap().allowed);
+    world.crash().await;
+    let world = World::open(dir.path(), config()).await;
+    let answer = world.state.check_identity(is(&onboarding)).await.unwrap();
+    assert!(!answer.allowed, "the device has used its own");
+    world.stop().await;
+}

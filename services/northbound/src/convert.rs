@@ -277,6 +277,7 @@ fn in_words(kind: &ev::event::Kind) -> String {
         }
         Event::ObjectDeleted(deleted) => format!("{} deleted", deleted.object),
         Event::DeviceRequest(request) => format!("request {}", request.method),
+        Event::DeviceDeleted(_) => "device deleted".to_owned(),
         Event::WakeEnded(wake) => format!("connection request: {}", wake.outcome),
         Event::Inform(_) | Event::ValuesReported(_) | Event::TaskChanged(_) => String::new(),
     }

@@ -177,7 +177,7 @@ impl Core {
         }
         let until = online_until(known.last_seen, known.interval);
         drop(known);
-        self.online.lock().seen(cx.device, until);
+        self.online(cx.part).lock().seen(cx.device, until);
     }
 }
 

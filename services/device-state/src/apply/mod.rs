@@ -15,7 +15,7 @@ use prost::Message;
 
 use crate::cache::{Compared, Known};
 use crate::columns;
-use crate::core::{Core, Turn};
+use crate::core::{Core, Mark, Turn};
 use crate::online::online_until;
 use crate::overlay::Change;
 
@@ -24,6 +24,8 @@ use crate::overlay::Change;
 pub enum Refused {
     /// It never can be.
     Bad(String),
+    /// Not before the device's first Inform was, which another process may have.
+    Early,
     /// The store can't be used now.
     Store(hearth_store::Error),
 }
@@ -38,6 +40,10 @@ impl From<hearth_store::Error> for Refused {
     }
 }
 
+/// How often an event of an unknown device is tried again when several processes share the work, a
+/// second apart: the Inform before it may be with one that died.
+const EARLY_TRIES: u32 = 30;
+
 type Result<T> = std::result::Result<T, Refused>;
 
 /// What all kinds of events have.
@@ -45,6 +51,10 @@ pub struct Context<'a> {
     pub device: &'a DeviceKey,
     pub time: Timestamp,
     pub seq: u64,
+    /// The part whose consumer the event came from.
+    pub part: u16,
+    /// How often it was delivered.
+    pub deliveries: u32,
     pub session: &'a str,
 }
 
@@ -57,7 +67,7 @@ impl Context<'_> {
 
 impl Core {
     /// Applies an event; the caller holds the turn.
-    pub async fn apply(&self, delivery: &Delivery, turn: &mut Turn) -> Result<()> {
+    pub async fn apply(&self, part: u16, delivery: &Delivery, turn: &mut Turn) -> Result<()> {
         let event = Event::decode(delivery.payload.clone())
             .map_err(|error| Refused::Bad(format!("not a hearth.events.v1.Event: {error}")))?;
         let device = &delivery.device;
@@ -79,6 +89,8 @@ impl Core {
             device,
             time,
             seq: delivery.seq,
+            part,
+            deliveries: delivery.deliveries,
             session: &event.session,
         };
         let applied = self.apply_kind(&context, kind, turn).await;
@@ -96,8 +108,14 @@ impl Core {
             count.inform.inc();
             return self.apply_inform(cx, &known, inform).await;
         }
+        if let Kind::DeviceDeleted(_) = kind {
+            return self.apply_device_deleted(cx, turn).await;
+        }
         // A device that was deleted, or that never informed: nothing is kept of it.
         if !known.lock().exists {
+            if self.parts.is_shared() && cx.deliveries < EARLY_TRIES {
+                return Err(Refused::Early);
+            }
             self.metrics.skipped.inc();
             self.add(cx, false, Change::default());
             return Ok(());
@@ -137,7 +155,7 @@ impl Core {
                 self.add(cx, false, others::wake(cx, &wake));
                 return Ok(());
             }
-            Kind::Inform(_) => Change::default(),
+            Kind::Inform(_) | Kind::DeviceDeleted(_) => Change::default(),
         };
         let change = self.seen(cx, &known, change);
         self.add(cx, false, change);
@@ -145,7 +163,26 @@ impl Core {
     }
 
     fn add(&self, cx: &Context<'_>, is_new: bool, change: Change) {
-        self.overlay.lock().add(cx.device, cx.seq, is_new, change);
+        let mark = Mark {
+            part: cx.part,
+            seq: cx.seq,
+        };
+        self.overlay.lock().add(cx.device, mark, is_new, change);
+    }
+
+    /// Another process was told to delete the device: what is remembered of it counts no more. What
+    /// was written of it meanwhile goes, unless the device has informed since.
+    async fn apply_device_deleted(&self, cx: &Context<'_>, turn: &mut Turn) -> Result<()> {
+        self.flush(turn).await?;
+        let row = self.store.device(cx.device).await?;
+        let seen = row.as_ref().map(columns::last_seen);
+        if seen.is_some_and(|seen| seen < cx.time) {
+            self.store.delete_device(cx.device).await?;
+        }
+        self.cache.forget(cx.device);
+        self.online_of(cx.device).lock().forget(cx.device);
+        self.add(cx, false, Change::default());
+        Ok(())
     }
 
     /// Adds that the device was heard of.
@@ -157,7 +194,7 @@ impl Core {
                 .cells
                 .push((DeviceColumn::LastSeen, time_cell(cx.time)));
             let until = online_until(cx.time, known.interval);
-            self.online.lock().seen(cx.device, until);
+            self.online(cx.part).lock().seen(cx.device, until);
         }
         change
     }
@@ -188,7 +225,8 @@ impl Core {
         for (column, value) in new {
             if let (Some(attribute), CellValue::Text(text)) = (columns::attribute(column), &value) {
                 let old = columns::text(&old, column);
-                reindex(attribute, old, text, cx.time, change);
+                let again = self.parts.is_shared();
+                reindex(attribute, (old, text), cx.time, again, change);
             }
             if let (DeviceColumn::PeriodicInformInterval, CellValue::Int(seconds)) =
                 (column, &value)
@@ -203,17 +241,23 @@ impl Core {
     }
 }
 
-/// Moves a device in the index from an old value to a new one; empty values aren't in it.
-fn reindex(attribute: &str, old: &str, new: &str, time: Timestamp, change: &mut Change) {
+/// Moves a device in the index from an old value to a new one; empty values aren't in it. With
+/// `again`, an entry is written that should be there already: another process may just remove it.
+fn reindex(
+    attribute: &str,
+    (old, new): (&str, &str),
+    time: Timestamp,
+    again: bool,
+    change: &mut Change,
+) {
     let (old, new) = (
         columns::indexed(attribute, old),
         columns::indexed(attribute, new),
     );
-    if old == new {
-        return;
-    }
+    let same = old == new;
     for (value, remove) in [(old, true), (new, false)] {
-        if !value.is_empty() {
+        let needed = !same || again && !remove;
+        if needed && !value.is_empty() {
             let entry = (attribute.to_owned(), value, time, remove);
             change.index.push(entry);
         }

@@ -123,8 +123,8 @@ impl Core {
                 self.metrics.values_same.inc();
                 continue;
             };
-            if is_new {
-                self.metrics.values_changed.inc();
+            self.metrics.values_changed.inc_by(u64::from(is_new));
+            if is_new || self.parts.is_shared() {
                 found
                     .columns
                     .extend(columns::derived(&value.path, &value.value));
@@ -189,7 +189,10 @@ impl Core {
             cx.time.saturating_since(*at) > self.config.value_time_resolution.get()
         });
         let read_again = same && source == ValueSource::Read && is_old;
-        if same && !read_again && source != ValueSource::Set {
+        // With several processes, an older event may still be on its way into the store with
+        // another value: the same one is written with its later time, once, and then known.
+        let vouched = !self.parts.is_shared();
+        if same && vouched && !read_again && source != ValueSource::Set {
             return Decision::Keep;
         }
         let is_new = !same;
@@ -259,7 +262,8 @@ impl Core {
             return;
         }
         let old = old.value.as_ref().map_or("", |(text, ..)| text);
-        reindex(&value.path, old, &value.value, cx.time, change);
+        let again = self.parts.is_shared();
+        reindex(&value.path, (old, &value.value), cx.time, again, change);
     }
 
     /// Whether changes of a parameter stay out of the history.
@@ -285,7 +289,7 @@ impl Core {
         let rows = self.parameter_rows(cx.device, &paths).await?;
         for (path, row) in paths.iter().zip(rows) {
             if let Some((text, ..)) = row.value.filter(|(.., at)| *at < cx.time) {
-                reindex(path, &text, "", cx.before(), change);
+                reindex(path, (&text, ""), cx.before(), false, change);
             }
         }
         Ok(())

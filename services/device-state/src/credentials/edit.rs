@@ -1,5 +1,7 @@
 //! Keeping, listing and deleting credentials.
 
+use std::time::Duration;
+
 use hearth_auth::{ExposeSecret, SecretString, generate_password};
 use hearth_clients::{Error, Kind, Result};
 use hearth_proto::devicestate::v1 as ds;
@@ -9,9 +11,11 @@ use prost::Message;
 
 use super::{decode, keys};
 use crate::core::Core;
-use crate::errors::{from_seal, from_store};
+use crate::errors::from_seal;
 use crate::page;
 
+/// How long other processes are waited for that start at the same time.
+const OTHERS: Duration = Duration::from_secs(1);
 /// The user name that is made for a tenant.
 const ONBOARDING_USER: &str = "onboarding";
 /// The longest user name and password (TR-069: ManagementServer.Username).
@@ -83,7 +87,7 @@ impl Core {
             self.delete(&tenant, &own).await?;
         }
         let existed = self.store.delete_document(kind, &tenant, &key).await;
-        let existed = existed.map_err(from_store)?;
+        let existed = existed?;
         if kept.kind() != ds::CredentialKind::ConnectionRequest {
             self.delete(&tenant, &keys::used(&kept.username)).await?;
         }
@@ -109,7 +113,7 @@ impl Core {
             let page = self.store.documents(kind, &tenant, prefix, after, limit);
             // A place within the second family lies behind the whole first one.
             if after.is_none_or(|after| after < prefix || after.starts_with(prefix)) {
-                found.extend(page.await.map_err(from_store)?);
+                found.extend(page.await?);
             }
             if found.len() > size {
                 break;
@@ -176,12 +180,21 @@ impl Core {
             password: password.expose_secret().to_owned(),
         })
         .await?;
+        if self.parts.is_shared() {
+            // Another process may have made one at the same time: the later one stays.
+            tokio::time::sleep(OTHERS).await;
+            let kept = self
+                .read_credential(tenant, &keys::user(ONBOARDING_USER))
+                .await?;
+            let kept = kept.is_some_and(|k| k.password.expose_secret() == password.expose_secret());
+            return Ok((ONBOARDING_USER.to_owned(), kept.then_some(password)));
+        }
         Ok((ONBOARDING_USER.to_owned(), Some(password)))
     }
 
     async fn stored(&self, tenant: &TenantId, key: &str) -> Result<Option<ds::Credential>> {
         let document = self.store.document(DocumentKind::Credential, tenant, key);
-        let document = document.await.map_err(from_store)?;
+        let document = document.await?;
         document.map(|d| decode(&d.payload)).transpose()
     }
 
@@ -193,19 +206,20 @@ impl Core {
         };
         let kind = DocumentKind::Credential;
         let put = self.store.put_document(kind, tenant, document);
-        put.await.map_err(from_store)
+        put.await.map_err(Error::from)
     }
 
     async fn delete(&self, tenant: &TenantId, key: &str) -> Result<bool> {
         let kind = DocumentKind::Credential;
         let deleted = self.store.delete_document(kind, tenant, key);
-        deleted.await.map_err(from_store)
+        deleted.await.map_err(Error::from)
     }
 
     /// Memory must not answer what was changed.
     fn forget_credential(&self, tenant: &TenantId, username: &str, device: Option<&DeviceKey>) {
         let place = (tenant.clone(), username.to_owned());
         self.credentials.users.forget(&place);
+        self.credentials.proved.forget(&place);
         self.credentials.used.lock().remove(&place);
         if let Some(device) = device {
             self.credentials.own.forget(device);

@@ -7,13 +7,13 @@ use hearth_auth::ExposeSecret;
 use hearth_clients::Result;
 use hearth_proto::devicestate::v1 as ds;
 use hearth_store::{DeviceColumn, Document, DocumentKind, ParameterRow};
-use hearth_types::{DeviceKey, TenantId};
+use hearth_types::{DeviceKey, TenantId, Timestamp};
 use prost::Message;
 
-use super::keys;
+use super::{UserOf, keys};
 use crate::columns;
 use crate::core::Core;
-use crate::errors::{from_seal, from_store};
+use crate::errors::from_seal;
 
 /// A use is noted again when the one noted is older than this.
 const USE_RESOLUTION: Duration = Duration::from_secs(10);
@@ -44,6 +44,14 @@ impl Core {
                 if own != device.device.as_str() {
                     return refuse(format!("this user belongs to device {own}"));
                 }
+                // That it was used shuts out the onboarding one, in every process and after a crash:
+                // the first use is on disk before the device is let in.
+                let place = UserOf(&device.tenant, username);
+                if self.credentials.proved.get(&place).is_none() {
+                    self.keep_first_use(&device.tenant, username).await?;
+                    let place = (device.tenant.clone(), username.clone());
+                    self.credentials.proved.insert(place, ());
+                }
                 self.credentials.own.insert(device.clone(), true);
             }
             ds::CredentialKind::Onboarding => {
@@ -64,6 +72,17 @@ impl Core {
         })
     }
 
+    /// Writes that a credential was used, if that isn't known yet.
+    async fn keep_first_use(&self, tenant: &TenantId, username: &str) -> Result<()> {
+        let key = keys::used(username);
+        let kind = DocumentKind::Credential;
+        if self.store.document(kind, tenant, &key).await?.is_none() {
+            let document = used_document(key, self.now());
+            self.store.put_document(kind, tenant, document).await?;
+        }
+        Ok(())
+    }
+
     fn note_use(&self, tenant: &TenantId, username: &str) {
         let now = self.now();
         let mut used = self.credentials.used.lock();
@@ -79,8 +98,7 @@ impl Core {
 
     /// Writes the last uses that were noted since the last time.
     ///
-    /// Each stays noted until it is on disk: that a device has used its own credential is what
-    /// shuts out the onboarding one.
+    /// Each stays noted until it is on disk.
     pub async fn write_last_used(&self) -> hearth_store::Result<()> {
         let noted: Vec<_> = {
             let used = self.credentials.used.lock();
@@ -92,15 +110,7 @@ impl Core {
         // Those under way together share a sync.
         stream::iter(writes)
             .try_for_each_concurrent(WRITES, |(place, time)| async move {
-                let note = ds::Credential {
-                    last_used_us: time.as_micros(),
-                    ..ds::Credential::default()
-                };
-                let document = Document {
-                    key: keys::used(&place.1),
-                    time,
-                    payload: note.encode_to_vec(),
-                };
+                let document = used_document(keys::used(&place.1), time);
                 let kind = DocumentKind::Credential;
                 self.store.put_document(kind, &place.0, document).await?;
                 let mut used = self.credentials.used.lock();
@@ -119,7 +129,7 @@ impl Core {
         request: ds::GetConnectionRequestRequest,
     ) -> Result<ds::GetConnectionRequestResponse> {
         let device = DeviceKey::parse(&request.tenant, &request.device)?;
-        let row = self.row(&device).await.map_err(from_store)?;
+        let row = self.row(&device).await?;
         let row = row.ok_or_else(|| crate::queries::no_device(&device))?;
         let url = columns::text(&row, DeviceColumn::ConnectionRequestUrl).to_owned();
         let root = columns::text(&row, DeviceColumn::Root).to_owned();
@@ -168,7 +178,7 @@ impl Core {
         let paths = ["ConnectionRequestUsername", "ConnectionRequestPassword"]
             .map(|name| format!("{root}ManagementServer.{name}"));
         let rows = self.store.parameters_by_path(device, &paths).await;
-        let mut rows = rows.map_err(from_store)?.into_iter();
+        let mut rows = rows?.into_iter();
         let mut value = || {
             let row: Option<ParameterRow> = rows.next().flatten();
             row.and_then(|row| row.value)
@@ -184,5 +194,17 @@ impl Core {
             .open(device, &paths[1], &sealed)
             .map_err(from_seal)?;
         Ok(Some((username, password.expose_secret().to_owned())))
+    }
+}
+
+fn used_document(key: String, time: Timestamp) -> Document {
+    let note = ds::Credential {
+        last_used_us: time.as_micros(),
+        ..ds::Credential::default()
+    };
+    Document {
+        key,
+        time,
+        payload: note.encode_to_vec(),
     }
 }

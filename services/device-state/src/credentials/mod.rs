@@ -21,12 +21,14 @@ use parking_lot::Mutex;
 use prost::Message;
 
 use crate::core::Core;
-use crate::errors::{from_seal, from_store};
+use crate::errors::from_seal;
 use crate::expiring::Expiring;
 
 /// Credentials of one device that are looked at.
 const OWN: usize = 16;
 
+/// How long it need not be read again that a credential was used: it goes only with the credential.
+const PROVED_TIME: Duration = Duration::from_secs(24 * 3600);
 /// Credentials in memory at most.
 const CACHED: usize = 100_000;
 
@@ -74,6 +76,8 @@ impl quick_cache::Equivalent<(TenantId, String)> for UserOf<'_> {
 /// Credentials in memory, and last uses that are not yet written.
 pub struct CredentialCache {
     users: Users,
+    /// Credentials of devices' own whose first use is on disk.
+    proved: Expiring<(TenantId, String), ()>,
     /// Whether a device has a credential of its own.
     own: Expiring<DeviceKey, bool>,
     used: Mutex<HashMap<(TenantId, String), Timestamp>>,
@@ -83,6 +87,7 @@ impl CredentialCache {
     pub fn new(time: Duration) -> Self {
         Self {
             users: Expiring::new(CACHED, time),
+            proved: Expiring::new(CACHED, PROVED_TIME),
             own: Expiring::new(CACHED, time),
             used: Mutex::default(),
         }
@@ -104,7 +109,7 @@ impl Core {
 
     async fn read_credential(&self, tenant: &TenantId, key: &str) -> Result<Option<Opened>> {
         let document = self.store.document(DocumentKind::Credential, tenant, key);
-        let Some(document) = document.await.map_err(from_store)? else {
+        let Some(document) = document.await? else {
             return Ok(None);
         };
         let credential = decode(&document.payload)?;
@@ -129,7 +134,7 @@ impl Core {
         let kind = DocumentKind::Credential;
         let found = self.store.documents(kind, tenant, &prefix, None, OWN);
         let mut has = false;
-        for own in found.await.map_err(from_store)? {
+        for own in found.await? {
             let username = own.key.strip_prefix(&prefix).unwrap_or_default().to_owned();
             let key = keys::used(&username);
             let noted = self
@@ -137,11 +142,7 @@ impl Core {
                 .used
                 .lock()
                 .contains_key(&(tenant.clone(), username));
-            let written = self
-                .store
-                .document(kind, tenant, &key)
-                .await
-                .map_err(from_store)?;
+            let written = self.store.document(kind, tenant, &key).await?;
             has |= noted || written.is_some();
         }
         self.credentials.own.insert(device.clone(), has);

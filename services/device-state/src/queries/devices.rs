@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use hearth_bus::{Publish, Stream};
 use hearth_clients::{Error, Result};
-use hearth_proto::devicestate::v1 as ds;
+use hearth_proto::{devicestate::v1 as ds, events::v1 as ev};
 use hearth_store::{Cell, CellValue, DeviceColumn, IndexEntry, Mutation};
 use hearth_types::{DeviceKey, TenantId};
+use prost::Message as _;
 
 use super::no_device;
 use crate::columns;
 use crate::core::Core;
-use crate::errors::from_store;
 
 /// The longest tag, in characters, and the most of a device.
 const MAX_TAG: usize = 64;
@@ -20,7 +21,7 @@ const MAX_TAGS: usize = 64;
 impl Core {
     pub async fn get_device(&self, request: ds::GetDeviceRequest) -> Result<ds::GetDeviceResponse> {
         let device = DeviceKey::parse(&request.tenant, &request.device)?;
-        let row = self.row(&device).await.map_err(from_store)?;
+        let row = self.row(&device).await?;
         let row = row.ok_or_else(|| no_device(&device))?;
         let device = Some(columns::message(&device, &row, self.now()));
         Ok(ds::GetDeviceResponse { device })
@@ -32,9 +33,8 @@ impl Core {
     ) -> Result<ds::CountDevicesResponse> {
         let tenant: TenantId = request.tenant.parse()?;
         self.settle(|overlay| overlay.changes_lists()).await?;
-        let total = self.store.device_count(&tenant).await.map_err(from_store)?;
-        let online = self.online.lock().count(&tenant, self.now());
-        let online = online.min(total);
+        let total = self.store.device_count(&tenant).await?;
+        let online = self.online_count(&tenant).min(total);
         Ok(ds::CountDevicesResponse { total, online })
     }
 
@@ -44,7 +44,7 @@ impl Core {
             check_tag(tag)?;
         }
         let _edit = self.edit.lock().await;
-        let row = self.row(&device).await.map_err(from_store)?;
+        let row = self.row(&device).await?;
         let mut row = row.ok_or_else(|| no_device(&device))?;
         let old: BTreeSet<String> = columns::list(&row, DeviceColumn::Tags)
             .iter()
@@ -80,7 +80,7 @@ impl Core {
                 time,
                 remove: old.contains(tag),
             }));
-            self.store.write(mutations).await.map_err(from_store)?;
+            self.store.write(mutations).await?;
             row.insert(DeviceColumn::Tags, cell);
         }
         let device = Some(columns::message(&device, &row, self.now()));
@@ -95,15 +95,45 @@ impl Core {
         let _edit = self.edit.lock().await;
         let mut turn = self.turn.lock().await;
         // What waits must not come back after the end.
-        self.flush(&mut turn).await.map_err(from_store)?;
-        if self.row(&device).await.map_err(from_store)?.is_none() {
+        self.flush(&mut turn).await?;
+        if self.row(&device).await?.is_none() {
             return Err(no_device(&device));
+        }
+        if self.parts.is_shared() {
+            // Who works on the device must forget it, or it would go on writing only what changes.
+            self.publish_deleted(&device).await?;
         }
         let deleted = self.store.delete_device(&device).await;
         self.cache.forget(&device);
-        self.online.lock().forget(&device);
-        deleted.map_err(from_store)?;
+        self.online_of(&device).lock().forget(&device);
+        deleted?;
         Ok(ds::DeleteDeviceResponse {})
+    }
+
+    async fn publish_deleted(&self, device: &DeviceKey) -> Result<()> {
+        let time = self.now();
+        let event = ev::Event {
+            tenant: device.tenant.as_str().to_owned(),
+            device: device.device.as_str().to_owned(),
+            time_us: time.as_micros(),
+            kind: Some(ev::event::Kind::DeviceDeleted(ev::DeviceDeleted {})),
+            ..ev::Event::default()
+        };
+        let message = Publish {
+            stream: Stream::DeviceChange,
+            device: device.clone(),
+            message_id: None,
+            time,
+            payload: event.encode_to_vec().into(),
+        };
+        let published = self.bus.publish(message).await;
+        published.map(drop).map_err(|error| {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "an event can't be published"
+            );
+            Error::unavailable("the event bus can't be used now: nothing was deleted; try again")
+        })
     }
 }
 

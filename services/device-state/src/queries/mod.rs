@@ -11,7 +11,6 @@ use hearth_types::{DeviceKey, MASK, Timestamp, is_secret_name};
 use prost::Message;
 
 use crate::core::Core;
-use crate::errors::from_store;
 use crate::page;
 
 const DEFAULT_PARAMETERS: usize = 1000;
@@ -32,7 +31,7 @@ pub fn no_device(device: &DeviceKey) -> Error {
 impl Core {
     /// Fails where a device isn't known.
     async fn check_device(&self, device: &DeviceKey) -> Result<()> {
-        match self.row(device).await.map_err(from_store)? {
+        match self.row(device).await? {
             Some(_) => Ok(()),
             None => Err(no_device(device)),
         }
@@ -60,7 +59,7 @@ impl Core {
             let limit = size + 1 - parameters.len();
             let (path, from) = (request.path.as_str(), after.as_deref());
             let read = self.store.parameters(&device, path, from, limit).await;
-            let rows = read.map_err(from_store)?;
+            let rows = read?;
             let end = rows.len() < limit;
             after = rows.last().map(|(path, _)| path.clone()).or(after);
             let wanted = rows
@@ -110,7 +109,7 @@ impl Core {
             before: token.map(|t| (Timestamp::from_micros(t.time), t.id)),
             limit: size + 1,
         };
-        let mut rows = self.store.history(&query_rows).await.map_err(from_store)?;
+        let mut rows = self.store.history(&query_rows).await?;
         let more = rows.len() > size;
         rows.truncate(size);
         let next_page_token = match rows.last() {

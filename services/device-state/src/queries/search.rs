@@ -10,7 +10,6 @@ use hearth_types::{DeviceId, DeviceKey, TenantId};
 
 use crate::columns;
 use crate::core::Core;
-use crate::errors::from_store;
 use crate::page;
 
 const DEFAULT_PAGE: usize = 50;
@@ -146,7 +145,7 @@ impl Core {
                 1 => 0,
                 _ => {
                     let query = condition.query(tenant, None, PROBE);
-                    self.store.search(&query).await.map_err(from_store)?.len()
+                    self.store.search(&query).await?.len()
                 }
             };
             if best.is_none_or(|(least, _)| count < least) {
@@ -168,7 +167,7 @@ impl Core {
     ) -> Result<Vec<DeviceId>> {
         let Some(driver) = driver else {
             let page = self.store.devices(tenant, after, want).await;
-            let page = page.map_err(from_store)?;
+            let page = page?;
             return Ok(page.into_iter().map(|(id, _)| id).collect());
         };
         let is_id = matches!(driver.attribute, Attribute::Id);
@@ -178,14 +177,14 @@ impl Core {
                 false => (driver.value.clone(), id.clone()),
             });
             let query = driver.query(tenant, after, want);
-            let found = self.store.search(&query).await.map_err(from_store)?;
+            let found = self.store.search(&query).await?;
             return Ok(found.into_iter().map(|(_, id)| id).collect());
         }
         // Sorted by value: all are read, and the `want` smallest ids kept.
         let mut smallest: BTreeSet<DeviceId> = BTreeSet::new();
         let mut query = driver.query(tenant, None, CHUNK);
         loop {
-            let found = self.store.search(&query).await.map_err(from_store)?;
+            let found = self.store.search(&query).await?;
             let end = found.len() < CHUNK;
             query.after = found.last().cloned().or(query.after);
             let behind = |id: &DeviceId| after.is_none_or(|after| id > after);
@@ -207,7 +206,7 @@ impl Core {
         device: &DeviceKey,
         conditions: &[Condition],
     ) -> Result<Option<DeviceRow>> {
-        let Some(row) = self.row(device).await.map_err(from_store)? else {
+        let Some(row) = self.row(device).await? else {
             return Ok(None);
         };
         for condition in conditions {
@@ -224,7 +223,7 @@ impl Core {
                 Attribute::Parameter(path) => {
                     let path = std::slice::from_ref(path);
                     let rows = self.store.parameters_by_path(device, path).await;
-                    let value = rows.map_err(from_store)?.pop().flatten();
+                    let value = rows?.pop().flatten();
                     value.and_then(|row| row.value).is_some_and(|(text, ..)| {
                         condition.holds(&columns::indexed(&path[0], &text))
                     })

@@ -1,0 +1,172 @@
+//! Fetching events: a durable consumer for each part, and a task that asks it for more while the
+//! part is this process's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_bus::{Consumer, ConsumerSpec, Delivery, Part, Stream};
+use hearth_runtime::{BoxError, CancellationToken, ServiceContext};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::consumer::{FIRST_BACKOFF, pause};
+use crate::core::Core;
+
+/// The durable name on the bus, or its beginning.
+pub const NAME: &str = "device-state";
+/// Events may wait long when the disk is full; none becomes a dead letter for that.
+const ACK_WAIT: Duration = Duration::from_secs(300);
+const MAX_DELIVER: u32 = 1_000_000;
+/// After fewer events than this, a short wait lets more gather: one fetch for each event would
+/// cost more than applying it.
+const FEW_EVENTS: usize = 64;
+const GATHER: Duration = Duration::from_millis(2);
+/// How long a fetch waits for a first event.
+const FETCH_WAIT: Duration = Duration::from_secs(1);
+/// How often it is looked whether time has run out.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What a fetch brought.
+pub struct Arrival {
+    pub part: u16,
+    pub fetched: hearth_bus::Result<Vec<Delivery>>,
+}
+
+/// Registers the consumers of all parts, in their order: none is worked on before each event has a
+/// consumer. `None` when the process stops meanwhile.
+pub async fn register(
+    core: &Core,
+    ctx: &ServiceContext,
+) -> Result<Option<Vec<Arc<dyn Consumer>>>, BoxError> {
+    let mut consumers: Vec<Arc<dyn Consumer>> = Vec::new();
+    let mut backoff = FIRST_BACKOFF;
+    let mut parts = core.parts.all().peekable();
+    while let Some(part) = parts.peek() {
+        match core.bus.consumer(spec(core, *part)).await {
+            Ok(consumer) => {
+                consumers.push(consumer.into());
+                parts.next();
+                continue;
+            }
+            Err(error) if error.is_retryable() => {
+                ctx.readiness.not_ready(format!("no consumer: {error}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if !pause(&ctx.stop, &mut backoff).await {
+            return Ok(None);
+        }
+    }
+    Ok(Some(consumers))
+}
+
+fn spec(core: &Core, part: Part) -> ConsumerSpec {
+    let shared = core.parts.is_shared();
+    let name = match shared {
+        true => format!("{NAME}-{}", part.index),
+        false => NAME.to_owned(),
+    };
+    ConsumerSpec {
+        part: shared.then_some(part),
+        ack_wait: ACK_WAIT,
+        max_deliver: MAX_DELIVER,
+        max_in_flight: core.config.max_in_flight,
+        ..ConsumerSpec::new(name, Stream::ALL)
+    }
+}
+
+/// Starts the fetchers; they end with `stop`.
+pub fn start(
+    core: &Arc<Core>,
+    consumers: &[Arc<dyn Consumer>],
+    stop: &CancellationToken,
+) -> (mpsc::Receiver<Arrival>, JoinSet<()>) {
+    let (sender, arrivals) = mpsc::channel(1);
+    let mut tasks = JoinSet::new();
+    for (part, consumer) in core.parts.all().zip(consumers) {
+        let fetcher = Fetcher {
+            core: Arc::clone(core),
+            part: part.index,
+            consumer: Arc::clone(consumer),
+            arrivals: sender.clone(),
+        };
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = fetcher.run(&stop) => {}
+            }
+        });
+    }
+    (arrivals, tasks)
+}
+
+struct Fetcher {
+    core: Arc<Core>,
+    part: u16,
+    consumer: Arc<dyn Consumer>,
+    arrivals: mpsc::Sender<Arrival>,
+}
+
+impl Fetcher {
+    /// Until the worker is gone.
+    async fn run(&self, stop: &CancellationToken) {
+        let (parts, part) = (&self.core.parts, self.part);
+        let mut owned = parts.watch();
+        let mut backoff = FIRST_BACKOFF;
+        let mut failed = false;
+        while !self.arrivals.is_closed() {
+            if !parts.owns(part) {
+                tokio::select! {
+                    _ = owned.changed() => {}
+                    () = sleep(LOOK) => {}
+                }
+                continue;
+            }
+            let tenure = parts.tenure(part);
+            let most = self.core.config.fetch_events;
+            match self.consumer.fetch(most, FETCH_WAIT).await {
+                Ok(deliveries) => {
+                    backoff = FIRST_BACKOFF;
+                    let few = deliveries.len() < FEW_EVENTS;
+                    let ours = parts.owns(part) && parts.tenure(part) == tenure;
+                    if !ours {
+                        // They came while the part may have been another's.
+                        self.give_back(&deliveries).await;
+                    } else if !deliveries.is_empty() || std::mem::take(&mut failed) {
+                        self.bring(Ok(deliveries)).await;
+                    }
+                    if few {
+                        sleep(GATHER).await;
+                    }
+                }
+                Err(error) => {
+                    failed = true;
+                    self.bring(Err(error)).await;
+                    pause(stop, &mut backoff).await;
+                }
+            }
+        }
+    }
+
+    async fn bring(&self, fetched: hearth_bus::Result<Vec<Delivery>>) {
+        let part = self.part;
+        // A worker that is gone needs no more; the bus keeps them.
+        let _ = self.arrivals.send(Arrival { part, fetched }).await;
+    }
+
+    async fn give_back(&self, deliveries: &[Delivery]) {
+        for delivery in deliveries {
+            if self
+                .consumer
+                .nak(delivery.seq, Duration::ZERO)
+                .await
+                .is_err()
+            {
+                // The bus delivers the rest again by itself.
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Several processes of the role, and how they share the parts without talking to each other.
+//!
+//! Each process writes a document now and then: that it lives, whom it sees, how many devices it
+//! has online. From the documents of those that live, all compute the same owner of each part
+//! (highest random weight). The rules that keep a part from having two owners:
+//!
+//! - A process counts on its parts only until `lease` after the *beginning* of the last beat that
+//!   it wrote and read back; a process that was stopped for longer knows by its own clock.
+//! - Others take a process for dead when its document hasn't changed for one and a half leases, by
+//!   their clocks. Clocks are never compared.
+//! - A new process takes parts only when each living one has written that it sees it: by then they
+//!   have let go of what will be the new one's. One whose time has passed comes back as a new one.
+//!
+//! None of this has to be perfect: two owners for a moment cost double work, not data
+//! (docs/adr/0009).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_runtime::CancellationToken;
+use hearth_store::{Document, DocumentKind, Result};
+use hearth_types::TenantId;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+
+use crate::core::Core;
+use crate::parts::PARTS;
+
+const PREFIX: &str = "device-state/replica/";
+/// Documents of processes that are read.
+const MOST: usize = 1000;
+/// Dead processes' documents are removed after so many leases.
+const REMOVE_AFTER: u32 = 20;
+/// While it waits to be seen, a process looks more often: a tenth of a beat.
+const HURRY: u32 = 5;
+/// Beats in a lease.
+const BEATS: u32 = 3;
+
+/// What a process writes of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Grows with each beat.
+    beat: u64,
+    /// Those that it takes for alive.
+    sees: BTreeSet<String>,
+    /// Devices online in its parts, by tenant.
+    online: BTreeMap<String, u64>,
+}
+
+/// Another process.
+#[derive(Debug)]
+struct Other {
+    note: Note,
+    /// When its note was seen to change.
+    since: Instant,
+}
+
+/// What one process knows of all.
+#[derive(Debug)]
+pub struct Replicas {
+    process: String,
+    /// The process, and how often it came back.
+    id: String,
+    returns: u32,
+    lease: Duration,
+    others: HashMap<String, Other>,
+    joined: bool,
+}
+
+impl Replicas {
+    pub fn new(process: String, lease: Duration) -> Self {
+        Self {
+            id: process.clone(),
+            process,
+            returns: 0,
+            lease,
+            others: HashMap::new(),
+            joined: false,
+        }
+    }
+
+    /// Comes back as another, after time in which it may have been taken for dead; answers who it
+    /// was.
+    fn come_back(&mut self) -> String {
+        self.joined = false;
+        self.returns += 1;
+        let id = format!("{}.{}", self.process, self.returns);
+        std::mem::replace(&mut self.id, id)
+    }
+
+    /// Takes in what all have written.
+    fn heard(&mut self, notes: Vec<(String, Note)>, now: Instant) {
+        let present: BTreeSet<&String> = notes.iter().map(|(id, _)| id).collect();
+        // Who ends in order takes its note away.
+        self.others.retain(|id, _| present.contains(id));
+        for (id, note) in notes.into_iter().filter(|(id, _)| *id != self.id) {
+            match self.others.get_mut(&id) {
+                Some(other) if other.note == note => {}
+                Some(other) => *other = Other { note, since: now },
+                None => {
+                    let other = Other { note, since: now };
+                    self.others.insert(id, other);
+                }
+            }
+        }
+        let seen = |other: &Other| other.note.sees.contains(&self.id);
+        self.joined = self.joined || self.living(now).all(|(_, other)| seen(other));
+    }
+
+    fn living(&self, now: Instant) -> impl Iterator<Item = (&String, &Other)> {
+        let dead_after = self.lease + self.lease / 2;
+        let lives = move |other: &Other| now.duration_since(other.since) < dead_after;
+        self.others.iter().filter(move |(_, other)| lives(other))
+    }
+
+    /// Those whose notes nobody needs.
+    fn long_dead(&self, now: Instant) -> Vec<String> {
+        let dead = |other: &Other| now.duration_since(other.since) > self.lease * REMOVE_AFTER;
+        let dead = self.others.iter().filter(|(_, other)| dead(other));
+        dead.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// By part, whether it is this process's.
+    fn owned(&self, now: Instant) -> Vec<bool> {
+        let others: Vec<&String> = self.living(now).map(|(id, _)| id).collect();
+        let mine = |part| {
+            let weight = weight(&self.id, part);
+            self.joined
+                && others
+                    .iter()
+                    .all(|other| weight_of(other, part) < (weight, &self.id))
+        };
+        (0..PARTS).map(mine).collect()
+    }
+
+    fn sees(&self, now: Instant) -> BTreeSet<String> {
+        self.living(now).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Devices that the others have online.
+    fn online(&self, tenant: &TenantId, now: Instant) -> u64 {
+        let of = |other: &Other| other.note.online.get(tenant.as_str()).copied();
+        self.living(now).filter_map(|(_, other)| of(other)).sum()
+    }
+}
+
+fn weight_of(id: &String, part: u16) -> (u64, &String) {
+    (weight(id, part), id)
+}
+
+/// The same in every process: FNV-1a, mixed by MurmurHash3's finalizer.
+fn weight(id: &str, part: u16) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in id.bytes().chain(part.to_be_bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^ (hash >> 33)
+}
+
+/// Keeps the parts of `core` right until `stop`; then lets go of them. Who flushes what is left
+/// does so before it calls [`leave`].
+pub async fn keep(core: Arc<Core>, stop: CancellationToken) {
+    let Some(replicas) = &core.replicas else {
+        return;
+    };
+    let lease = replicas.lock().lease;
+    let mut beat = 0;
+    while !stop.is_cancelled() {
+        beat += 1;
+        if let Err(error) = core.beat(replicas, beat).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "other replicas can't be told of this one");
+        }
+        let waits = !replicas.lock().joined;
+        let pause = lease / BEATS / if waits { HURRY } else { 1 };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(pause) => {}
+        }
+    }
+    core.parts.release();
+}
+
+/// Tells the others that this process has ended: they take its parts at their next beat.
+pub async fn leave(core: &Core) {
+    let Some(replicas) = &core.replicas else {
+        return;
+    };
+    let key = format!("{PREFIX}{}", replicas.lock().id);
+    if let Err(error) = core.remove_note(&key).await {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "other replicas can't be told that this one ends");
+    }
+}
+
+impl Core {
+    /// Writes this process's note, reads all, and takes the parts that follow.
+    async fn beat(&self, replicas: &Mutex<Replicas>, beat: u64) -> Result<()> {
+        let begun = Instant::now();
+        let was = match self.parts.has_lapsed() && replicas.lock().joined {
+            true => Some(replicas.lock().come_back()),
+            false => None,
+        };
+        if let Some(was) = was {
+            tracing::warn!("this replica was silent for too long and joins the others again");
+            self.remove_note(&format!("{PREFIX}{was}")).await?;
+        }
+        let (id, lease, sees) = {
+            let replicas = replicas.lock();
+            (replicas.id.clone(), replicas.lease, replicas.sees(begun))
+        };
+        let online = self.online_here();
+        let note = Note {
+            beat,
+            sees: sees.clone(),
+            online,
+        };
+        self.write_note(&id, &note).await?;
+        let tenant = TenantId::default();
+        let kind = DocumentKind::Setting;
+        let documents = self.store.documents(kind, &tenant, PREFIX, None, MOST);
+        let notes = documents.await?.into_iter().filter_map(|document| {
+            let id = document.key.strip_prefix(PREFIX)?.to_owned();
+            Some((id, serde_json::from_slice(&document.payload).ok()?))
+        });
+        let now = Instant::now();
+        let (owned, dead, sees_now) = {
+            let mut replicas = replicas.lock();
+            replicas.heard(notes.collect(), now);
+            (
+                replicas.owned(now),
+                replicas.long_dead(now),
+                replicas.sees(now),
+            )
+        };
+        self.parts.set(owned, begun + lease);
+        if sees_now != sees {
+            tracing::info!(others = sees_now.len(), "replicas of device-state changed");
+            // Who waits to be seen need not wait for the next beat.
+            let sees = sees_now;
+            self.write_note(&id, &Note { sees, ..note }).await?;
+        }
+        for id in dead {
+            self.remove_note(&format!("{PREFIX}{id}")).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_note(&self, id: &str, note: &Note) -> Result<()> {
+        let document = Document {
+            key: format!("{PREFIX}{id}"),
+            time: self.now(),
+            payload: serde_json::to_vec(note).unwrap_or_default(),
+        };
+        let kind = DocumentKind::Setting;
+        self.store
+            .put_document(kind, &TenantId::default(), document)
+            .await
+    }
+
+    async fn remove_note(&self, key: &str) -> Result<()> {
+        let kind = DocumentKind::Setting;
+        let tenant = TenantId::default();
+        let removed = self.store.delete_document(kind, &tenant, key).await;
+        removed.map(drop)
+    }
+
+    /// Devices online in this process's parts, by tenant.
+    fn online_here(&self) -> BTreeMap<String, u64> {
+        let now = self.now();
+        let mut counts = BTreeMap::new();
+        for part in self.parts.all().filter(|part| self.parts.owns(part.index)) {
+            let online = self.online(part.index).lock();
+            for (tenant, count) in online.counts(now) {
+                *counts.entry(tenant.as_str().to_owned()).or_default() += count;
+            }
+        }
+        counts
+    }
+
+    /// How many devices of a tenant are online, in all processes.
+    pub fn online_count(&self, tenant: &TenantId) -> u64 {
+        let here = self.online_here();
+        let here = here.get(tenant.as_str()).copied().unwrap_or_default();
+        let others = self.replicas.as_ref();
+        here + others.map_or(0, |r| r.lock().online(tenant, Instant::now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(6);
+
+    fn note(beat: u64, sees: &[&str]) -> Note {
+        Note {
+            beat,
+            sees: sees.iter().map(|id| (*id).to_owned()).collect(),
+            ..Note::default()
+        }
+    }
+
+    fn notes(all: &[(&str, Note)]) -> Vec<(String, Note)> {
+        all.iter()
+            .map(|(id, note)| ((*id).to_owned(), note.clone()))
+            .collect()
+    }
+
+    fn count(replicas: &Replicas, now: Instant) -> usize {
+        replicas.owned(now).iter().filter(|mine| **mine).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parts_are_shared_and_taken_over() {
+        let now = Instant::now();
+        let mut a = Replicas::new("a".to_owned(), LEASE);
+        let mut b = Replicas::new("b".to_owned(), LEASE);
+        a.heard(notes(&[("a", note(1, &[]))]), now);
+        assert_eq!(count(&a, now), usize::from(PARTS), "alone");
+
+        let both = |a_sees: &[&str]| notes(&[("a", note(2, a_sees)), ("b", note(1, &["a"]))]);
+        b.heard(both(&[]), now);
+        assert_eq!(count(&b, now), 0, "not before a has seen it");
+        a.heard(both(&[]), now);
+        let left = count(&a, now);
+        assert!(left < usize::from(PARTS), "a lets go before b begins");
+        b.heard(both(&["b"]), now);
+        assert_eq!(count(&b, now) + left, usize::from(PARTS));
+        let twice = a.owned(now).into_iter().zip(b.owned(now));
+        assert_eq!(twice.filter(|(a, b)| *a && *b).count(), 0);
+
+        // a beats no more.
+        let later = now + LEASE + LEASE / 2;
+        assert_eq!(count(&b, later), usize::from(PARTS));
+        // b ends in order.
+        a.heard(notes(&[("a", note(3, &["b"]))]), now);
+        assert_eq!(count(&a, now), usize::from(PARTS));
+    }
+
+    #[test]
+    fn three_share_evenly() {
+        let ids = ["0f3a", "77c1", "b20d"];
+        let owner = |part| ids.iter().max_by_key(|id| weight(id, part));
+        for id in ids {
+            let mine = (0..PARTS).filter(|part| owner(*part) == Some(&id)).count();
+            assert!((2..=9).contains(&mine), "{id} has {mine}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Several processes of the role on one bus and one store: they share the devices, take over from
+//! each other, and none believes what it remembers from before.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{START, TENANT, config, inform, key, sealer, values};
+use hearth_bus::{Bus, EmbeddedBus, EmbeddedOptions, Publish, Stream};
+use hearth_clients::DeviceState;
+use hearth_config::HumanDuration;
+use hearth_device_state::{Dependencies, DeviceStateConfig, DeviceStateService};
+use hearth_engine::{Engine, EngineOptions};
+use hearth_proto::devicestate::v1 as ds;
+use hearth_proto::events::v1 as ev;
+use hearth_runtime::{CancellationToken, ManualClock, Readiness, Service, ServiceContext};
+use hearth_store::{DeviceColumn, EmbeddedStore, Store};
+use hearth_telemetry::Registry;
+use prost::Message;
+use tokio::task::JoinHandle;
+
+const LEASE: Duration = Duration::from_millis(600);
+const VALUE: &str = "Device.Line";
+
+/// Bus and store, as servers are in a cluster.
+struct Servers {
+    _dir: tempfile::TempDir,
+    bus: Arc<EmbeddedBus>,
+    store: Arc<EmbeddedStore>,
+}
+
+struct Replica {
+    state: DeviceStateService,
+    registry: Registry,
+    stop: CancellationToken,
+    role: JoinHandle<()>,
+}
+
+fn settings() -> DeviceStateConfig {
+    DeviceStateConfig {
+        lease: HumanDuration::millis(LEASE.as_millis().try_into().unwrap()),
+        last_seen_interval: HumanDuration::millis(300),
+        indexed_parameters: vec![VALUE.parse().unwrap()],
+        ..config()
+    }
+}
+
+impl Servers {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(EngineOptions::new(dir.path())).unwrap();
+        let bus = EmbeddedBus::open(engine.clone(), EmbeddedOptions::default()).await;
+        Self {
+            _dir: dir,
+            bus: Arc::new(bus.unwrap()),
+            store: Arc::new(EmbeddedStore::open(&engine).unwrap()),
+        }
+    }
+
+    async fn replica(&self, name: &str) -> Replica {
+        let clock = ManualClock::at(START);
+        let registry = Registry::new();
+        let with = Dependencies {
+            store: self.store.clone(),
+            bus: self.bus.clone(),
+            sealer: sealer(),
+            clock: clock.shared(),
+            registry: registry.clone(),
+        };
+        let state = DeviceStateService::shared(with, settings(), name.to_owned()).unwrap();
+        let stop = CancellationToken::new();
+        let readiness = Readiness::new();
+        let ctx = ServiceContext {
+            stop: stop.clone(),
+            readiness: readiness.register("device-state"),
+            clock: clock.shared(),
+        };
+        let role = Box::new(state.role());
+        let role = tokio::spawn(async move { role.run(ctx).await.unwrap() });
+        readiness.wait_ready("device-state").await;
+        Replica {
+            state,
+            registry,
+            stop,
+            role,
+        }
+    }
+
+    async fn publish(&self, event: &ev::Event) {
+        let message = Publish {
+            stream: Stream::Inform,
+            device: key(&event.device),
+            message_id: None,
+            time: hearth_types::Timestamp::from_micros(event.time_us),
+            payload: event.encode_to_vec().into(),
+        };
+        self.bus.publish(message).await.unwrap();
+    }
+
+    /// Waits until all that was published is written and told to the bus.
+    async fn settled(&self) {
+        for _ in 0..4000 {
+            let stats = self.bus.stats().await;
+            if stats.consumers.iter().all(|c| c.lag == 0) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("events are not consumed: {:?}", self.bus.stats().await);
+    }
+
+    async fn value(&self, id: &str) -> String {
+        let row = self.store.parameters(&key(id), VALUE, None, 1).await;
+        row.unwrap().pop().unwrap().1.value.unwrap().0
+    }
+}
+
+impl Replica {
+    /// Informs that it applied.
+    fn informs(&self) -> u64 {
+        let name = "hearth_device_state_events_total{kind=\"inform\"} ";
+        let text = self.registry.render();
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or(0, |count| count.parse().unwrap())
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.role.await.unwrap();
+    }
+
+    /// Nothing more is done, and nobody is told.
+    async fn kill(self) {
+        self.role.abort();
+        let _ = self.role.await;
+    }
+}
+
+fn id(n: i64) -> String {
+    format!("001122-X-{n}")
+}
+
+#[tokio::test]
+async fn replicas_share_the_devices_and_take_over() {
+    let servers = Servers::start().await;
+    let a = servers.replica("a").await;
+    let b = servers.replica("b").await;
+    // Until both see each other.
+    tokio::time::sleep(LEASE * 2).await;
+    for n in 0..200 {
+        let event = inform(&id(n), START + n, "1 BOOT", &[(VALUE, "1")]);
+        servers.publish(&event).await;
+    }
+    servers.settled().await;
+    let (of_a, of_b) = (a.informs(), b.informs());
+    assert_eq!(of_a + of_b, 200, "each once");
+    assert!(of_a > 20 && of_b > 20, "{of_a} and {of_b}");
+    // Either one answers for all.
+    for replica in [&a, &b] {
+        let count = ds::CountDevicesRequest {
+            tenant: TENANT.into(),
+        };
+        let count = replica.state.count_devices(count).await.unwrap();
+        assert_eq!(count.total, 200);
+    }
+    tokio::time::sleep(LEASE).await;
+    let count = ds::CountDevicesRequest {
+        tenant: TENANT.into(),
+    };
+    let online = a.state.count_devices(count).await.unwrap().online;
+    assert_eq!(online, 200, "those of the other are counted, too");
+
+    b.kill().await;
+    for n in 0..200 {
+        let time = START + 1000 + n;
+        servers
+            .publish(&inform(&id(n), time, "1 BOOT", &[(VALUE, "2")]))
+            .await;
+    }
+    // A process on this bus that died gives back what it had only when the bus is opened again:
+    // here it had fetched nothing more.
+    servers.settled().await;
+    for n in 0..200 {
+        assert_eq!(servers.value(&id(n)).await, "2");
+    }
+    a.end().await;
+}
+
+#[tokio::test]
+async fn a_value_that_went_back_while_another_worked_is_written() {
+    let servers = Servers::start().await;
+    let a = servers.replica("a").await;
+    let tell = async |at: i64, value: &str| {
+        for n in 0..50 {
+            let event = inform(&id(n), START + at, "2 PERIODIC", &[(VALUE, value)]);
+            servers.publish(&event).await;
+        }
+        servers.settled().await;
+    };
+    tell(1, "1").await;
+    tell(2, "1").await;
+    // b takes some parts, hears of another value, and goes.
+    let b = servers.replica("b").await;
+    tokio::time::sleep(LEASE * 2).await;
+    tell(3, "2").await;
+    assert!(b.informs() > 0);
+    b.end().await;
+    tokio::time::sleep(LEASE).await;
+    tell(4, "1").await;
+    for n in 0..50 {
+        assert_eq!(servers.value(&id(n)).await, "1", "device {n}");
+        let found = a.state.list_devices(ds::ListDevicesRequest {
+            tenant: TENANT.into(),
+            conditions: vec![ds::Condition {
+                attribute: VALUE.into(),
+                value: "1".into(),
+                prefix: false,
+            }],
+            ..ds::ListDevicesRequest::default()
+        });
+        assert_eq!(found.await.unwrap().devices.len(), 50);
+    }
+    a.end().await;
+}
+
+#[tokio::test]
+async fn signs_of_life_are_written_now_and_then() {
+    let servers = Servers::start().await;
+    let a = servers.replica("a").await;
+    let device = key(&id(1));
+    for at in 1..=100 {
+        let event = inform(&id(1), START + at, "2 PERIODIC", &[(VALUE, "1")]);
+        servers.publish(&event).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    servers.settled().await;
+    let row = servers.store.device(&device).await.unwrap().unwrap();
+    let seen = row[&DeviceColumn::LastSeen].time.as_micros();
+    assert_eq!(seen, START + 100, "the last one is there");
+    let count = &row[&DeviceColumn::InformCount].value;
+    assert_eq!(count, &hearth_store::CellValue::Int(100));
+    let text = a.registry.render();
+    let name = "hearth_device_state_flush_seconds_count ";
+    let flushes = text.lines().find_map(|line| line.strip_prefix(name));
+    let flushes: u64 = flushes.unwrap().parse().unwrap();
+    assert!(flushes < 12, "{flushes} writes for 100 sessions");
+    a.end().await;
+}
+
+#[tokio::test]
+async fn a_deleted_device_is_forgotten_by_who_works_on_it() {
+    let servers = Servers::start().await;
+    let a = servers.replica("a").await;
+    let b = servers.replica("b").await;
+    tokio::time::sleep(LEASE * 2).await;
+    for n in 0..20 {
+        let event = inform(&id(n), START - 100, "1 BOOT", &[(VALUE, "1")]);
+        servers.publish(&event).await;
+    }
+    servers.settled().await;
+    for n in 0..20 {
+        let request = ds::DeleteDeviceRequest {
+            tenant: TENANT.into(),
+            device: id(n),
+        };
+        a.state.delete_device(request).await.unwrap();
+    }
+    servers.settled().await;
+    for n in 0..20 {
+        assert_eq!(servers.store.device(&key(&id(n))).await.unwrap(), None);
+    }
+    // What comes later makes the whole record again.
+    for n in 0..20 {
+        let event = inform(&id(n), START + 100, "1 BOOT", &[(VALUE, "1")]);
+        servers.publish(&event).await;
+        let read = values(
+            &id(n),
+            START + 101,
+            ev::ValueSource::Read,
+            &[("Device.A", "x")],
+        );
+        servers.publish(&read).await;
+    }
+    servers.settled().await;
+    for n in 0..20 {
+        assert_eq!(servers.value(&id(n)).await, "1");
+        let row = servers.store.device(&key(&id(n))).await.unwrap().unwrap();
+        assert!(row.contains_key(&DeviceColumn::SerialNumber));
+    }
+    a.end().await;
+    b.end().await;
+}
