@@ -155,7 +155,7 @@ impl ConsumerSpec {
             "a consumer needs at least one stream"
         } else if self
             .part
-            .is_some_and(|p| p.index >= p.of || PARTITIONS % p.of != 0)
+            .is_some_and(|p| p.index >= p.of || !PARTITIONS.is_multiple_of(p.of))
         {
             "a consumer's part has an index below its count, which divides 64"
         } else if self.max_deliver == 0 || self.max_in_flight == 0 || self.ack_wait.is_zero() {

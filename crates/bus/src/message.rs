@@ -179,6 +179,9 @@ pub struct Delivery {
     pub payload: Bytes,
     /// How often this consumer has been given it, this time included.
     pub deliveries: u32,
+    /// The span in which it was published, as a W3C `traceparent`, where the bus keeps it. The
+    /// embedded bus does not: there the event's session tells the trace.
+    pub traceparent: Option<String>,
 }
 
 impl fmt::Debug for Delivery {

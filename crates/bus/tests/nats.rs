@@ -75,6 +75,11 @@ impl Harness for Nats {
         Arc::new(self.connect().await)
     }
 
+    /// A server that was not told otherwise takes 1 MiB, subject and headers included.
+    fn max_payload(&self) -> usize {
+        1_000_000
+    }
+
     async fn crash(&self, bus: Arc<dyn Bus>) {
         drop(bus);
     }
@@ -222,4 +227,29 @@ async fn settings_change_the_streams_that_are_there() {
     let stream = format!("{}-events", harness.config.prefix);
     let stream = context.get_stream(stream).await.unwrap();
     assert_eq!(stream.cached_info().config.max_bytes, 32 << 20);
+}
+
+#[tokio::test]
+async fn a_start_between_two_parts_drops_nothing() {
+    let Some(harness) = Nats::new() else { return };
+    let part = |index| ConsumerSpec {
+        part: Some(hearth_bus::Part { index, of: 2 }),
+        ..ConsumerSpec::new(format!("part-{index}"), Stream::ALL)
+    };
+    let bus = harness.connect().await;
+    let mut consumers = vec![bus.consumer(part(0)).await.unwrap()];
+    for n in 0..20 {
+        bus.publish(message(Stream::Inform, n, "early"))
+            .await
+            .unwrap();
+    }
+    // Another process starts in between.
+    drop(harness.connect().await);
+    consumers.push(bus.consumer(part(1)).await.unwrap());
+    let mut count = 0;
+    for consumer in &consumers {
+        let got = consumer.fetch(100, std::time::Duration::from_secs(1)).await;
+        count += got.unwrap().len();
+    }
+    assert_eq!(count, 20);
 }

@@ -365,7 +365,11 @@ async fn wrong_servers_and_settings_are_told_in_a_line() {
     assert!(line.contains("nats.creds_file: /no/such.creds"), "{line}");
     right.creds_file = None;
     right.tls = true;
-    refusal(&right).await;
+    let line = refusal(&right).await;
+    assert!(line.starts_with("TLS with NATS at"), "{line}");
+    right.tls_ca = Some("/no/such.crt".into());
+    let line = refusal(&right).await;
+    assert!(line.starts_with("nats.tls_ca: /no/such.crt"), "{line}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 
 use super::*;
-use crate::{Error, TailEvent};
+use crate::{Error, Part, TailEvent, partition};
 
 /// MUST: consumers of different names each see every message.
 pub async fn consumers_each_see_everything(h: &dyn Harness) {
@@ -64,6 +64,55 @@ pub async fn kinds_keep_their_order(h: &dyn Harness) {
     let got: Vec<_> = got.iter().map(|m| m.stream).zip(texts(&got)).collect();
     let expected: Vec<_> = expected.iter().map(|(s, t)| (*s, t.as_str())).collect();
     assert_eq!(got, expected);
+}
+
+/// MUST: each device's messages reach exactly one of the consumers of parts.
+pub async fn parts_share_the_devices(h: &dyn Harness) {
+    const PARTS: u16 = 4;
+    let part = |index, of| ConsumerSpec {
+        part: Some(Part { index, of }),
+        ..ConsumerSpec::new(format!("part-{index}"), Stream::ALL)
+    };
+    let bus = h.open().await;
+    // What came before the parts had their consumers reaches its own too.
+    for n in 0..100 {
+        bus.publish(message(Stream::Values, n, "x")).await.unwrap();
+    }
+    let mut consumers = Vec::new();
+    for index in 0..PARTS {
+        consumers.push(bus.consumer(part(index, PARTS)).await.unwrap());
+        // Another process may start meanwhile.
+        bus.stats().await;
+    }
+    for n in 100..200 {
+        bus.publish(message(Stream::Values, n, "x")).await.unwrap();
+    }
+    let mut seen = 0;
+    for (index, consumer) in (0..PARTS).zip(&consumers) {
+        let mine = loop_fetch(&**consumer).await;
+        assert!(mine.len() > 20, "{} of 200 in part {index}", mine.len());
+        for delivery in &mine {
+            assert_eq!(partition(&delivery.device.device, 64) % PARTS, index);
+        }
+        seen += mine.len();
+    }
+    assert_eq!(seen, 200);
+    for (index, of) in [(4, 4), (0, 3), (0, 0)] {
+        let refused = bus.consumer(part(index, of)).await;
+        assert!(refused.is_err(), "{index} of {of}");
+    }
+}
+
+/// Everything that comes before it is quiet.
+async fn loop_fetch(consumer: &dyn Consumer) -> Vec<Delivery> {
+    let mut all = Vec::new();
+    loop {
+        let more = consumer.fetch(1000, QUIET).await.unwrap();
+        if more.is_empty() {
+            return all;
+        }
+        all.extend(more);
+    }
 }
 
 /// MUST: a fetch that is given up while it waits loses nothing.

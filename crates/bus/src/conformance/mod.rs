@@ -39,6 +39,7 @@ macro_rules! conformance_cases {
             consumers_each_see_everything
             a_consumer_sees_its_streams_only
             kinds_keep_their_order
+            parts_share_the_devices
             a_fetch_that_is_dropped_loses_nothing
             one_slow_message_holds_up_no_other
             a_new_consumer_begins_with_what_is_kept
@@ -86,6 +87,11 @@ pub trait Harness: Send + Sync {
     /// only after the bus before was closed or crashed.
     async fn open(&self) -> Arc<dyn Bus>;
 
+    /// The longest payload that the bus is set up to carry, in bytes.
+    fn max_payload(&self) -> usize {
+        3_000_000
+    }
+
     /// Ends a bus as the death of its process would.
     async fn crash(&self, bus: Arc<dyn Bus>);
 }
@@ -104,6 +110,7 @@ pub async fn run_all<H: Harness>(make: impl Fn() -> H) {
     consumers_each_see_everything(&make()).await;
     a_consumer_sees_its_streams_only(&make()).await;
     kinds_keep_their_order(&make()).await;
+    parts_share_the_devices(&make()).await;
     a_fetch_that_is_dropped_loses_nothing(&make()).await;
     one_slow_message_holds_up_no_other(&make()).await;
     a_new_consumer_begins_with_what_is_kept(&make()).await;

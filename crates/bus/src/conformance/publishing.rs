@@ -142,7 +142,8 @@ pub async fn duplicates_are_known_after_a_crash(h: &dyn Harness) {
 pub async fn large_payloads_arrive_whole(h: &dyn Harness) {
     let bus = h.open().await;
     let consumer = bus.consumer(spec("c")).await.unwrap();
-    let large: Vec<u8> = (0..3_000_000_u32)
+    let len = u32::try_from(h.max_payload()).unwrap();
+    let large: Vec<u8> = (0..len)
         .map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1])
         .collect();
     for payload in [Bytes::from(large.clone()), Bytes::new()] {

@@ -34,6 +34,7 @@ impl Message {
             time: self.time,
             payload: self.payload.clone(),
             deliveries,
+            traceparent: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Connecting: one clear line for whatever is wrong at the start.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,6 +129,10 @@ pub(crate) async fn connect(
     {
         return Err(ConnectError::Setting { key, problem });
     }
+    check_file("creds_file", config.creds_file.as_ref()).await?;
+    check_file("tls_ca", config.tls_ca.as_ref()).await?;
+    check_file("tls_cert", config.tls_cert.as_ref()).await?;
+    check_file("tls_key", config.tls_key.as_ref()).await?;
     let deadline = Instant::now() + config.connect_timeout.get();
     let metrics = Arc::new(metrics);
     let watchman = Arc::new(Watchman::new(Arc::clone(&metrics)));
@@ -159,10 +164,10 @@ async fn dial(
         };
         let (servers, reason) = (shown(config), error.to_string());
         match error.kind() {
+            _ if is_of_tls(&error) => return Err(ConnectError::Tls { servers, reason }),
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                 return Err(ConnectError::Credentials { servers, reason });
             }
-            ConnectErrorKind::Tls => return Err(ConnectError::Tls { servers, reason }),
             _ if Instant::now() >= deadline => {
                 return Err(ConnectError::Unreachable { servers, reason });
             }
@@ -172,6 +177,24 @@ async fn dial(
             }
         }
     }
+}
+
+/// What rustls refuses comes as input or output that is not valid.
+fn is_of_tls(error: &async_nats::ConnectError) -> bool {
+    let source = std::error::Error::source(error);
+    let io = source.and_then(|source| source.downcast_ref::<std::io::Error>());
+    error.kind() == ConnectErrorKind::Tls
+        || io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData)
+}
+
+/// A file that a setting names can be read.
+async fn check_file(key: &str, file: Option<&PathBuf>) -> Result<(), ConnectError> {
+    let Some(file) = file else { return Ok(()) };
+    let read = tokio::fs::read(file).await;
+    read.map(drop).map_err(|error| ConnectError::Setting {
+        key: key.to_owned(),
+        problem: format!("{} can't be read: {error}", file.display()),
+    })
 }
 
 async fn options(

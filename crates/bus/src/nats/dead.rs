@@ -173,6 +173,7 @@ fn letter(message: StreamMessage) -> Option<DeadLetter> {
             device: meta.device,
             time: meta.time,
             payload: message.payload,
+            traceparent: meta.traceparent,
         },
     })
 }

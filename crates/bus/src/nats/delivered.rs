@@ -87,6 +87,7 @@ impl Held {
                 time: message.meta.time,
                 payload: message.payload,
                 deliveries: n,
+                traceparent: message.meta.traceparent,
             });
         }
         deliveries

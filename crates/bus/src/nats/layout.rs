@@ -18,6 +18,9 @@ use crate::ConsumerSpec;
 
 /// No consumer's name has an underscore.
 pub(crate) const UNCLAIMED: &str = "_unclaimed";
+/// In the metadata of a consumer: with it all messages have one. Those of parts have not until the
+/// last part has its own.
+const CLAIMS: &str = "hearth-claims";
 /// A dead letter written twice within this time is one.
 const DEAD_DEDUPE: std::time::Duration = std::time::Duration::from_secs(3600);
 
@@ -127,6 +130,20 @@ pub(crate) struct ConsumerLevels {
     pub(crate) name: String,
     pub(crate) num_ack_pending: u64,
     pub(crate) num_pending: u64,
+    config: ConsumerSettings,
+}
+
+#[derive(Debug, Deserialize)]
+struct ConsumerSettings {
+    #[serde(default)]
+    metadata: std::collections::HashMap<String, String>,
+}
+
+impl ConsumerLevels {
+    /// Whether all messages have a consumer since this one was registered.
+    fn claims(&self) -> bool {
+        self.config.metadata.contains_key(CLAIMS)
+    }
 }
 
 /// Every registered consumer.
@@ -179,13 +196,16 @@ async fn names_of_consumers(link: &Link, names: &Names) -> Result<Vec<String>, T
 /// Keeps messages that nobody asked for yet, until someone does.
 pub(crate) async fn keep_unclaimed(link: &Link, names: &Names) -> Result<(), Trouble> {
     let known = names_of_consumers(link, names).await?;
+    let kept = known.iter().any(|name| name == UNCLAIMED);
     if known.is_empty() {
         make_unclaimed(link, names, "all").await?;
-        // A consumer may have come in between, and not have seen it.
-        if names_of_consumers(link, names).await?.len() > 1 {
-            claim(link, names).await?;
-        }
-    } else if known.len() > 1 && known.iter().any(|name| name == UNCLAIMED) {
+    } else if !kept || known.len() == 1 {
+        return Ok(());
+    }
+    // A consumer may have come in between and not have seen the keeper, or have died before it
+    // could remove it.
+    let all = consumers(link, names).await?;
+    if all.iter().any(ConsumerLevels::claims) {
         claim(link, names).await?;
     }
     Ok(())
@@ -217,6 +237,12 @@ pub(crate) async fn register(
     spec: &ConsumerSpec,
     ack_wait: std::time::Duration,
 ) -> Result<(), Trouble> {
+    let claims = spec.part.is_none_or(|part| part.index + 1 >= part.of);
+    let metadata = if claims {
+        json!({ CLAIMS: "all" })
+    } else {
+        json!({})
+    };
     let config = json!({
         "durable_name": spec.name,
         "name": spec.name,
@@ -227,12 +253,12 @@ pub(crate) async fn register(
         "max_deliver": -1,
         "max_ack_pending": spec.max_in_flight,
         "filter_subjects": names.filters(spec),
+        "metadata": metadata,
     });
     create_consumer(link, names, &spec.name, config).await?;
-    // Until the last part has its consumer, some messages have none but the keeper.
-    match spec.part {
-        Some(part) if part.index + 1 < part.of => Ok(()),
-        _ => claim(link, names).await,
+    match claims {
+        true => claim(link, names).await,
+        false => Ok(()),
     }
 }
 

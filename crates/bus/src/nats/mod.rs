@@ -146,8 +146,10 @@ impl Bus for NatsBus {
             }
         }
         // Acknowledgements on their way arrive. Without a connection there is nobody to tell.
-        let _ = timeout(core.link.patience, core.link.client.flush()).await;
-        let _ = timeout(core.link.patience, core.link.client.drain()).await;
+        if core.link.is_connected() {
+            let _ = timeout(core.link.patience, core.link.client.flush()).await;
+            let _ = timeout(core.link.patience, core.link.client.drain()).await;
+        }
         Ok(())
     }
 }

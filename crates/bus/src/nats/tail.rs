@@ -67,6 +67,7 @@ impl Watcher {
                 time: meta.time,
                 payload: message.payload,
                 deliveries: 1,
+                traceparent: meta.traceparent,
             }));
         }
         events

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message as NatsMessage};
+use hearth_telemetry::trace::TRACEPARENT;
 use hearth_types::{DeviceId, DeviceKey, TenantId, Timestamp};
 use serde::Deserialize;
 
@@ -89,6 +90,9 @@ pub(crate) fn headers(message: &Publish) -> HeaderMap {
     }
     headers.insert(DEVICE, message.device.device.as_str());
     headers.insert(TIME, message.time.as_micros().to_string());
+    if let Some(context) = hearth_telemetry::trace::traceparent() {
+        headers.insert(TRACEPARENT, context);
+    }
     headers
 }
 
@@ -98,6 +102,8 @@ pub(crate) struct Meta {
     pub(crate) stream: Stream,
     pub(crate) device: DeviceKey,
     pub(crate) time: Timestamp,
+    /// The span in which it was published.
+    pub(crate) traceparent: Option<String>,
 }
 
 /// Reads subject and headers.
@@ -120,6 +126,9 @@ pub(crate) fn meta(subject: &str, headers: Option<&HeaderMap>) -> Result<Meta, S
         stream,
         device: DeviceKey::new(tenant, device),
         time: Timestamp::from_micros(time),
+        traceparent: headers
+            .get(TRACEPARENT)
+            .map(|context| clean(context.as_str())),
     })
 }
 
@@ -132,6 +141,7 @@ pub(crate) fn meta_of_unreadable(subject: &str) -> Option<Meta> {
         stream,
         device: DeviceKey::new(tenant, device),
         time: Timestamp::ZERO,
+        traceparent: None,
     })
 }
 
