@@ -1,6 +1,8 @@
 //! What the first start makes, and tells once: the credential that devices
 //! connect with.
 
+use crate::config::HearthConfig;
+use crate::keys::admin_token_path;
 use crate::server::Server;
 use anyhow::Result;
 use hearth_auth::{ExposeSecret, SecretString};
@@ -8,7 +10,6 @@ use hearth_clients::DeviceState;
 use hearth_device_state::DeviceStateService;
 use hearth_proto::devicestate::v1::GetCredentialRequest;
 use hearth_types::TenantId;
-use std::path::Path;
 
 /// The onboarding credential of a tenant.
 pub struct Onboarding {
@@ -46,21 +47,28 @@ pub async fn onboarding(devices: &DeviceStateService, tenant: &TenantId) -> Resu
 
 /// Tells, on standard output and once, what was made. Not in the log: logs are
 /// kept and shipped.
-pub fn tell(server: &Server, data_dir: &Path) {
-    let onboarding = &server.onboarding;
-    if !onboarding.is_new {
+pub fn tell(server: &Server, config: &HearthConfig) {
+    let Some(onboarding) = server.onboarding.as_ref().filter(|made| made.is_new) else {
         return;
-    }
+    };
+    let port = match server.addresses.cwmp {
+        Some(address) => address.port().to_string(),
+        None => "<the gateway's port>".to_owned(),
+    };
     println!(
-        "Hearth's first start with this data directory.\n\
-         \n  Devices connect to   http://<this machine>:{}/\n  \
+        "Hearth's first start with this data.\n\
+         \n  Devices connect to   http://<this machine>:{port}/\n  \
          with the user        {}\n  \
          and the password     {}\n  \
-         (again: hearthctl credential onboarding)\n\
-         \n  The API's token is in {}\n",
-        server.addresses.cwmp.port(),
+         (again: hearthctl credential onboarding)",
         onboarding.username,
         onboarding.password.expose_secret(),
-        data_dir.join("admin.token").display(),
     );
+    if server.admin_token.is_some() {
+        println!(
+            "\n  The API's token is in {}",
+            admin_token_path(config).display()
+        );
+    }
+    println!();
 }

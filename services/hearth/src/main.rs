@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser};
 use hearth_runtime::Shutdown;
 use hearth_server::cli::{Cli, Command, ConfigCommand, RunArgs};
 use hearth_server::config::{self, HearthConfig};
-use hearth_server::{demo, first_start, server::Server};
+use hearth_server::{ca, demo, first_start, keys, server::Server};
 use std::process::ExitCode;
 
 /// Sessions allocate and free small buffers on all threads.
@@ -31,6 +31,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }),
         Command::Config { command } => configure(command),
+        Command::Ca { command } => ca::run(command).map(|()| ExitCode::SUCCESS),
+        Command::Keys { command } => keys::run(command).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Completion { shell } => {
             let mut command = Cli::command();
@@ -87,15 +89,19 @@ async fn serve(config: HearthConfig) -> Result<()> {
     shutdown.listen_to_signals()?;
     let server = Server::build(&config).await?;
     let addresses = server.addresses;
+    let shown = |address: Option<std::net::SocketAddr>| address.map(tracing::field::display);
+    let roles: Vec<&str> = config.roles.iter().map(|role| role.name()).collect();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
+        roles = roles.join(","),
         data_dir = %config.data_dir.display(),
-        cwmp = %addresses.cwmp,
-        api = %addresses.api,
-        files = %addresses.files,
+        cwmp = shown(addresses.cwmp),
+        api = shown(addresses.api),
+        files = shown(addresses.files),
+        internal = shown(addresses.internal),
         admin = %addresses.admin,
         "starting"
     );
-    first_start::tell(&server, &config.data_dir);
+    first_start::tell(&server, &config);
     server.run(shutdown).await
 }

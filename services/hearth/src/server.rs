@@ -1,101 +1,161 @@
-//! Wires the roles together in one process: stores first, then the roles in the
-//! order in which they need each other.
+//! Wires the roles of one process together: stores first, then the roles in the order in which they need each other.
 
-use crate::{admin, config::HearthConfig, first_start, stats, tls};
-use anyhow::{Context, Result, bail};
-use hearth_auth::{ApiToken, SecretKeys, labels, load_or_create_token_file};
-use hearth_bus::{Bus, EmbeddedBus, EmbeddedOptions};
-use hearth_device_state::DeviceStateService;
-use hearth_engine::{Engine, EngineOptions};
-use hearth_files::FilesService;
-use hearth_gateway::Gateway;
-use hearth_northbound::{AdminToken, Clients, NorthboundService};
-use hearth_queue::EmbeddedQueue;
+use crate::backends::Backends;
+use crate::config::HearthConfig;
+use crate::internal::Internal;
+use crate::links::Links;
+use crate::roles::{self, Role};
+use crate::{admin, first_start, keys, stats};
+use anyhow::{Context, Result};
+use hearth_auth::{ApiToken, SecretKeys};
+use hearth_clients::serve::Guard;
+use hearth_clients::{Identity, IdentityPaths};
 use hearth_runtime::http::{HttpOptions, HttpServer, bind};
-use hearth_runtime::{
-    Clock, FnService, Readiness, Runtime, RuntimeOptions, Service, ServiceContext, Shutdown,
-    SystemClock,
-};
-use hearth_store::{EmbeddedStore, Store};
+use hearth_runtime::{Clock, Readiness, Runtime, RuntimeOptions, Shutdown, SystemClock};
 use hearth_telemetry::Registry;
-use hearth_types::TenantId;
-use hearth_wakeup::WakeupService;
-use hearth_workflow::{WorkflowDeps, WorkflowService};
 use std::{net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
+use tokio::net::TcpListener;
 
 /// A server that is ready to run: its sockets are bound, its stores open.
 pub struct Server {
     runtime: Runtime,
-    bus: Arc<EmbeddedBus>,
-    engine: Engine,
+    backends: Backends,
     /// Where it listens, with the real ports.
     pub addresses: Addresses,
-    /// The administrator's token.
-    pub admin_token: ApiToken,
-    /// What was made at this start, to be told once.
-    pub onboarding: first_start::Onboarding,
+    /// The administrator's token, where the API is.
+    pub admin_token: Option<ApiToken>,
+    /// The credential that devices connect with at first, where device-state is.
+    pub onboarding: Option<first_start::Onboarding>,
 }
 
-/// Where a server listens.
+/// Where a server listens; nothing for what its roles don't have.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
     /// Devices.
-    pub cwmp: SocketAddr,
+    pub cwmp: Option<SocketAddr>,
     /// API.
-    pub api: SocketAddr,
+    pub api: Option<SocketAddr>,
     /// Files.
-    pub files: SocketAddr,
+    pub files: Option<SocketAddr>,
+    /// Other processes.
+    pub internal: Option<SocketAddr>,
     /// Health and metrics.
     pub admin: SocketAddr,
 }
 
 /// The parts that the roles share.
-struct Base {
-    keys: SecretKeys,
-    clock: Arc<dyn Clock>,
-    registry: Registry,
-    bus: Arc<EmbeddedBus>,
-    store: Arc<dyn Store>,
+pub(crate) struct Base {
+    keys: Option<SecretKeys>,
+    pub clock: Arc<dyn Clock>,
+    pub registry: Registry,
+    pub backends: Backends,
+}
+
+impl Base {
+    /// The key ring.
+    pub fn keys(&self) -> Result<&SecretKeys> {
+        self.keys
+            .as_ref()
+            .context("no role of this process was to need keys")
+    }
+
+    /// One of the small HTTP servers, with its connection metrics.
+    pub fn http(
+        &self,
+        name: &'static str,
+        listener: TcpListener,
+        router: axum::Router,
+    ) -> Result<HttpServer<axum::Router>> {
+        let options = HttpOptions {
+            title_case_headers: true,
+            ..HttpOptions::new(name)
+        };
+        let server = HttpServer::new(listener, router, options);
+        let stats = server.stats();
+        hearth_telemetry::http::register(&self.registry, name, move || {
+            stats.snapshot().to_array()
+        })?;
+        Ok(server)
+    }
+}
+
+/// The sockets of a process, bound before anything else: a taken port is told at once.
+struct Sockets {
+    cwmp: Option<TcpListener>,
+    api: Option<TcpListener>,
+    files: Option<TcpListener>,
+    internal: Option<TcpListener>,
+    admin: TcpListener,
+}
+
+impl Sockets {
+    fn bind(config: &HearthConfig) -> Result<Self> {
+        let listen = &config.listen;
+        let open = |wanted: bool, address, what: &'static str| -> Result<Option<TcpListener>> {
+            wanted.then(|| bind(address).context(what)).transpose()
+        };
+        let others = config.serves_others();
+        Ok(Self {
+            cwmp: open(
+                config.has(Role::Gateway),
+                listen.cwmp,
+                "devices (--cwmp-listen)",
+            )?,
+            api: open(
+                config.has(Role::Northbound),
+                listen.api,
+                "API (--api-listen)",
+            )?,
+            files: open(
+                config.has(Role::Files),
+                listen.files,
+                "files (--files-listen)",
+            )?,
+            internal: open(
+                others,
+                config.internal.listen,
+                "other processes (--internal-listen)",
+            )?,
+            admin: bind(listen.admin).context("admin port (--admin-listen)")?,
+        })
+    }
+
+    fn addresses(&self) -> Result<Addresses> {
+        let of =
+            |socket: &Option<TcpListener>| socket.as_ref().map(TcpListener::local_addr).transpose();
+        Ok(Addresses {
+            cwmp: of(&self.cwmp)?,
+            api: of(&self.api)?,
+            files: of(&self.files)?,
+            internal: of(&self.internal)?,
+            admin: self.admin.local_addr()?,
+        })
+    }
 }
 
 impl Server {
     /// Opens the stores, binds the sockets and builds the roles.
     ///
     /// # Errors
-    /// A taken port, a data directory in use or not writable, a damaged file:
-    /// each says what to do.
+    /// A taken port, a data directory in use or not writable, a damaged file, a server that can't be used: each says
+    /// what to do.
     pub async fn build(config: &HearthConfig) -> Result<Self> {
-        let listen = &config.listen;
-        let cwmp = bind(listen.cwmp).context("devices (--cwmp-listen)")?;
-        let api = bind(listen.api).context("API (--api-listen)")?;
-        let files_listener = bind(listen.files).context("files (--files-listen)")?;
-        let admin_listener = bind(listen.admin).context("admin port (--admin-listen)")?;
-        let addresses = Addresses {
-            cwmp: cwmp.local_addr()?,
-            api: api.local_addr()?,
-            files: files_listener.local_addr()?,
-            admin: admin_listener.local_addr()?,
-        };
-
-        let api_tls = match (&listen.api_tls_cert, &listen.api_tls_key) {
-            (Some(certificate), Some(key)) => Some(tls::for_api(certificate, key)?),
-            _ => None,
-        };
-        check_key_is_there(&config.data_dir)?;
-        make_private_dir(&config.data_dir)?;
-        // A data directory that was there before may be open to others.
-        for part in ["db", "files"] {
-            make_private_dir(&config.data_dir.join(part))?;
+        let sockets = Sockets::bind(config)?;
+        let addresses = sockets.addresses()?;
+        let identity = identity(config)?;
+        if !config.is_distributed() {
+            make_private_dir(&config.data_dir)?;
+            // A data directory that was there before may be open to others.
+            make_private_dir(&config.data_dir.join("db"))?;
         }
-        let keys = SecretKeys::load_or_create(&config.data_dir)?;
-        let (admin_token, _) = load_or_create_token_file(&config.data_dir.join("admin.token"))?;
-        let engine = open_engine(config)?;
+        let secret_keys = keys::secret_keys(config)?;
+        let admin_token = keys::admin_token(config)?;
+        let registry = Registry::new();
         let base = Base {
-            keys,
+            keys: secret_keys,
             clock: SystemClock::shared(),
-            registry: Registry::new(),
-            bus: Arc::new(EmbeddedBus::open(engine.clone(), EmbeddedOptions::default()).await?),
-            store: Arc::new(EmbeddedStore::open(&engine)?),
+            backends: Backends::open(config, &registry).await?,
+            registry,
         };
         hearth_telemetry::register_process_metrics(&base.registry)?;
         hearth_telemetry::register_build_info(&base.registry, env!("CARGO_PKG_VERSION"), "")?;
@@ -105,81 +165,18 @@ impl Server {
             ..RuntimeOptions::default()
         };
         let mut runtime = Runtime::new(Arc::clone(&base.clock), options);
-        let admin_router = admin::router(runtime.readiness(), base.registry.clone());
-        runtime.add(http(&base, "admin", admin_listener, admin_router)?);
-        runtime.add(stats::register(
-            &base.registry,
-            engine.clone(),
-            base.bus.clone(),
-        )?);
-
-        let device_state = device_state(&base, config, &mut runtime)?;
-        let onboarding = first_start::onboarding(&device_state, &TenantId::default()).await?;
-        let device_state = Arc::new(device_state);
-        let wakeup =
-            WakeupService::new(config.wakeup.clone(), device_state.clone(), &base.registry)?;
-        let files = FilesService::new(
-            config.files.clone(),
-            addresses.files.port(),
-            &config.data_dir.join("files"),
-            Arc::clone(&base.store),
-            &base.keys,
-            Arc::clone(&base.clock),
-            &base.registry,
-        )?;
-        runtime.add(http(&base, "files", files_listener, files.router())?);
-        runtime.add(sweep(files.clone()));
-        let (wakeup, files) = (Arc::new(wakeup), Arc::new(files));
-
-        let workflow = WorkflowDeps {
-            store: Arc::clone(&base.store),
-            bus: base.bus.clone(),
-            queue: Arc::new(EmbeddedQueue::new()),
-            device_state: device_state.clone(),
-            wakeup: wakeup.clone(),
-            files: files.clone(),
-            sealer: base.keys.sealer(labels::AT_REST)?,
-            clock: Arc::clone(&base.clock),
-        };
-        let (workflow, runner) =
-            WorkflowService::new(workflow, config.workflow.clone(), &base.registry)?;
-        runtime.add(runner);
-        let workflow = Arc::new(workflow);
-
-        let clients = Clients {
-            device_state: device_state.clone(),
-            workflow: workflow.clone(),
-            wakeup,
-            files,
-        };
-        let verifier = Arc::new(AdminToken::new(admin_token.hash()));
-        runtime.add(NorthboundService::new(
-            config.api.clone(),
-            api,
-            api_tls,
-            clients,
-            verifier,
-            &base.registry,
-        )?);
-        let needs = hearth_gateway::Dependencies {
-            bus: base.bus.clone(),
-            workflow,
-            device_state,
-            keys: base.keys.clone(),
-            clock: Arc::clone(&base.clock),
-        };
-        // Last, so that no device is let in before everything behind it is
-        // ready; and first to stop.
-        runtime.add(Gateway::new(
-            cwmp,
-            config.gateway.clone(),
-            needs,
-            &base.registry,
-        )?);
+        let onboarding = add_roles(
+            &base,
+            config,
+            sockets,
+            identity,
+            admin_token.as_ref(),
+            &mut runtime,
+        )
+        .await?;
         Ok(Self {
             runtime,
-            bus: base.bus,
-            engine,
+            backends: base.backends,
             addresses,
             admin_token,
             onboarding,
@@ -197,84 +194,77 @@ impl Server {
     /// The failure that ended it.
     pub async fn run(self, shutdown: Shutdown) -> Result<()> {
         let ended = self.runtime.run(shutdown).await;
-        self.bus.close().await?;
-        self.engine.close();
+        self.backends.close().await?;
         Ok(ended?)
     }
 }
 
-fn device_state(
+/// Adds what the configuration asks for. What is added first starts first and stops last.
+async fn add_roles(
     base: &Base,
     config: &HearthConfig,
+    sockets: Sockets,
+    identity: Option<Identity>,
+    admin_token: Option<&ApiToken>,
     runtime: &mut Runtime,
-) -> Result<DeviceStateService> {
-    let needs = hearth_device_state::Dependencies {
-        store: Arc::clone(&base.store),
-        bus: base.bus.clone(),
-        sealer: base.keys.sealer(labels::AT_REST)?,
-        clock: Arc::clone(&base.clock),
-        registry: base.registry.clone(),
-    };
-    let service = DeviceStateService::new(needs, config.device_state.clone())?;
-    runtime.add(service.role());
-    Ok(service)
-}
-
-/// Deletes, once after the start, bytes of files that a kill left behind.
-fn sweep(files: FilesService) -> impl Service {
-    FnService::new("files-sweep", move |ctx: ServiceContext| async move {
-        ctx.readiness.ready();
-        match files.sweep().await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "unfinished files were deleted"),
-            Err(error) => tracing::warn!(%error, "unfinished files can't be looked for"),
-        }
-        ctx.stop.cancelled().await;
-        Ok(())
-    })
-}
-
-/// One of the small HTTP servers, with its connection metrics.
-fn http(
-    base: &Base,
-    name: &'static str,
-    listener: tokio::net::TcpListener,
-    router: axum::Router,
-) -> Result<HttpServer<axum::Router>> {
-    let options = HttpOptions {
-        title_case_headers: true,
-        ..HttpOptions::new(name)
-    };
-    let server = HttpServer::new(listener, router, options);
-    let stats = server.stats();
-    hearth_telemetry::http::register(&base.registry, name, move || stats.snapshot().to_array())?;
-    Ok(server)
-}
-
-fn open_engine(config: &HearthConfig) -> Result<Engine> {
-    let mut options = EngineOptions::new(config.data_dir.join("db"));
-    options.cache_bytes = config.engine.cache_size.0;
-    options.journal_bytes = config.engine.journal_size.0;
-    options.disk_reserve_bytes = config.engine.disk_reserve.0;
-    let shown = config.data_dir.display();
-    Engine::open(options).with_context(|| format!("the data directory {shown} can't be opened"))
-}
-
-/// A new key could open nothing of what is there: better to say so than to
-/// make one.
-fn check_key_is_there(data_dir: &Path) -> Result<()> {
-    if data_dir.join("db").exists() && !data_dir.join("secret.key").exists() {
-        bail!(
-            "{} holds data but no secret.key, without which its secrets can't be opened; \
-             restore the file from the backup of that data",
-            data_dir.display()
-        );
+) -> Result<Option<first_start::Onboarding>> {
+    let readiness = runtime.readiness();
+    let admin_router = admin::router(readiness.clone(), base.registry.clone());
+    runtime.add(base.http("admin", sockets.admin, admin_router)?);
+    if let Some(stats) = stats::register(&base.registry, &base.backends)? {
+        runtime.add(stats);
     }
-    Ok(())
+    base.backends.watch(&readiness);
+    let mut links = Links::new(config, identity.clone(), &base.registry, readiness.clone())?;
+    let mut onboarding = None;
+    if config.has(Role::DeviceState) {
+        let made = roles::device_state(base, config, &mut links, runtime).await?;
+        onboarding = Some(made);
+    }
+    if config.has(Role::Wakeup) {
+        roles::wakeup(base, config, &mut links)?;
+    }
+    if let Some(listener) = sockets.files {
+        roles::files(base, config, &mut links, listener, runtime)?;
+    }
+    if config.has(Role::Workflow) {
+        roles::workflow(base, config, &mut links, runtime)?;
+    }
+    if let Some(listener) = sockets.internal {
+        let guard = Guard::new(&config.internal, &base.registry)?;
+        let here = links.here.clone();
+        let server = Internal::new(config, listener, here, guard, identity, readiness)?;
+        let stats = server.stats();
+        hearth_telemetry::http::register(&base.registry, "internal", move || {
+            stats.snapshot().to_array()
+        })?;
+        runtime.add(server);
+    }
+    if let (Some(listener), Some(token)) = (sockets.api, admin_token) {
+        roles::northbound(base, config, &mut links, listener, token, runtime)?;
+    }
+    if let Some(listener) = sockets.cwmp {
+        roles::gateway(base, config, &mut links, listener, runtime)?;
+    }
+    Ok(onboarding)
+}
+
+/// Who this process is to the others, if it has certificates.
+fn identity(config: &HearthConfig) -> Result<Option<Identity>> {
+    let tls = &config.internal.tls;
+    let (Some(ca), Some(cert), Some(key)) = (&tls.ca, &tls.cert, &tls.key) else {
+        return Ok(None);
+    };
+    let paths = IdentityPaths {
+        ca: ca.clone(),
+        cert: cert.clone(),
+        key: key.clone(),
+    };
+    Ok(Some(Identity::load(paths)?))
 }
 
 /// The data directory holds keys and people's data: its owner's alone.
-fn make_private_dir(path: &Path) -> Result<()> {
+pub(crate) fn make_private_dir(path: &Path) -> Result<()> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -307,7 +297,10 @@ mod tests {
             let path = entry.unwrap().path();
             assert_eq!(mode(&path) & 0o077, 0, "{}", path.display());
         }
-        server.bus.close().await.unwrap();
-        server.engine.close();
+        assert!(
+            server.addresses.internal.is_none(),
+            "nobody else is to call"
+        );
+        server.backends.close().await.unwrap();
     }
 }

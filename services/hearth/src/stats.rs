@@ -1,8 +1,9 @@
 //! Metrics of the embedded engine and bus: what an operator watches of the
 //! disk and of the events that wait.
 
+use crate::backends::Backends;
 use anyhow::Result;
-use hearth_bus::{Bus, BusStats};
+use hearth_bus::BusStats;
 use hearth_engine::Engine;
 use hearth_runtime::{FnService, Service, ServiceContext};
 use hearth_telemetry::{MetricDef, Registry};
@@ -68,23 +69,27 @@ const BUS: &[MetricDef] = &[
 /// All metrics of this module.
 pub const METRICS: &[&[MetricDef]] = &[ENGINE, BUS];
 
-/// Registers the metrics, and makes the small service that keeps those of the
-/// bus current.
+/// Registers the metrics of what this process has, and makes the small service that keeps those of
+/// the bus current.
 ///
 /// # Errors
 /// A metric's name is taken.
-pub fn register(
+pub(crate) fn register(
     registry: &Registry,
-    engine: Engine,
-    bus: Arc<dyn Bus>,
-) -> Result<impl Service + use<>> {
-    registry.polled(ENGINE, move || engine_values(&engine))?;
+    backends: &Backends,
+) -> Result<Option<impl Service + use<>>> {
+    if let Some(engine) = backends.engine.clone() {
+        registry.polled(ENGINE, move || engine_values(&engine))?;
+    }
+    let Ok(bus) = backends.bus() else {
+        return Ok(None);
+    };
     let latest = Arc::new(Mutex::new(BusStats::default()));
     let shown = Arc::clone(&latest);
     registry.polled(BUS, move || {
         bus_values(&shown.lock().unwrap_or_else(PoisonError::into_inner))
     })?;
-    Ok(FnService::new(
+    Ok(Some(FnService::new(
         "stats",
         move |ctx: ServiceContext| async move {
             ctx.readiness.ready();
@@ -97,7 +102,7 @@ pub fn register(
                 }
             }
         },
-    ))
+    )))
 }
 
 #[allow(

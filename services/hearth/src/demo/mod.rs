@@ -6,7 +6,7 @@ mod tour;
 
 use crate::cli::DemoArgs;
 use crate::config::HearthConfig;
-use crate::server::{Addresses, Server};
+use crate::server::Server;
 use anyhow::{Context, Result};
 use hearth_runtime::Shutdown;
 use hearth_sim::{Fleet, FleetOptions};
@@ -33,10 +33,10 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
     hearth_telemetry::init_logs(&config.log)?;
     let show = Show::new();
     let server = Server::build(&config).await?;
-    let addresses = server.addresses;
-    let token = server.admin_token.clone();
+    let addresses = Addresses::of(&server).context("the demo has all roles")?;
+    let token = server.admin_token.clone().context("the demo has the API")?;
     let readiness = server.readiness();
-    let fleet = fleet_options(&server, args.devices);
+    let fleet = fleet_options(&server, addresses, args.devices)?;
     let serving = tokio::spawn(server.run(shutdown.clone()));
     readiness.wait_all_ready().await;
     greet(addresses, &data_dir);
@@ -88,13 +88,35 @@ fn demo_config(data_dir: PathBuf, free_ports: bool) -> HearthConfig {
     config
 }
 
-fn fleet_options(server: &Server, count: u32) -> FleetOptions {
-    FleetOptions {
-        username: server.onboarding.username.clone(),
-        password: server.onboarding.password.clone(),
-        count: count as usize,
-        ..FleetOptions::new(format!("http://{}/", server.addresses.cwmp))
+/// Where the demo's server listens.
+#[derive(Clone, Copy)]
+struct Addresses {
+    cwmp: SocketAddr,
+    api: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Addresses {
+    fn of(server: &Server) -> Option<Self> {
+        Some(Self {
+            cwmp: server.addresses.cwmp?,
+            api: server.addresses.api?,
+            admin: server.addresses.admin,
+        })
     }
+}
+
+fn fleet_options(server: &Server, addresses: Addresses, count: u32) -> Result<FleetOptions> {
+    let onboarding = server
+        .onboarding
+        .as_ref()
+        .context("the demo has device-state")?;
+    Ok(FleetOptions {
+        username: onboarding.username.clone(),
+        password: onboarding.password.clone(),
+        count: count as usize,
+        ..FleetOptions::new(format!("http://{}/", addresses.cwmp))
+    })
 }
 
 fn greet(addresses: Addresses, data_dir: &Path) {

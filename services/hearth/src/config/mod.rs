@@ -1,21 +1,32 @@
 //! The configuration of the server: the settings of every part in one tree.
 
+mod cql;
+mod form;
+mod listen;
+mod parts;
+
+pub use cql::CqlConfig;
+pub use listen::ListenConfig;
+pub use parts::EngineConfig;
+
 use crate::cli::RunArgs;
+use crate::roles::Role;
+use hearth_bus::NatsConfig;
+use hearth_clients::InternalConfig;
 use hearth_config::{
-    ByteSize, ConfigError, Documented, FieldDoc, HumanDuration, Loaded, Loader, Shape, section,
+    ConfigError, Documented, FieldDoc, HumanDuration, Loaded, Loader, Shape, section,
 };
 use hearth_device_state::DeviceStateConfig;
 use hearth_files::FilesConfig;
 use hearth_gateway::GatewayConfig;
 use hearth_northbound::NorthboundConfig;
+use hearth_queue::RedisConfig;
 use hearth_telemetry::LogConfig;
 use hearth_wakeup::WakeupConfig;
 use hearth_workflow::WorkflowConfig;
+use parts::{log_fields, log_problems};
 use serde::{Deserialize, Serialize};
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 /// Variables that begin with `HEARTH_` and are not settings of the server: those
 /// of `hearthctl`, of the simulator and of the project's own scripts.
@@ -45,11 +56,22 @@ const OTHER_VARIABLES: [&str; 15] = [
     reason = "each field is documented for the operator in `fields`"
 )]
 pub struct HearthConfig {
+    pub roles: Vec<Role>,
     pub data_dir: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_token_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files_dir: Option<PathBuf>,
     pub drain_timeout: HumanDuration,
     pub listen: ListenConfig,
     pub log: LogConfig,
     pub engine: EngineConfig,
+    pub nats: NatsConfig,
+    pub redis: RedisConfig,
+    pub cql: CqlConfig,
+    pub internal: InternalConfig,
     pub gateway: GatewayConfig,
     pub device_state: DeviceStateConfig,
     pub workflow: WorkflowConfig,
@@ -61,11 +83,19 @@ pub struct HearthConfig {
 impl Default for HearthConfig {
     fn default() -> Self {
         Self {
+            roles: Role::ALL.to_vec(),
             data_dir: PathBuf::from("hearth-data"),
+            secret_key_file: None,
+            admin_token_file: None,
+            files_dir: None,
             drain_timeout: HumanDuration::secs(25),
             listen: ListenConfig::default(),
             log: LogConfig::default(),
             engine: EngineConfig::default(),
+            nats: NatsConfig::default(),
+            redis: RedisConfig::default(),
+            cql: CqlConfig::default(),
+            internal: InternalConfig::default(),
             gateway: GatewayConfig::default(),
             device_state: DeviceStateConfig::default(),
             workflow: WorkflowConfig::default(),
@@ -80,10 +110,38 @@ impl Documented for HearthConfig {
     fn fields() -> Vec<FieldDoc> {
         let own = vec![
             FieldDoc::new(
+                "roles",
+                Shape::List("roles"),
+                "What this process does: gateway, workflow, device-state, northbound, wakeup, files. Fewer than all \
+                 need `nats`, `redis` and `cql`.",
+            ),
+            FieldDoc::new(
                 "data_dir",
                 Shape::Path,
-                "Where everything is kept: state, tasks, files, keys and tokens.",
+                "Where everything is kept: state, tasks, files, keys and tokens. With `nats`, `redis` and `cql` only \
+                 what the settings below don't name.",
             ),
+            FieldDoc::new(
+                "secret_key_file",
+                Shape::Path,
+                "The key ring, the same for all processes of one Hearth (`hearth keys`). Unset: `secret.key` in \
+                 `data_dir`.",
+            )
+            .example("\"/etc/hearth/secret.key\""),
+            FieldDoc::new(
+                "admin_token_file",
+                Shape::Path,
+                "The administrator's token, the same for all processes with the northbound role. Unset: \
+                 `admin.token` in `data_dir`.",
+            )
+            .example("\"/etc/hearth/admin.token\""),
+            FieldDoc::new(
+                "files_dir",
+                Shape::Path,
+                "Where bytes of files are; several processes with the files role need one shared directory. Unset: \
+                 `files` in `data_dir`.",
+            )
+            .example("\"/mnt/hearth-files\""),
             FieldDoc::new(
                 "drain_timeout",
                 Shape::Duration,
@@ -95,6 +153,10 @@ impl Documented for HearthConfig {
             section("listen", ListenConfig::fields()),
             section("log", log_fields()),
             section("engine", EngineConfig::fields()),
+            section("nats", NatsConfig::fields()),
+            section("redis", RedisConfig::fields()),
+            section("cql", CqlConfig::fields()),
+            section("internal", InternalConfig::fields()),
             section("gateway", GatewayConfig::fields()),
             section("device_state", DeviceStateConfig::fields()),
             section("workflow", WorkflowConfig::fields()),
@@ -109,6 +171,10 @@ impl Documented for HearthConfig {
         let parts = [
             ("listen", self.listen.validate()),
             ("log", log_problems(&self.log)),
+            ("nats", self.nats.validate()),
+            ("redis", self.redis.validate()),
+            ("cql", self.cql.validate()),
+            ("internal", self.internal.validate()),
             ("gateway", self.gateway.validate()),
             ("device_state", self.device_state.validate()),
             ("workflow", self.workflow.validate()),
@@ -116,182 +182,12 @@ impl Documented for HearthConfig {
             ("files", self.files.validate()),
             ("api", self.api.validate()),
         ];
-        parts
-            .into_iter()
-            .flat_map(|(name, problems)| {
-                problems
-                    .into_iter()
-                    .map(move |(key, problem)| (format!("{name}.{key}"), problem))
-            })
-            .collect()
-    }
-}
-
-/// Where the server listens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[allow(
-    missing_docs,
-    reason = "each field is documented for the operator in `fields`"
-)]
-pub struct ListenConfig {
-    pub cwmp: SocketAddr,
-    pub api: SocketAddr,
-    pub files: SocketAddr,
-    pub admin: SocketAddr,
-    pub api_without_tls: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub api_tls_cert: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub api_tls_key: Option<PathBuf>,
-}
-
-impl Default for ListenConfig {
-    fn default() -> Self {
-        let all = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Self {
-            cwmp: all(7547),
-            api: local(8080),
-            files: all(7567),
-            admin: local(9464),
-            api_without_tls: false,
-            api_tls_cert: None,
-            api_tls_key: None,
-        }
-    }
-}
-
-impl Documented for ListenConfig {
-    fn fields() -> Vec<FieldDoc> {
-        vec![
-            FieldDoc::new("cwmp", Shape::SocketAddr, "Where devices connect (CWMP)."),
-            FieldDoc::new("api", Shape::SocketAddr, "Where the API listens (gRPC)."),
-            FieldDoc::new(
-                "files",
-                Shape::SocketAddr,
-                "Where devices fetch and send files.",
-            ),
-            FieldDoc::new(
-                "admin",
-                Shape::SocketAddr,
-                "Health, readiness and metrics; without authentication, so keep it inside.",
-            ),
-            FieldDoc::new(
-                "api_without_tls",
-                Shape::Bool,
-                "Allows the API on another address than loopback although it has no TLS: its \
-                 token then travels in plain text.",
-            ),
-            FieldDoc::new(
-                "api_tls_cert",
-                Shape::Path,
-                "The API's certificate and its chain (PEM). Unset: no TLS.",
-            )
-            .example("\"/etc/hearth/tls.crt\""),
-            FieldDoc::new(
-                "api_tls_key",
-                Shape::Path,
-                "The certificate's private key (PEM).",
-            )
-            .example("\"/etc/hearth/tls.key\""),
-        ]
-    }
-
-    fn validate(&self) -> Vec<(String, String)> {
-        let mut problems = Vec::new();
-        if self.api_tls_cert.is_some() != self.api_tls_key.is_some() {
-            problems.push((
-                "api_tls_key".into(),
-                "api_tls_cert and api_tls_key go together: set both or none".into(),
-            ));
-        }
-        let plain = self.api_tls_cert.is_none() && !self.api_without_tls;
-        if !self.api.ip().is_loopback() && plain {
-            problems.push((
-                "api".into(),
-                "is not a loopback address, and the API has no TLS: its token would travel in \
-                 plain text. Set api_tls_cert and api_tls_key, listen on 127.0.0.1, or allow it \
-                 with --api-without-tls"
-                    .into(),
-            ));
-        }
-        problems
-    }
-}
-
-fn log_problems(log: &LogConfig) -> Vec<(String, String)> {
-    let problem = log.check().err().map(|error| error.to_string());
-    problem
-        .into_iter()
-        .map(|problem| ("filter".to_owned(), problem))
-        .collect()
-}
-
-/// What the operator reads about the log settings.
-fn log_fields() -> Vec<FieldDoc> {
-    vec![
-        FieldDoc::new(
-            "format",
-            Shape::Choice(&["text", "json"]),
-            "How log lines look, on standard error.",
-        ),
-        FieldDoc::new(
-            "filter",
-            Shape::Text,
-            "Which lines: a level, or targets with levels such as `info,hearth_gateway=debug`.",
-        ),
-        FieldDoc::new(
-            "color",
-            Shape::Bool,
-            "Colours in text; unset: where standard error is a terminal.",
-        )
-        .example("true"),
-    ]
-}
-
-/// The embedded store's engine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[allow(
-    missing_docs,
-    reason = "each field is documented for the operator in `fields`"
-)]
-pub struct EngineConfig {
-    pub cache_size: ByteSize,
-    pub journal_size: ByteSize,
-    pub disk_reserve: ByteSize,
-}
-
-impl Default for EngineConfig {
-    fn default() -> Self {
-        Self {
-            cache_size: ByteSize(64 << 20),
-            journal_size: ByteSize(64 << 20),
-            disk_reserve: ByteSize(64 << 20),
-        }
-    }
-}
-
-impl Documented for EngineConfig {
-    fn fields() -> Vec<FieldDoc> {
-        vec![
-            FieldDoc::new(
-                "cache_size",
-                Shape::Size,
-                "Memory for what was read from disk.",
-            ),
-            FieldDoc::new(
-                "journal_size",
-                Shape::Size,
-                "Journal on disk before it is written into tables; more makes a restart slower.",
-            ),
-            FieldDoc::new(
-                "disk_reserve",
-                Shape::Size,
-                "With less free space than this nothing more is accepted, until there is again.",
-            ),
-        ]
+        let of_parts = parts.into_iter().flat_map(|(name, problems)| {
+            problems
+                .into_iter()
+                .map(move |(key, problem)| (format!("{name}.{key}"), problem))
+        });
+        of_parts.chain(form::problems(self)).collect()
     }
 }
 

@@ -1,0 +1,190 @@
+//! Where state is: in this process's data directory, or on NATS, Redis and CQL.
+
+use crate::config::HearthConfig;
+use anyhow::{Context, Result};
+use hearth_bus::{Bus, EmbeddedBus, EmbeddedOptions, NatsBus};
+use hearth_engine::{Engine, EngineOptions};
+use hearth_queue::{EmbeddedQueue, Queue, RedisQueue};
+use hearth_runtime::Readiness;
+use hearth_store::{DocumentKind, EmbeddedStore, Store};
+use hearth_telemetry::Registry;
+use hearth_types::TenantId;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a server is asked whether it answers, and how long it may take.
+const PROBE: Duration = Duration::from_secs(2);
+/// Failures in a row after which a role that needs it isn't ready.
+const FAILURES: u32 = 2;
+
+/// The backends that this process's roles need.
+pub(crate) struct Backends {
+    bus: Option<Arc<dyn Bus>>,
+    queue: Option<Arc<dyn Queue>>,
+    store: Option<Arc<dyn Store>>,
+    /// Of the embedded ones.
+    pub engine: Option<Engine>,
+}
+
+impl Backends {
+    /// Opens them.
+    ///
+    /// # Errors
+    /// One line that says what to do: a data directory in use, a wrong address, a server too old.
+    pub async fn open(config: &HearthConfig, registry: &Registry) -> Result<Self> {
+        if config.is_distributed() {
+            return Self::connect(config, registry).await;
+        }
+        let engine = open_engine(config)?;
+        let bus = EmbeddedBus::open(engine.clone(), EmbeddedOptions::default()).await?;
+        Ok(Self {
+            bus: Some(Arc::new(bus)),
+            queue: Some(Arc::new(EmbeddedQueue::new())),
+            store: Some(Arc::new(EmbeddedStore::open(&engine)?)),
+            engine: Some(engine),
+        })
+    }
+
+    async fn connect(config: &HearthConfig, registry: &Registry) -> Result<Self> {
+        let mut needs = (false, false, false);
+        for role in &config.roles {
+            let (bus, queue, store) = role.backends();
+            needs = (needs.0 || bus, needs.1 || queue, needs.2 || store);
+        }
+        let mut backends = Self {
+            bus: None,
+            queue: None,
+            store: None,
+            engine: None,
+        };
+        if needs.0 {
+            let bus = NatsBus::connect(&config.nats, registry).await;
+            backends.bus = Some(Arc::new(bus.context("NATS (nats.*)")?));
+        }
+        if needs.1 {
+            let queue = RedisQueue::connect(&config.redis, registry).await;
+            backends.queue = Some(Arc::new(queue.context("Redis (redis.*)")?));
+        }
+        if needs.2 {
+            anyhow::bail!("this build has no store on CQL yet");
+        }
+        Ok(backends)
+    }
+
+    pub fn bus(&self) -> Result<Arc<dyn Bus>> {
+        self.bus
+            .clone()
+            .context("no role of this process was to need a bus")
+    }
+
+    pub fn queue(&self) -> Result<Arc<dyn Queue>> {
+        self.queue
+            .clone()
+            .context("no role of this process was to need a queue")
+    }
+
+    pub fn store(&self) -> Result<Arc<dyn Store>> {
+        self.store
+            .clone()
+            .context("no role of this process was to need a store")
+    }
+
+    /// Adds a line for each server to the readiness, and keeps it true until this process ends. The embedded backends
+    /// need none: with them it works or it ends.
+    pub fn watch(&self, readiness: &Readiness) {
+        if self.engine.is_some() {
+            return;
+        }
+        if let Some(bus) = self.bus.clone() {
+            probe(readiness, BUS, move || {
+                let bus = bus.clone();
+                async move { bus.dead_letters(None, 1).await.map(drop) }
+            });
+        }
+        if let Some(queue) = self.queue.clone() {
+            probe(readiness, QUEUE, move || {
+                let queue = queue.clone();
+                async move { queue.depth().await.map(drop) }
+            });
+        }
+        if let Some(store) = self.store.clone() {
+            let tenant = TenantId::default();
+            probe(readiness, STORE, move || {
+                let (store, tenant) = (store.clone(), tenant.clone());
+                async move {
+                    let read = store.document(DocumentKind::Setting, &tenant, "probe");
+                    read.await.map(drop)
+                }
+            });
+        }
+    }
+
+    /// Persists what waits and closes.
+    ///
+    /// # Errors
+    /// When the bus can't persist its progress.
+    pub async fn close(self) -> Result<()> {
+        if let Some(bus) = self.bus {
+            bus.close().await?;
+        }
+        if let Some(engine) = self.engine {
+            engine.close();
+        }
+        Ok(())
+    }
+}
+
+/// Lines of the readiness.
+pub(crate) const BUS: &str = "nats";
+/// See [`BUS`].
+pub(crate) const QUEUE: &str = "redis";
+/// See [`BUS`].
+pub(crate) const STORE: &str = "cql";
+
+/// Asks again and again, and reports under `name`. Runs until the process ends.
+fn probe<F, E>(readiness: &Readiness, name: &'static str, ask: impl Fn() -> F + Send + 'static)
+where
+    F: Future<Output = Result<(), E>> + Send,
+    E: std::fmt::Display + Send,
+{
+    let line = readiness.register(name);
+    tokio::spawn(async move {
+        let mut failures = FAILURES;
+        loop {
+            let problem = match tokio::time::timeout(PROBE, ask()).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_elapsed) => Some(format!("no answer within {PROBE:?}")),
+            };
+            match problem {
+                None => {
+                    failures = 0;
+                    line.ready();
+                }
+                Some(problem) => {
+                    failures = failures.saturating_add(1);
+                    if failures == FAILURES {
+                        tracing::warn!(
+                            server = name,
+                            problem,
+                            "a server that is needed does not answer"
+                        );
+                    }
+                    if failures >= FAILURES {
+                        line.not_ready(problem);
+                    }
+                }
+            }
+            tokio::time::sleep(PROBE).await;
+        }
+    });
+}
+
+fn open_engine(config: &HearthConfig) -> Result<Engine> {
+    let mut options = EngineOptions::new(config.data_dir.join("db"));
+    options.cache_bytes = config.engine.cache_size.0;
+    options.journal_bytes = config.engine.journal_size.0;
+    options.disk_reserve_bytes = config.engine.disk_reserve.0;
+    let shown = config.data_dir.display();
+    Engine::open(options).with_context(|| format!("the data directory {shown} can't be opened"))
+}

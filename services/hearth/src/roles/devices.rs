@@ -1,0 +1,60 @@
+//! Device state, and the devices' edge.
+
+use crate::config::HearthConfig;
+use crate::first_start::{Onboarding, onboarding};
+use crate::links::Links;
+use crate::server::Base;
+use anyhow::Result;
+use hearth_auth::labels;
+use hearth_device_state::DeviceStateService;
+use hearth_gateway::Gateway;
+use hearth_runtime::Runtime;
+use hearth_types::TenantId;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Adds the device-state role. Answers the credential that devices connect with at first.
+pub(crate) async fn device_state(
+    base: &Base,
+    config: &HearthConfig,
+    links: &mut Links<'_>,
+    runtime: &mut Runtime,
+) -> Result<Onboarding> {
+    let needs = hearth_device_state::Dependencies {
+        store: base.backends.store()?,
+        bus: base.backends.bus()?,
+        sealer: base.keys()?.sealer(labels::AT_REST)?,
+        clock: Arc::clone(&base.clock),
+        registry: base.registry.clone(),
+    };
+    let service = DeviceStateService::new(needs, config.device_state.clone())?;
+    runtime.add(service.role());
+    let onboarding = onboarding(&service, &TenantId::default()).await?;
+    links.here.device_state = Some(Arc::new(service));
+    Ok(onboarding)
+}
+
+/// Adds the gateway. To be added last, so that no device is let in before everything behind it is
+/// ready; it is then the first to stop.
+pub(crate) fn gateway(
+    base: &Base,
+    config: &HearthConfig,
+    links: &mut Links<'_>,
+    listener: TcpListener,
+    runtime: &mut Runtime,
+) -> Result<()> {
+    let needs = hearth_gateway::Dependencies {
+        bus: base.backends.bus()?,
+        workflow: links.workflow()?,
+        device_state: links.device_state()?,
+        keys: base.keys()?.clone(),
+        clock: Arc::clone(&base.clock),
+    };
+    runtime.add(Gateway::new(
+        listener,
+        config.gateway.clone(),
+        needs,
+        &base.registry,
+    )?);
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! Tasks, and the connection requests that they make.
+
+use crate::config::HearthConfig;
+use crate::links::Links;
+use crate::server::Base;
+use anyhow::Result;
+use hearth_auth::labels;
+use hearth_runtime::Runtime;
+use hearth_wakeup::WakeupService;
+use hearth_workflow::{WorkflowDeps, WorkflowService};
+use std::sync::Arc;
+
+/// Adds the wakeup role.
+pub(crate) fn wakeup(base: &Base, config: &HearthConfig, links: &mut Links<'_>) -> Result<()> {
+    let devices = links.device_state()?;
+    let service = WakeupService::new(config.wakeup.clone(), devices, &base.registry)?;
+    links.here.wakeup = Some(Arc::new(service));
+    Ok(())
+}
+
+/// Adds the workflow role.
+pub(crate) fn workflow(
+    base: &Base,
+    config: &HearthConfig,
+    links: &mut Links<'_>,
+    runtime: &mut Runtime,
+) -> Result<()> {
+    let needs = WorkflowDeps {
+        store: base.backends.store()?,
+        bus: base.backends.bus()?,
+        queue: base.backends.queue()?,
+        device_state: links.device_state()?,
+        wakeup: links.wakeup()?,
+        files: links.files()?,
+        sealer: base.keys()?.sealer(labels::AT_REST)?,
+        clock: Arc::clone(&base.clock),
+    };
+    let (service, runner) = WorkflowService::new(needs, config.workflow.clone(), &base.registry)?;
+    runtime.add(runner);
+    links.here.workflow = Some(Arc::new(service));
+    Ok(())
+}
