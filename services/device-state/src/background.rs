@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::columns;
 use crate::core::Core;
-use crate::online::{Online, online_until};
+use crate::online::online_until;
 
 /// Devices read at once.
 pub const PAGE: usize = 500;
@@ -112,11 +112,6 @@ async fn count_online(core: &Core, stop: &CancellationToken) {
             .collect();
         let new: Vec<bool> = tenures.iter().zip(&counted).map(|(a, b)| a != b).collect();
         if new.contains(&true) {
-            // What was seen since the start is right.
-            let again = |part: usize| new[part] && counted[part] > 0;
-            for part in core.parts.all().filter(|p| again(usize::from(p.index))) {
-                *core.online(part.index).lock() = Online::default();
-            }
             until_done(stop, "counting online devices", || load_online(core, &new)).await;
             counted = tenures;
         }

@@ -50,11 +50,13 @@ impl Online {
         *tenant.steps.entry(step).or_default() += 1;
     }
 
-    /// A device was read from the store, which may be older than what was seen.
+    /// A device was read from the store, which may be older than what was seen here, or newer than
+    /// what was seen here before another process worked on it.
     pub fn load(&mut self, device: &DeviceKey, until: Timestamp) {
         let hash = self.hasher.hash_one(&device.device);
-        let known = self.tenants.get(&device.tenant);
-        if known.is_none_or(|tenant| !tenant.devices.contains_key(&hash)) {
+        let tenant = self.tenants.get(&device.tenant);
+        let known = tenant.and_then(|tenant| tenant.devices.get(&hash));
+        if known.is_none_or(|step| *step < until.as_micros().div_euclid(STEP)) {
             self.seen(device, until);
         }
     }
@@ -104,7 +106,7 @@ mod tests {
             counts.map(|(_, count)| count).sum()
         };
         online.seen(&device(1), online_until(at(0), 100));
-        online.load(&device(1), at(9999));
+        online.load(&device(1), at(10));
         online.seen(&device(2), online_until(at(0), 0));
         assert_eq!(count(&online, at(0)), 2);
         assert_eq!(count(&online, at(250)), 2);

@@ -22,7 +22,7 @@ use hearth_telemetry::Registry;
 use prost::Message;
 use tokio::task::JoinHandle;
 
-const LEASE: Duration = Duration::from_millis(600);
+const LEASE: Duration = Duration::from_millis(1500);
 const VALUE: &str = "Device.Line";
 
 /// Bus and store, as servers are in a cluster.
@@ -166,11 +166,17 @@ async fn replicas_share_the_devices_and_take_over() {
         let count = replica.state.count_devices(count).await.unwrap();
         assert_eq!(count.total, 200);
     }
-    tokio::time::sleep(LEASE).await;
-    let count = ds::CountDevicesRequest {
-        tenant: TENANT.into(),
-    };
-    let online = a.state.count_devices(count).await.unwrap().online;
+    let mut online = 0;
+    for _ in 0..1000 {
+        let count = ds::CountDevicesRequest {
+            tenant: TENANT.into(),
+        };
+        online = a.state.count_devices(count).await.unwrap().online;
+        if online == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(online, 200, "those of the other are counted, too");
 
     b.kill().await;
