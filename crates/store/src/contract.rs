@@ -16,7 +16,8 @@ use hearth_types::{DeviceId, DeviceKey, TaskId, TenantId};
 ///   writes arrive: each carries its event time (or revision), and the later
 ///   one stays. A delete takes all that is not newer than itself, and goes on
 ///   doing so for writes that arrive after it; a backend MAY forget that once
-///   the device has newer deletes, by a week of event time.
+///   the device has newer deletes, by a week of event time, or ten days after
+///   it was made.
 /// - A write that returned an error MAY have been kept, whole or in part.
 /// - A read MUST see every write of the same process whose call has returned.
 /// - Pages: a read with `after`/`before` MUST go on right behind it, also when
@@ -39,14 +40,16 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(DeviceId, DeviceRow)>>;
 
-    /// How many devices a tenant has. SHOULD NOT read them all.
+    /// How many devices a tenant has. SHOULD NOT read them all. MAY lag behind
+    /// what other processes wrote.
     async fn device_count(&self, tenant: &TenantId) -> Result<u64>;
 
     /// Tenants that have devices, sorted.
     async fn tenants(&self) -> Result<Vec<TenantId>>;
 
     /// Forgets a device with parameters, history and index entries. Its tasks
-    /// stay.
+    /// stay. What has a later event time than the call brings it back; whether
+    /// an earlier one that arrives late does is left to the backend.
     async fn delete_device(&self, device: &DeviceKey) -> Result<()>;
 
     /// Devices by an attribute, in the order of (value, id).
@@ -77,7 +80,8 @@ pub trait Store: Send + Sync + 'static {
     async fn history(&self, query: &HistoryQuery) -> Result<Vec<HistoryRow>>;
 
     /// Deletes history that is older than `before`, at most `limit` entries
-    /// of all devices; answers how many went. For retention.
+    /// of all devices; answers how many went. For retention; does nothing where
+    /// history expires by itself.
     async fn trim_history(&self, before: hearth_types::Timestamp, limit: usize) -> Result<usize>;
 
     /// Enters a task. With an idempotency key (unique in the tenant), exactly
@@ -85,17 +89,45 @@ pub trait Store: Send + Sync + 'static {
     /// which it was.
     async fn create_task(&self, task: TaskRow, idempotency_key: Option<&str>) -> Result<Created>;
 
+    /// The task that was entered with an idempotency key, unless it was removed.
+    ///
+    /// The default knows none; a backend MUST look it up.
+    async fn task_by_key(
+        &self,
+        tenant: &TenantId,
+        idempotency_key: &str,
+    ) -> Result<Option<TaskId>> {
+        let _ = (tenant, idempotency_key);
+        Ok(None)
+    }
+
+    /// Deletes at most `limit` tasks that have ended and whose ids were made before `before`, with
+    /// their idempotency keys; answers how many went. For retention.
+    ///
+    /// The default is that of a backend that lets them expire by itself.
+    async fn trim_tasks(&self, before: hearth_types::Timestamp, limit: usize) -> Result<usize> {
+        let _ = (before, limit);
+        Ok(0)
+    }
+
+    /// Rows that a list left out since the store was opened, because they can't be read. Each was
+    /// logged with its key.
+    fn damaged_rows(&self) -> u64 {
+        0
+    }
+
     /// Writes tasks' new revisions; enters those that are not in the ledger.
     async fn put_tasks(&self, tasks: Vec<TaskRow>) -> Result<()>;
 
     /// A task.
     async fn task(&self, tenant: &TenantId, id: TaskId) -> Result<Option<TaskRow>>;
 
-    /// Tasks, newest first.
+    /// Tasks, newest first. A damaged row MUST be left out as by [`Store::open_tasks`].
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>>;
 
     /// Open tasks of the devices of a bucket ([`DeviceKey::bucket`]), all tenants, in a stable
-    /// order, for rebuilding queues. One that ends meanwhile MAY be among them.
+    /// order, for rebuilding queues. One that ends meanwhile MAY be among them. A damaged row MUST be
+    /// left out, logged and counted ([`Store::damaged_rows`]); the others go on.
     async fn open_tasks(
         &self,
         bucket: u8,

@@ -10,9 +10,10 @@ use async_trait::async_trait;
 use hearth_engine::{Engine, EngineOptions};
 use hearth_store::conformance::{Persistent, run_all};
 use hearth_store::{
-    Cell, CellValue, DeviceColumn, EmbeddedStore, Error, IndexEntry, Mutation, Store,
+    Cell, CellValue, DeviceColumn, EmbeddedStore, Error, IndexEntry, Mutation, Store, TaskQuery,
+    TaskRow,
 };
-use hearth_types::{DeviceKey, TenantId, Timestamp};
+use hearth_types::{DeviceKey, TaskId, TenantId, Timestamp};
 
 struct Directory(tempfile::TempDir);
 
@@ -111,4 +112,71 @@ async fn removed_index_entries_are_forgotten_in_time() {
     let kept = kept.scan(&hearth_engine::Scan::all()).unwrap().len();
     assert!(kept <= 10, "{kept} entries for one address");
     assert_eq!(store.index_of(&device(1)).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_damaged_task_is_left_out_and_the_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(EngineOptions::new(dir.path())).unwrap();
+    let store = EmbeddedStore::open(&engine).unwrap();
+    let tenant = TenantId::default();
+    let ids: Vec<TaskId> = (0..5).map(|_| TaskId::generate()).collect();
+    for id in &ids {
+        let row = TaskRow {
+            id: *id,
+            device: device(1),
+            open: true,
+            revision: 1,
+            payload: vec![1],
+        };
+        store.create_task(row, None).await.unwrap();
+    }
+    let mut sorted = ids.clone();
+    sorted.sort_unstable();
+    let damaged = sorted[1];
+    let tasks = engine.keyspace("store.task").unwrap();
+    let mut key = b"default".to_vec();
+    key.push(0);
+    key.extend_from_slice(&damaged.to_bytes());
+    assert!(tasks.contains(&key).unwrap(), "the key is written as here");
+    let mut batch = hearth_engine::WriteBatch::new();
+    batch.put(&tasks, key, b"\xff\xff\xff");
+    engine.commit(batch).await.unwrap();
+
+    assert!(store.task(&tenant, damaged).await.is_err());
+    sorted.remove(1);
+    // In pages: what is left out must not make one of them look like the last.
+    let mut found: Vec<TaskId> = Vec::new();
+    loop {
+        let after = found.last().map(|id| (&tenant, *id));
+        let page = store.open_tasks(device(1).bucket(), after, 2).await;
+        let page = page.unwrap();
+        found.extend(page.iter().map(|row| row.id));
+        if page.len() < 2 {
+            break;
+        }
+    }
+    assert_eq!(found, sorted);
+    assert_eq!(store.damaged_rows(), 1);
+    sorted.reverse();
+    for (of, open_only) in [
+        (Some(1), true),
+        (Some(1), false),
+        (None, true),
+        (None, false),
+    ] {
+        let mut query = TaskQuery {
+            tenant: tenant.clone(),
+            device: of.map(|n| device(n).device),
+            open_only,
+            before: None,
+            limit: 3,
+        };
+        let first = store.tasks(&query).await.unwrap();
+        assert_eq!(first.len(), 3, "{query:?}");
+        query.before = first.last().map(|row| row.id);
+        let rest = store.tasks(&query).await.unwrap();
+        let all: Vec<TaskId> = first.iter().chain(&rest).map(|row| row.id).collect();
+        assert_eq!(all, sorted, "{query:?}");
+    }
 }

@@ -21,6 +21,12 @@ impl TaskId {
         Self(Ulid::generate())
     }
 
+    /// The least id with this time in it: all that were made before it are smaller.
+    pub fn first_at(time: crate::Timestamp) -> Self {
+        let millis = u64::try_from(time.as_micros() / 1000).unwrap_or(0);
+        Self(Ulid::from_parts(millis, 0))
+    }
+
     /// The 16 bytes, in order of creation.
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_bytes()
@@ -150,5 +156,8 @@ mod tests {
         assert_eq!(id.to_string().to_ascii_lowercase(), id.to_string());
         assert_eq!(id.to_string().parse::<TaskId>().unwrap(), id);
         assert_eq!(TaskId::from_bytes(id.to_bytes()), id);
+        let at = |micros| TaskId::first_at(crate::Timestamp::from_micros(micros));
+        assert!(at(0) < id && id < at(7_258_118_400_000_000));
+        assert!(at(-1) == at(0) && at(1999) < at(2000));
     }
 }

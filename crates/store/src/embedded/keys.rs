@@ -15,9 +15,10 @@
 //! | `store.history` | tenant, device, time, id | path, payload |
 //! | `store.history_time` | time, id, tenant, device | nothing |
 //! | `store.device_count` | tenant | how many devices |
-//! | `store.task` | tenant, id | device, open, revision, payload |
-//! | `store.task_of` | tenant, device, id | whether it is open |
+//! | `store.task` | tenant, id | device, open, revision, payload, idempotency key |
+//! | `store.task_of` | tenant, device, id | nothing |
 //! | `store.open_task` | bucket of the device, tenant, id | nothing |
+//! | `store.open_task_of` | tenant, device, id | nothing |
 //! | `store.task_key` | tenant, idempotency key | id |
 //! | `store.document` | kind, tenant, key | time, payload |
 

@@ -17,6 +17,7 @@ mod tasks;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -47,6 +48,8 @@ struct Inner {
     documents: Locks,
     /// Held by writes that make or delete devices, for the counts.
     counts: Arc<tokio::sync::Mutex<()>>,
+    /// Rows that were left out of a list.
+    damaged: AtomicU64,
 }
 
 /// The keyspaces; what lies in them is said in `keys`.
@@ -66,6 +69,7 @@ struct Spaces {
     task: Keyspace,
     task_of: Keyspace,
     open_task: Keyspace,
+    open_task_of: Keyspace,
     task_key: Keyspace,
     document: Keyspace,
 }
@@ -99,6 +103,7 @@ impl EmbeddedStore {
             task: space("task")?,
             task_of: space("task_of")?,
             open_task: space("open_task")?,
+            open_task_of: space("open_task_of")?,
             task_key: space("task_key")?,
             document: space("document")?,
         };
@@ -109,6 +114,7 @@ impl EmbeddedStore {
                 tasks: Locks::new(),
                 documents: Locks::new(),
                 counts: Arc::default(),
+                damaged: AtomicU64::new(0),
             }),
         })
     }
@@ -122,6 +128,12 @@ impl EmbeddedStore {
         tokio::task::spawn_blocking(move || read(&inner.spaces))
             .await
             .map_err(|lost| Error::Unavailable(Box::new(lost)))?
+    }
+
+    /// The rows that could be read; the others are counted.
+    fn sound(&self, found: tasks::Sound) -> Vec<TaskRow> {
+        self.inner.damaged.fetch_add(found.damaged, Relaxed);
+        found.rows
     }
 
     /// Commits, and holds `guards` until the batch is on disk even when the caller goes away: the
@@ -344,6 +356,22 @@ impl Store for EmbeddedStore {
         self.create(task, idempotency_key).await
     }
 
+    async fn task_by_key(
+        &self,
+        tenant: &TenantId,
+        idempotency_key: &str,
+    ) -> Result<Option<TaskId>> {
+        tasks::by_key(&self.inner.spaces, tenant, idempotency_key)
+    }
+
+    async fn trim_tasks(&self, before: Timestamp, limit: usize) -> Result<usize> {
+        self.trim(before, limit).await
+    }
+
+    fn damaged_rows(&self) -> u64 {
+        self.inner.damaged.load(Relaxed)
+    }
+
     async fn put_tasks(&self, tasks: Vec<TaskRow>) -> Result<()> {
         self.put(tasks).await
     }
@@ -354,8 +382,10 @@ impl Store for EmbeddedStore {
 
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>> {
         let query = query.clone();
-        self.blocking(move |spaces| tasks::list(spaces, &query))
-            .await
+        let found = self
+            .blocking(move |spaces| tasks::list(spaces, &query))
+            .await?;
+        Ok(self.sound(found))
     }
 
     async fn open_tasks(
@@ -365,8 +395,10 @@ impl Store for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<TaskRow>> {
         let after = after.map(|(tenant, id)| keys::open_task(bucket, tenant, id));
-        self.blocking(move |spaces| tasks::open(spaces, bucket, after, limit))
-            .await
+        let found = self
+            .blocking(move |spaces| tasks::open(spaces, bucket, after, limit))
+            .await?;
+        Ok(self.sound(found))
     }
 
     async fn put_document(

@@ -93,6 +93,9 @@ pub struct TaskProto {
     pub revision: u64,
     #[prost(bytes = "vec", tag = "4")]
     pub payload: Vec<u8>,
+    /// Empty where there is none.
+    #[prost(string, tag = "5")]
+    pub idempotency_key: String,
 }
 
 /// A document.

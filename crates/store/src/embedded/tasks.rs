@@ -1,19 +1,15 @@
 //! The task ledger.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
-use hearth_engine::{Scan, WriteBatch};
-use hearth_types::{DeviceKey, TaskId, TenantId};
+use hearth_engine::{Keyspace, Scan, WriteBatch};
+use hearth_types::{DeviceKey, TaskId, TenantId, Timestamp};
 use prost::Message;
 
 use super::rows::TaskProto;
 use super::{EmbeddedStore, Spaces, keys, rows};
-use crate::{Created, Result, TaskQuery, TaskRow};
-
-/// How a task lies among a device's tasks while it is open.
-const OPEN: u8 = 1;
-/// And when it has ended.
-const ENDED: u8 = 0;
+use crate::{Created, Error, Result, TaskQuery, TaskRow};
 
 /// What is locked for a task or an idempotency key.
 #[derive(Hash)]
@@ -37,9 +33,32 @@ impl EmbeddedStore {
             }
             batch.put(&spaces.task_key, key, task.id.to_bytes());
         }
-        merge(spaces, &task, &mut batch)?;
+        merge(spaces, &task, key, &mut batch)?;
         self.commit(batch, guards).await?;
         Ok(Created::New)
+    }
+
+    /// Deletes tasks that have ended, the oldest of each tenant first.
+    pub(super) async fn trim(&self, before: Timestamp, limit: usize) -> Result<usize> {
+        let found = self
+            .blocking(move |spaces| ended(spaces, before, limit))
+            .await?;
+        let mut locks = Vec::with_capacity(found.len() * 2);
+        for (tenant, id, key) in &found {
+            locks.push(Lock::Task(tenant, *id));
+            if !key.is_empty() {
+                locks.push(Lock::Key(tenant, key));
+            }
+        }
+        let guards = self.inner.tasks.all(locks.into_iter()).await;
+        let mut batch = WriteBatch::new();
+        batch.set_reclaims();
+        let mut trimmed = 0;
+        for (tenant, id, _) in &found {
+            trimmed += usize::from(delete(&self.inner.spaces, tenant, *id, &mut batch)?);
+        }
+        self.commit(batch, guards).await?;
+        Ok(trimmed)
     }
 
     pub(super) async fn put(&self, tasks: Vec<TaskRow>) -> Result<()> {
@@ -55,7 +74,7 @@ impl EmbeddedStore {
         let guards = self.inner.tasks.all(locks).await;
         let mut batch = WriteBatch::new();
         for task in newest.into_values() {
-            merge(&self.inner.spaces, task, &mut batch)?;
+            merge(&self.inner.spaces, task, None, &mut batch)?;
         }
         self.commit(batch, guards).await
     }
@@ -68,59 +87,196 @@ fn order(task: &TaskRow) -> (u64, bool, &[u8]) {
 }
 
 /// Puts a task into the batch unless the ledger has a later row of it.
-fn merge(spaces: &Spaces, task: &TaskRow, batch: &mut WriteBatch) -> Result<()> {
+fn merge(
+    spaces: &Spaces,
+    task: &TaskRow,
+    idempotency_key: Option<&str>,
+    batch: &mut WriteBatch,
+) -> Result<()> {
     let tenant = &task.device.tenant;
-    if get(spaces, tenant, task.id)?.is_some_and(|old| order(&old) >= order(task)) {
+    let old = stored(spaces, tenant, task.id)?;
+    if let Some(old) = &old
+        && order(&row_of(tenant, task.id, old)?) >= order(task)
+    {
         return Ok(());
     }
+    let was_open = old.as_ref().map(|old| old.open);
+    let idempotency_key = match (idempotency_key, old) {
+        (Some(key), _) => key.to_owned(),
+        (None, Some(old)) => old.idempotency_key,
+        (None, None) => String::new(),
+    };
     let row = TaskProto {
         device: task.device.device.as_str().to_owned(),
         open: task.open,
         revision: task.revision,
         payload: task.payload.clone(),
+        idempotency_key,
     };
-    let key = keys::task(tenant, task.id);
-    batch.put(&spaces.task, &key, row.encode_to_vec());
-    let flag = if task.open { OPEN } else { ENDED };
     batch.put(
-        &spaces.task_of,
-        keys::task_of(&task.device, task.id),
-        [flag],
+        &spaces.task,
+        keys::task(tenant, task.id),
+        row.encode_to_vec(),
     );
+    if was_open == Some(task.open) {
+        return Ok(());
+    }
     let key = keys::open_task(task.device.bucket(), tenant, task.id);
+    let key_of = keys::task_of(&task.device, task.id);
+    if was_open.is_none() {
+        batch.put(&spaces.task_of, &key_of, []);
+    }
     if task.open {
         batch.put(&spaces.open_task, key, []);
+        batch.put(&spaces.open_task_of, key_of, []);
     } else {
         batch.delete(&spaces.open_task, key);
+        batch.delete(&spaces.open_task_of, key_of);
     }
     Ok(())
 }
 
 /// A task.
 pub fn get(spaces: &Spaces, tenant: &TenantId, id: TaskId) -> Result<Option<TaskRow>> {
-    let stored = spaces.task.get(keys::task(tenant, id))?;
-    stored.map(|bytes| read(tenant, id, &bytes)).transpose()
+    let row = stored(spaces, tenant, id)?;
+    row.map(|row| row_of(tenant, id, &row)).transpose()
 }
 
-fn read(tenant: &TenantId, id: TaskId, bytes: &[u8]) -> Result<TaskRow> {
-    let row: TaskProto = rows::read(bytes, "task")?;
+fn stored(spaces: &Spaces, tenant: &TenantId, id: TaskId) -> Result<Option<TaskProto>> {
+    let bytes = spaces.task.get(keys::task(tenant, id))?;
+    bytes.map(|bytes| rows::read(&bytes, "task")).transpose()
+}
+
+fn row_of(tenant: &TenantId, id: TaskId, row: &TaskProto) -> Result<TaskRow> {
     let device = keys::device_id(row.device.as_bytes())?;
     Ok(TaskRow {
         id,
         device: DeviceKey::new(tenant.clone(), device),
         open: row.open,
         revision: row.revision,
-        payload: row.payload,
+        payload: row.payload.clone(),
     })
 }
 
+/// The task that has an idempotency key.
+pub fn by_key(spaces: &Spaces, tenant: &TenantId, key: &str) -> Result<Option<TaskId>> {
+    let id = spaces
+        .task_key
+        .get(keys::in_tenant(tenant, key.as_bytes()))?;
+    id.map(|id| keys::task_id(&id)).transpose()
+}
+
+/// A task that has ended, with its idempotency key.
+type Ended = (TenantId, TaskId, String);
+
+/// Tasks that have ended and were made before `before`: at most `limit`, each tenant's oldest
+/// first. What can't be read stays: somebody may mend it.
+fn ended(spaces: &Spaces, before: Timestamp, limit: usize) -> Result<Vec<Ended>> {
+    let before = TaskId::first_at(before);
+    let mut found = Vec::new();
+    let mut next = Some(Scan::all());
+    // One pass for each tenant: behind its first task that is too young comes the next tenant.
+    while let Some(scan) = next.take() {
+        spaces.task.scan_with(&scan, |key, value| {
+            let (Ok(tenant), Ok(id)) = (keys::tenant_of(key), keys::task_id(key)) else {
+                return ControlFlow::Continue(());
+            };
+            if found.len() >= limit {
+                return ControlFlow::Break(());
+            }
+            if id >= before {
+                let last = keys::task(&tenant, TaskId::from_bytes([u8::MAX; 16]));
+                next = Some(Scan::all().after(last));
+                return ControlFlow::Break(());
+            }
+            if let Ok(row) = rows::read::<TaskProto>(value, "task")
+                && !row.open
+            {
+                found.push((tenant, id, row.idempotency_key));
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(found)
+}
+
+/// Deletes a task that has (still) ended, with its key and its place among its device's.
+fn delete(spaces: &Spaces, tenant: &TenantId, id: TaskId, batch: &mut WriteBatch) -> Result<bool> {
+    let Some(row) = stored(spaces, tenant, id)?.filter(|row| !row.open) else {
+        return Ok(false);
+    };
+    let device = DeviceKey::new(tenant.clone(), keys::device_id(row.device.as_bytes())?);
+    batch.delete(&spaces.task, keys::task(tenant, id));
+    batch.delete(&spaces.task_of, keys::task_of(&device, id));
+    if !row.idempotency_key.is_empty() {
+        let key = keys::in_tenant(tenant, row.idempotency_key.as_bytes());
+        batch.delete(&spaces.task_key, key);
+    }
+    Ok(true)
+}
+
+/// Rows that were read, and how many were left out because they are damaged.
+#[derive(Default)]
+pub struct Sound {
+    /// The rows.
+    pub rows: Vec<TaskRow>,
+    /// Left out; each was logged.
+    pub damaged: u64,
+}
+
+impl Sound {
+    /// Takes what was read under `key`.
+    fn take(&mut self, key: &[u8], read: Result<Option<TaskRow>>) -> Result<()> {
+        match read {
+            Ok(row) => self.rows.extend(row),
+            Err(Error::Damaged(what)) => {
+                self.damaged += 1;
+                tracing::error!(
+                    key = %key.escape_ascii(),
+                    task = keys::task_id(key).ok().map(tracing::field::display),
+                    what,
+                    "a damaged row of the task ledger is left out"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Takes up to `limit` rows of a scan of keys that end in a task's id.
+    fn scan(
+        &mut self,
+        space: &Keyspace,
+        scan: &Scan,
+        limit: usize,
+        mut read: impl FnMut(&[u8]) -> Result<Option<TaskRow>>,
+    ) -> Result<()> {
+        let mut failed = Ok(());
+        // A shorter page would read as the end: others take the place of what is left out.
+        space.scan_with(scan, |key, _| {
+            if self.rows.len() < limit {
+                failed = self.take(key, read(key));
+                if failed.is_ok() {
+                    return ControlFlow::Continue(());
+                }
+            }
+            ControlFlow::Break(())
+        })?;
+        failed
+    }
+}
+
 /// Tasks, newest first.
-pub fn list(spaces: &Spaces, query: &TaskQuery) -> Result<Vec<TaskRow>> {
+pub fn list(spaces: &Spaces, query: &TaskQuery) -> Result<Sound> {
     let tenant = &query.tenant;
     let (space, prefix) = match &query.device {
         Some(device) => {
             let of = DeviceKey::new(tenant.clone(), device.clone());
-            (&spaces.task_of, keys::below_device(&of))
+            let space = match query.open_only {
+                true => &spaces.open_task_of,
+                false => &spaces.task_of,
+            };
+            (space, keys::below_device(&of))
         }
         None if query.open_only => return open_of_tenant(spaces, query),
         None => (&spaces.task, keys::tenant(tenant)),
@@ -129,63 +285,64 @@ pub fn list(spaces: &Spaces, query: &TaskQuery) -> Result<Vec<TaskRow>> {
     if let Some(before) = query.before {
         scan = scan.after([prefix.as_slice(), &before.to_bytes()].concat());
     }
-    let mut ids = Vec::new();
-    let skip_ended = query.device.is_some() && query.open_only;
-    space.scan_with(&scan, |key, value| {
-        if ids.len() >= query.limit {
-            return std::ops::ControlFlow::Break(());
-        }
-        if !(skip_ended && value == [ENDED]) {
-            ids.push(keys::task_id(key));
-        }
-        std::ops::ControlFlow::Continue(())
+    let mut found = Sound::default();
+    found.scan(space, &scan, query.limit, |key| {
+        get(spaces, tenant, keys::task_id(key)?)
     })?;
-    by_id(spaces, tenant, ids)
+    Ok(found)
 }
 
 /// A tenant's open tasks, newest first: those of each bucket, merged.
-fn open_of_tenant(spaces: &Spaces, query: &TaskQuery) -> Result<Vec<TaskRow>> {
+fn open_of_tenant(spaces: &Spaces, query: &TaskQuery) -> Result<Sound> {
+    let tenant = &query.tenant;
+    let mut found = Sound::default();
+    let mut before = query.before;
+    loop {
+        let wanted = query.limit.saturating_sub(found.rows.len());
+        let ids = newest_open(spaces, tenant, before, wanted)?;
+        for id in &ids {
+            found.take(&keys::task(tenant, *id), get(spaces, tenant, *id))?;
+        }
+        before = ids.last().copied();
+        if ids.len() < wanted || found.rows.len() >= query.limit {
+            return Ok(found);
+        }
+    }
+}
+
+fn newest_open(
+    spaces: &Spaces,
+    tenant: &TenantId,
+    before: Option<TaskId>,
+    limit: usize,
+) -> Result<Vec<TaskId>> {
     let mut newest = Vec::new();
     for bucket in 0..DeviceKey::BUCKETS {
-        let prefix = keys::open_tasks(bucket, &query.tenant);
-        let mut scan = Scan::prefix(&prefix).reverse().limit(query.limit);
-        if let Some(before) = query.before {
-            scan = scan.after(keys::open_task(bucket, &query.tenant, before));
+        let prefix = keys::open_tasks(bucket, tenant);
+        let mut scan = Scan::prefix(&prefix).reverse().limit(limit);
+        if let Some(before) = before {
+            scan = scan.after(keys::open_task(bucket, tenant, before));
         }
         for entry in spaces.open_task.scan(&scan)? {
             newest.push(keys::task_id(&entry.key)?);
         }
     }
     newest.sort_unstable_by(|a, b| b.cmp(a));
-    newest.truncate(query.limit);
-    by_id(spaces, &query.tenant, newest.into_iter().map(Ok).collect())
+    newest.truncate(limit);
+    Ok(newest)
 }
 
-fn by_id(spaces: &Spaces, tenant: &TenantId, ids: Vec<Result<TaskId>>) -> Result<Vec<TaskRow>> {
-    let mut found = Vec::with_capacity(ids.len());
-    for id in ids {
-        found.extend(get(spaces, tenant, id?)?);
-    }
-    Ok(found)
-}
-
-/// Open tasks of a bucket, all tenants, in the order of (tenant, id).
-pub fn open(
-    spaces: &Spaces,
-    bucket: u8,
-    after: Option<Vec<u8>>,
-    limit: usize,
-) -> Result<Vec<TaskRow>> {
-    let mut scan = Scan::prefix([bucket]).limit(limit);
+/// Open tasks of a bucket, all tenants, in the order of (tenant, id). One that has just ended is
+/// left in: whoever rebuilds a queue looks at `open`.
+pub fn open(spaces: &Spaces, bucket: u8, after: Option<Vec<u8>>, limit: usize) -> Result<Sound> {
+    let mut scan = Scan::prefix([bucket]);
     if let Some(after) = after {
         scan = scan.after(after);
     }
-    let mut found = Vec::new();
-    for entry in spaces.open_task.scan(&scan)? {
-        let tenant = keys::tenant_of(&entry.key[1..])?;
-        // One that ended since the scan is left in: whoever rebuilds a queue looks at `open`, and
-        // a shorter page would read as the end.
-        found.extend(get(spaces, &tenant, keys::task_id(&entry.key)?)?);
-    }
+    let mut found = Sound::default();
+    found.scan(&spaces.open_task, &scan, limit, |key| {
+        let tenant = keys::tenant_of(key.get(1..).unwrap_or_default())?;
+        get(spaces, &tenant, keys::task_id(key)?)
+    })?;
     Ok(found)
 }
