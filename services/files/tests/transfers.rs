@@ -35,7 +35,7 @@ async fn world(config: FilesConfig) -> World {
         &dir.path().join("files"),
         store,
         &SecretKeys::from_seed([1; 32]),
-        Arc::new(SystemClock),
+        SystemClock::shared(),
         &Registry::new(),
     )
     .unwrap();
@@ -62,7 +62,7 @@ fn firmware(name: &str) -> File {
 }
 
 async fn ticket(world: &World, file: &str, seconds: i64) -> PrepareTransferResponse {
-    let expire_time_us = SystemClock.now().as_micros() + seconds * 1_000_000;
+    let expire_time_us = SystemClock::new().now().as_micros() + seconds * 1_000_000;
     let request = PrepareTransferRequest {
         tenant: "default".into(),
         device: "001122-Router-1".into(),
