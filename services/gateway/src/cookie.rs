@@ -5,7 +5,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | version of this layout, 1 |
+//! | 1 | 1: workflow is asked at the device's empty POST; 2: it has said that nothing is open |
 //! | 16 | session id |
 //! | 4 | state of the session machine |
 //! | 1 | CWMP namespace (the N of `cwmp-1-N`) |
@@ -38,7 +38,11 @@ const MAX: usize = 512;
 /// Bytes of tenant and device id that a cookie has room for beside all the rest.
 pub(crate) const MAX_IDENTITY: usize = 270;
 
-const VERSION: u8 = 1;
+/// The layout, of a session whose empty POST asks workflow.
+const ASK: u8 = 1;
+/// The same layout, of a session without open tasks. A gateway that doesn't know it refuses the
+/// cookie, and the device informs again.
+const IDLE: u8 = 2;
 const NAME: &str = "hs";
 /// Binds a sealed value to this use and layout.
 const PLACE: &[u8] = b"session-cookie-1";
@@ -118,6 +122,9 @@ pub(crate) struct Session {
     pub idle_secs: u16,
     pub user: UserMark,
     pub in_flight: InFlight,
+    /// Whether workflow is to be asked at the device's empty POST. Not, while all that it has said
+    /// is its Inform and workflow knew of no open task then: a task made since wakes the device.
+    pub ask: bool,
     pub tenant: TenantId,
     /// The device's id as text; parsed where it is needed as a key.
     pub device: String,
@@ -143,7 +150,7 @@ impl Session {
 
     fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(96 + self.device.len());
-        out.push(VERSION);
+        out.push(if self.ask { ASK } else { IDLE });
         out.extend_from_slice(&self.id.to_bytes());
         out.extend_from_slice(&self.state.to_bytes());
         out.push(self.namespace.minor());
@@ -179,9 +186,11 @@ impl Session {
     /// `None` for a cookie of another version or tenant.
     fn from_bytes(bytes: &[u8], tenant: &TenantId) -> Option<Self> {
         let mut rest = bytes;
-        if take(&mut rest)? != [VERSION] {
-            return None;
-        }
+        let ask = match take(&mut rest)? {
+            [ASK] => true,
+            [IDLE] => false,
+            _ => return None,
+        };
         let id = Ulid::from_bytes(take(&mut rest)?);
         let state = State::from_bytes(take(&mut rest)?)?;
         let [minor] = take(&mut rest)?;
@@ -213,6 +222,7 @@ impl Session {
             idle_secs,
             user,
             in_flight,
+            ask,
             tenant: tenant.clone(),
             device: std::str::from_utf8(rest).ok()?.to_owned(),
         })

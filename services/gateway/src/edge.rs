@@ -10,11 +10,9 @@ use hearth_auth::Sealer;
 use hearth_bus::Bus;
 use hearth_clients::Workflow;
 use hearth_cwmp::decode::is_empty_post;
-use hearth_cwmp::session::{Action, Delivery, Input};
-use hearth_cwmp::{
-    CpeRequest, DecodeError, DecodeOptions, Decoded, Envelope, Fault, FaultCode, Limits, Message,
-    Receiver,
-};
+use hearth_cwmp::session::{Action, Delivery, Input, Phase};
+use hearth_cwmp::{DecodeError, Decoded, Envelope, Fault, FaultCode, Limits, Message};
+use hearth_proto::workflow::v1::request_outcome::Kind;
 use hearth_runtime::Clock;
 use hearth_runtime::http::PeerAddr;
 use hearth_telemetry::for_log;
@@ -26,7 +24,8 @@ use http_body::Body;
 use crate::admission::{Admission, Taken};
 use crate::auth::Authenticator;
 use crate::config::GatewayConfig;
-use crate::cookie::{Cookies, Found, InFlight, Session, user_mark};
+use crate::cookie::{Cookies, Found, Session, user_mark};
+use crate::heard::{Heard, decode, input_in, refused, turn_kind};
 use crate::http::{Bodies, ReadBody, Reply};
 use crate::logs::LogGate;
 use crate::metrics::{Metrics, TurnKind};
@@ -64,12 +63,6 @@ pub(crate) struct Turn {
     pub host: Option<String>,
     /// µs since 1970: when its header was there.
     pub now: i64,
-}
-
-/// What a body is, and what it says.
-struct Heard {
-    input: Input,
-    decoded: Option<Result<Decoded, DecodeError>>,
 }
 
 impl Edge {
@@ -110,14 +103,26 @@ impl Edge {
         }
         // Not kept while the body comes: a few slow senders would keep all others out.
         drop(place);
+        let turn = Turn {
+            edge: Arc::clone(self),
+            tenant,
+            peer: peer(parts),
+            host: crate::http::host(parts).map(str::to_owned),
+            now,
+        };
+        let read = self.bodies.read(&parts.headers, body, &self.admission);
         let ReadBody {
             bytes,
             received,
             room: _room,
-        } = self
-            .bodies
-            .read(&parts.headers, body, &self.admission)
-            .await?;
+        } = match read.await {
+            Ok(read) => read,
+            Err(Refusal::TooLarge) => {
+                turn.over_the_limit(session, user).await;
+                return Err(Refusal::TooLarge);
+            }
+            Err(refusal) => return Err(refusal),
+        };
         self.metrics
             .body_bytes
             .inc_by(u64::try_from(received).unwrap_or(0));
@@ -128,13 +133,6 @@ impl Edge {
         if over && *kind != TurnKind::Inform {
             self.metrics.sessions_expired.inc();
         }
-        let turn = Turn {
-            edge: Arc::clone(self),
-            tenant,
-            peer: peer(parts),
-            host: crate::http::host(parts).map(str::to_owned),
-            now,
-        };
         turn.act(session, user, heard).await
     }
 
@@ -276,26 +274,6 @@ fn missing() -> Refusal {
     }
 }
 
-fn decode(body: &[u8], charset: Option<&str>, limits: Limits) -> Result<Decoded, DecodeError> {
-    let options = DecodeOptions {
-        receiver: Receiver::Acs,
-        charset,
-        limits,
-    };
-    hearth_cwmp::decode(body, &options)
-}
-
-const fn turn_kind(input: Input) -> TurnKind {
-    match input {
-        Input::Inform | Input::BadInform => TurnKind::Inform,
-        Input::CpeRequest | Input::UnknownMethod | Input::BadRequest => TurnKind::Request,
-        Input::CpeResponse | Input::BadResponse => TurnKind::Response,
-        Input::CpeFault => TurnKind::Fault,
-        Input::Empty => TurnKind::Empty,
-        _ => TurnKind::Other,
-    }
-}
-
 /// The CPE's address.
 fn peer(parts: &Parts) -> Option<SocketAddr> {
     parts.extensions.get::<PeerAddr>().map(|peer| peer.0)
@@ -332,7 +310,7 @@ impl Turn {
             .as_ref()
             .map(|session| session.state)
             .unwrap_or_default();
-        let (state, action) = state.on(heard.input);
+        let (state, action) = state.on(input_in(state, &heard));
         if action == Action::AcceptInform {
             let (Some(user), Some(Ok(decoded))) = (user, heard.decoded) else {
                 // The cookie of the session before proves nothing about this one.
@@ -352,10 +330,36 @@ impl Turn {
             self.check_user(&mut session, &user).await?;
         }
         session.state = state;
+        // Whatever a device says of itself may bring work.
+        session.ask |= heard.input != Input::Empty;
         // Silence begins when its body was there: a large answer over a slow link takes longer
         // than a session may be silent.
         session.last_turn = self.edge.clock.now_micros();
         self.continue_session(session, heard, action).await
+    }
+
+    /// Tells workflow that the answer to the request in flight was too large to be read, so that
+    /// less is asked for. Its connection is of no more use, and so the session ends.
+    async fn over_the_limit(&self, session: Option<Session>, user: Option<String>) {
+        let Some(mut session) = session.filter(awaits_answer) else {
+            return;
+        };
+        self.edge.metrics.answers_too_large.inc();
+        let told = async {
+            if let Some(user) = user {
+                self.check_user(&mut session, &user).await?;
+            }
+            let limit = self.edge.config.max_body;
+            let what = format!("its body exceeds gateway.max_body ({limit})");
+            self.give_up(&session, Kind::TooLarge(what)).await
+        };
+        if let Err(refusal) = told.await {
+            tracing::debug!(
+                session = %session.id_text(),
+                reason = refusal.reason(),
+                "an answer over the limit can't be told to its task"
+            );
+        }
     }
 
     async fn continue_session(
@@ -365,14 +369,21 @@ impl Turn {
         action: Action,
     ) -> Result<Reply, Refusal> {
         match (action, heard.decoded) {
+            (Action::AskForWork, _) if !session.ask => Ok(self.finish(session)),
             (Action::AskForWork | Action::RepeatRequest, _) => self.next(session, None).await,
             (Action::AnswerRequest, Some(Ok(decoded))) => {
                 to_the_end(self.answer(session, decoded)).await
             }
             (Action::Deliver { what, expected }, Some(decoded)) => {
                 let answer = match (what, decoded) {
-                    (Delivery::Garbled, _) | (_, Err(_)) => None,
-                    (_, Ok(decoded)) => Some(decoded),
+                    (_, Err(error @ DecodeError::Limit { .. })) => {
+                        self.edge.metrics.answers_too_large.inc();
+                        Err(Kind::TooLarge(error.to_string()))
+                    }
+                    (Delivery::Garbled, _) | (_, Err(_)) => Err(Kind::Invalid(
+                        "the device's answer can't be understood".to_owned(),
+                    )),
+                    (_, Ok(decoded)) => Ok(decoded),
                 };
                 to_the_end(self.deliver(session, answer, expected)).await
             }
@@ -460,30 +471,7 @@ impl Turn {
     }
 }
 
-/// Why the session machine refuses a body.
-fn refused(decoded: Option<Result<Decoded, DecodeError>>) -> Refusal {
-    match decoded {
-        Some(Err(error)) if error.fault().is_none() => Refusal::Undecodable {
-            status: error.http_status(),
-            why: error.to_string(),
-        },
-        _ => Refusal::NoSession,
-    }
-}
-
-/// The id that an answer belongs to: what came back as cwmp:ID, or what the cookie knows is in
-/// flight, since some CPEs leave it out or mangle it (TR-069 3.4.3).
-pub(crate) fn request_id(echoed: Option<&str>, in_flight: &InFlight) -> Option<String> {
-    let echoed = echoed
-        .map(str::trim)
-        .filter(|id| matches!(InFlight::of(id), InFlight::Task { .. }));
-    echoed.map(str::to_owned).or_else(|| in_flight.text())
-}
-
-/// Whether a decoded envelope is an Inform; then its content.
-pub(crate) fn into_inform(message: Message) -> Option<hearth_cwmp::Inform> {
-    match message {
-        Message::CpeRequest(CpeRequest::Inform(inform)) => Some(inform),
-        _ => None,
-    }
+/// Whether a request is out, by the session's cookie.
+fn awaits_answer(session: &Session) -> bool {
+    session.state.phase == Phase::AwaitResponse
 }

@@ -13,7 +13,8 @@ use ulid::Ulid;
 
 use crate::admission::Class;
 use crate::cookie::{InFlight, MAX_IDENTITY, Session, session_text, user_mark};
-use crate::edge::{Turn, into_inform};
+use crate::edge::Turn;
+use crate::heard::into_inform;
 use crate::http::Reply;
 use crate::outcome;
 use crate::publish::Source;
@@ -71,7 +72,9 @@ impl Turn {
             .check_identity(&self.tenant, user, key.device.as_str(), bootstrap)
             .await?;
         let mut session = self.begin(state, &envelope, &key, user);
-        session.epoch = self.open(&session, &key, &envelope, inform).await?;
+        let opened = self.open(&session, &key, &envelope, inform).await?;
+        session.epoch = opened.epoch;
+        session.ask = opened.pending;
         self.edge.metrics.informed(class);
         tracing::debug!(
             session = %session.id_text(),
@@ -79,6 +82,7 @@ impl Turn {
             tenant = %key.tenant,
             class = class.label(),
             epoch = session.epoch,
+            idle = !session.ask,
             "session opened"
         );
         let response =
@@ -128,19 +132,20 @@ impl Turn {
             idle_secs: u16::try_from(idle.max(1)).unwrap_or(u16::MAX),
             user: user_mark(user),
             in_flight: InFlight::None,
+            ask: true,
             tenant: key.tenant.clone(),
             device: key.device.as_str().to_owned(),
         }
     }
 
-    /// Makes the Inform durable and opens the session, both at once; the epoch.
+    /// Makes the Inform durable and opens the session, both at once.
     async fn open(
         &self,
         session: &Session,
         key: &DeviceKey,
         envelope: &Envelope,
         inform: Inform,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<wf::OpenSessionResponse, Refusal> {
         let id = session_text(session.id);
         let events = outcome::events(inform.event);
         let mut parameters = outcome::values(inform.parameter_list);
@@ -180,8 +185,7 @@ impl Turn {
         let publish = self.edge.publish(Stream::Inform, source, None, event);
         let (published, opened) = tokio::join!(publish, open);
         published?;
-        let opened = opened.map_err(|error| workflow_failed(&error))?;
-        Ok(opened.epoch)
+        opened.map_err(|error| workflow_failed(&error))
     }
 
     /// A fault to an Inform: the session fails, and nothing of it was accepted.

@@ -24,6 +24,7 @@ mod auth;
 mod config;
 mod cookie;
 mod edge;
+mod heard;
 mod http;
 mod inform;
 mod logs;

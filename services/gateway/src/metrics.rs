@@ -67,6 +67,10 @@ const UNSENDABLE: MetricDef = MetricDef::counter(
     "hearth_gateway_requests_unsendable_total",
     "Requests of tasks that could not be written as CWMP, and were given back",
 );
+const ANSWERS_TOO_LARGE: MetricDef = MetricDef::counter(
+    "hearth_gateway_answers_too_large_total",
+    "Answers to requests of tasks that were over a limit; their tasks ask for less",
+);
 const INFORMS_IN_FLIGHT: MetricDef = MetricDef::gauge(
     "hearth_gateway_informs_in_flight",
     "Informs being worked on now",
@@ -103,6 +107,7 @@ pub const METRICS: &[MetricDef] = &[
     COOKIES,
     BODY_BYTES,
     UNSENDABLE,
+    ANSWERS_TOO_LARGE,
     INFORMS_IN_FLIGHT,
     BODY_BYTES_IN_FLIGHT,
     CONNECTIONS,
@@ -143,6 +148,7 @@ pub(crate) struct Metrics {
     pub cookies_unreadable: IntCounter,
     pub body_bytes: IntCounter,
     pub unsendable: IntCounter,
+    pub answers_too_large: IntCounter,
     informs: [IntCounter; Class::ALL.len()],
     turns: [(IntCounter, Histogram); TurnKind::ALL.len()],
     refused: IntCounterVec,
@@ -168,6 +174,7 @@ impl Metrics {
             cookies_over: cookies.with_label_values(&["over"]),
             body_bytes: registry.counter(&BODY_BYTES)?,
             unsendable: registry.counter(&UNSENDABLE)?,
+            answers_too_large: registry.counter(&ANSWERS_TOO_LARGE)?,
             informs: Class::ALL.map(|class| informs.with_label_values(&[class.label()])),
             turns: TurnKind::ALL.map(|(_, label)| {
                 (

@@ -12,7 +12,8 @@ use wf::next_request_response::Kind as Next;
 use wf::request_outcome::Kind;
 
 use crate::cookie::{InFlight, Session};
-use crate::edge::{Turn, request_id};
+use crate::edge::Turn;
+use crate::heard::{RequestIds, request_ids};
 use crate::http::{Reply, envelope, no_content};
 use crate::inform::workflow_failed;
 use crate::outcome::{self, Answer};
@@ -24,31 +25,31 @@ use crate::refusal::Refusal;
 const MAX_UNSENDABLE: usize = 16;
 
 impl Turn {
-    /// Hands over what the CPE answered (`None`: something that can't be understood) and goes on.
+    /// Hands over what the CPE answered (`Err`: what is the matter with it) and goes on.
     pub(crate) async fn deliver(
         self,
         session: Session,
-        answer: Option<Decoded>,
+        answer: Result<Decoded, Kind>,
         expected: bool,
     ) -> Result<Reply, Refusal> {
         let truncated = answer
             .as_ref()
-            .is_some_and(|decoded| decoded.repairs.truncated_tail > 0);
+            .is_ok_and(|decoded| decoded.repairs.truncated_tail > 0);
         let (echoed, message) = match answer {
-            Some(decoded) => (decoded.envelope.id, Some(decoded.envelope.message)),
-            None => (None, None),
+            Ok(decoded) => (decoded.envelope.id, Ok(decoded.envelope.message)),
+            Err(wrong) => (None, Err(wrong)),
         };
-        let Some(id) = request_id(echoed.as_deref(), &session.in_flight) else {
+        let Some(ids) = request_ids(echoed.as_deref(), &session.in_flight) else {
             // An answer to nothing that anybody knows of.
             tracing::debug!(session = %session.id_text(), expected, "an answer without a request");
             return self.next(session, None).await;
         };
         let kind = match message {
-            Some(Message::CpeResponse(response)) => {
+            Ok(Message::CpeResponse(response)) => {
                 let method = response.method();
                 match outcome::of_response(response) {
                     Answer::Values(values) => self.values_read(&session, values).await?,
-                    Answer::Names(names) => self.names_read(&session, &id, names).await?,
+                    Answer::Names(names) => self.names_read(&session, &ids, names).await?,
                     Answer::Attributes(read) => self.attributes_read(&session, read).await?,
                     Answer::Outcome(kind) => {
                         tracing::debug!(session = %session.id_text(), method, "answered");
@@ -56,11 +57,13 @@ impl Turn {
                     }
                 }
             }
-            Some(Message::Fault(fault)) => Kind::Fault(outcome::of_fault(fault)),
-            _ => Kind::Invalid("the device's answer can't be understood".to_owned()),
+            Ok(Message::Fault(fault)) => Kind::Fault(outcome::of_fault(fault)),
+            Ok(_) => Kind::Invalid("the device's answer can't be understood".to_owned()),
+            Err(wrong) => wrong,
         };
         let outcome = wf::RequestOutcome {
-            request_id: id,
+            request_id: ids.id,
+            recorded_request_id: ids.recorded.unwrap_or_default(),
             kind: Some(kind),
         };
         let mut reply = self.next(session, Some(outcome)).await?;
@@ -95,12 +98,31 @@ impl Turn {
                     tracing::warn!(request = %id, %why, "a request can't be sent to the device");
                     outcome = Some(wf::RequestOutcome {
                         request_id: id,
-                        kind: Some(Kind::Invalid(format!("the request can't be sent: {why}"))),
+                        kind: Some(Kind::Unsendable(why)),
+                        ..wf::RequestOutcome::default()
                     });
                 }
             }
         }
         Ok(self.finish(session))
+    }
+
+    /// Reports the outcome of the request in flight in a session that can't go on.
+    pub(crate) async fn give_up(&self, session: &Session, kind: Kind) -> Result<(), Refusal> {
+        let Some(request_id) = session.in_flight.text() else {
+            return Ok(());
+        };
+        let outcome = wf::RequestOutcome {
+            request_id,
+            kind: Some(kind),
+            ..wf::RequestOutcome::default()
+        };
+        let last = wf::NextRequestRequest {
+            last: true,
+            ..next_request(session, Some(outcome))
+        };
+        let told = self.edge.workflow.next_request(last).await;
+        told.map(drop).map_err(|error| workflow_failed(&error))
     }
 
     /// Workflow's next request; `None` when it has none.
@@ -109,13 +131,7 @@ impl Turn {
         session: &Session,
         outcome: Option<wf::RequestOutcome>,
     ) -> Result<Option<wf::Request>, Refusal> {
-        let request = wf::NextRequestRequest {
-            tenant: session.tenant.as_str().to_owned(),
-            device: session.device.clone(),
-            session: session.id_text(),
-            epoch: session.epoch,
-            outcome,
-        };
+        let request = next_request(session, outcome);
         let next = self.edge.workflow.next_request(request).await;
         match next.map_err(|error| workflow_failed(&error))?.kind {
             Some(Next::Request(request)) => Ok(Some(request)),
@@ -125,7 +141,7 @@ impl Turn {
     }
 
     /// Nothing to say: the session ends, or for old models is to end.
-    fn finish(&self, mut session: Session) -> Reply {
+    pub(crate) fn finish(&self, mut session: Session) -> Reply {
         let action = if session.state.phase == Phase::Choosing {
             let (state, action) = session.state.on(Input::NoWork);
             session.state = state;
@@ -183,14 +199,14 @@ impl Turn {
     async fn names_read(
         &self,
         session: &Session,
-        id: &str,
+        ids: &RequestIds,
         names: Vec<ty::ParameterName>,
     ) -> Result<Kind, Refusal> {
         let asked = match self.ask(session, None).await? {
             Some(wf::Request {
                 id: asked,
                 rpc: Some(wf::request::Rpc::GetParameterNames(get)),
-            }) if asked == id => get,
+            }) if asked == ids.id || Some(&asked) == ids.recorded.as_ref() => get,
             _ => return Ok(Kind::Names(wf::Names { names })),
         };
         let key = session.key().map_err(bad_cookie)?;
@@ -228,6 +244,17 @@ impl Turn {
             _ => Vec::new(),
         };
         Ok(Kind::Attributes(wf::Attributes { attributes }))
+    }
+}
+
+fn next_request(session: &Session, outcome: Option<wf::RequestOutcome>) -> wf::NextRequestRequest {
+    wf::NextRequestRequest {
+        tenant: session.tenant.as_str().to_owned(),
+        device: session.device.clone(),
+        session: session.id_text(),
+        epoch: session.epoch,
+        outcome,
+        last: false,
     }
 }
 

@@ -34,6 +34,12 @@ pub struct WorkflowConfig {
     pub wake_patience: HumanDuration,
     /// How often deadlines and leases are looked at.
     pub tick: HumanDuration,
+    /// How long tasks that have ended are kept, from their making.
+    pub task_retention: HumanDuration,
+    /// How long messages that could not be worked on are kept.
+    pub dead_letter_retention: HumanDuration,
+    /// How often what is older is removed.
+    pub trim_interval: HumanDuration,
 }
 
 impl Default for WorkflowConfig {
@@ -52,6 +58,9 @@ impl Default for WorkflowConfig {
             wake_backoff: [10, 60, 300].map(HumanDuration::secs).to_vec(),
             wake_patience: HumanDuration::secs(60),
             tick: HumanDuration::millis(500),
+            task_retention: HumanDuration::secs(90 * 24 * 3600),
+            dead_letter_retention: HumanDuration::secs(90 * 24 * 3600),
+            trim_interval: HumanDuration::secs(3600),
         }
     }
 }
@@ -127,6 +136,22 @@ impl Documented for WorkflowConfig {
                 Duration,
                 "How often deadlines, leases and delays are looked at.",
             ),
+            doc(
+                "task_retention",
+                Duration,
+                "How long tasks are kept, with the keys by which they are known when they are asked \
+                 for again. It counts from a task's making; one that has not ended stays.",
+            ),
+            doc(
+                "dead_letter_retention",
+                Duration,
+                "How long messages that could not be worked on are kept.",
+            ),
+            doc(
+                "trim_interval",
+                Duration,
+                "How often tasks and dead letters beyond their time are removed.",
+            ),
         ]
     }
 
@@ -162,6 +187,9 @@ impl Documented for WorkflowConfig {
             ("default_deadline", self.default_deadline),
             ("lease", self.lease),
             ("tick", self.tick),
+            ("task_retention", self.task_retention),
+            ("dead_letter_retention", self.dead_letter_retention),
+            ("trim_interval", self.trim_interval),
         ] {
             need(!duration.get().is_zero(), key, "must be over 0");
         }

@@ -35,8 +35,17 @@ impl Inner {
         request: CreateTaskRequest,
     ) -> Result<CreateTaskResponse> {
         let now = self.now();
-        validate::request(&request, now)?;
+        validate::idempotency_key(&request.idempotency_key)?;
         let device = DeviceKey::parse(&request.tenant, &request.device)?;
+        // Before anything that may have changed since: its deadline may have passed, and the device
+        // may have no room for another.
+        if let Some(task) = self.made_before(&device, &request, now).await? {
+            return Ok(CreateTaskResponse {
+                task: Some(task),
+                existed: true,
+            });
+        }
+        validate::request(&request, now)?;
         let mut spec = request
             .spec
             .ok_or_else(|| Error::invalid("spec", "expected one kind of task"))?;
@@ -69,6 +78,35 @@ impl Inner {
             task: Some(task),
             existed,
         })
+    }
+
+    /// The task that an earlier call with the same idempotency key has made.
+    async fn made_before(
+        &self,
+        device: &DeviceKey,
+        request: &CreateTaskRequest,
+        now: Timestamp,
+    ) -> Result<Option<Task>> {
+        let key = request.idempotency_key.as_str();
+        if key.is_empty() {
+            return Ok(None);
+        }
+        let id = self.ledger.store().task_by_key(&device.tenant, key).await;
+        let Some(id) = id.map_err(store_error)? else {
+            return Ok(None);
+        };
+        let Some(work) = self.ledger.get(&device.tenant, id).await? else {
+            return Ok(None);
+        };
+        if work.is_open() {
+            // The process that made it may have died before the queue had it.
+            let entered = self.queue.enqueue(&work.device, self.entry(&work, now));
+            entered.await.map_err(queue_error)?;
+            if !work.progress.no_wake {
+                self.waker.ask(&work.device, now);
+            }
+        }
+        Ok(Some(work.task))
     }
 
     /// Enters a task: ledger, then queue, then the wake-up.

@@ -8,6 +8,7 @@ use hearth_proto::{
     workflow::v1 as wf,
 };
 use hearth_store::{Store, TaskRow};
+use hearth_telemetry::IntCounter;
 use hearth_types::{CommandKey, DeviceKey, TaskId, TenantId, Timestamp};
 use prost::Message;
 use std::sync::Arc;
@@ -164,24 +165,48 @@ impl Work {
 }
 
 /// The ledger: the store's errors as those of a service.
-#[derive(Clone)]
 pub(crate) struct Ledger {
     store: Arc<dyn Store>,
+    /// Rows that were left out.
+    damaged: IntCounter,
 }
 
 impl Ledger {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Arc<dyn Store>, damaged: IntCounter) -> Self {
+        Self { store, damaged }
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
         self.store.as_ref()
     }
 
-    /// A task, if there is one.
+    /// A task, if there is one. For who asks for it by its id: a damaged one is an error.
     pub(crate) async fn get(&self, tenant: &TenantId, id: TaskId) -> Result<Option<Work>, Error> {
         let row = self.store.task(tenant, id).await.map_err(store_error)?;
         row.as_ref().map(Work::decode).transpose()
+    }
+
+    /// A task to be worked on, if there is one. A damaged one is as if it were not there: whoever
+    /// has it in an index takes it out, and the device's others go on.
+    pub(crate) async fn sound(&self, tenant: &TenantId, id: TaskId) -> Result<Option<Work>, Error> {
+        match self.store.task(tenant, id).await {
+            Ok(row) => Ok(row.and_then(|row| self.read(&row))),
+            Err(hearth_store::Error::Damaged(what)) => {
+                tracing::error!(task = %id, %tenant, what, "a task in the ledger is damaged");
+                self.damaged.inc();
+                Ok(None)
+            }
+            Err(error) => Err(store_error(error)),
+        }
+    }
+
+    /// The task of a row; `None` for a damaged one, which is logged and counted.
+    pub(crate) fn read(&self, row: &TaskRow) -> Option<Work> {
+        let work = Work::decode(row);
+        if work.is_err() {
+            self.damaged.inc();
+        }
+        work.ok()
     }
 
     /// Writes tasks' next revisions in one commit.
@@ -193,31 +218,9 @@ impl Ledger {
     }
 }
 
-/// What a store's error means to a caller; the cause is logged here.
+/// What a store's error means to a caller.
 pub(crate) fn store_error(error: hearth_store::Error) -> Error {
-    match &error {
-        hearth_store::Error::Full => {
-            tracing::warn!("the disk is full: no task is taken or sent");
-            Error::unavailable(
-                "the server's disk is full: nothing was changed; try again when there is room",
-            )
-        }
-        hearth_store::Error::Unavailable(cause) => {
-            tracing::warn!(cause = %cause, "the task ledger is unavailable");
-            Error::unavailable("the task ledger is unavailable; try again")
-        }
-        hearth_store::Error::TooLarge(what) => {
-            tracing::warn!(what, "a task is larger than the ledger takes");
-            Error::new(
-                hearth_clients::Kind::ResourceExhausted,
-                "the task is larger than the ledger takes; split it into several",
-            )
-        }
-        hearth_store::Error::Damaged(what) => {
-            tracing::error!(what, "the task ledger is damaged");
-            Error::internal("the task ledger holds damaged data; see the server's log")
-        }
-    }
+    error.into()
 }
 
 /// What a queue's error means to a caller.

@@ -6,7 +6,7 @@
 //! - `plan`: what each kind of task sends, as step machines without I/O.
 //! - `knowledge`: what a plan is made with, and what its outcomes bring besides their meaning.
 //! - `settle`: what an outcome, an event, a lost session or a passed deadline means for a task.
-//! - `rebuild`, `mind`, `wake`, `publish`: what goes on behind.
+//! - `rebuild`, `mind`, `wake`, `publish`, `retention`: what goes on behind.
 //!
 //! The ledger in the store is the record; the queue and the lanes in memory may be lost.
 
@@ -23,6 +23,7 @@ mod plan;
 mod publish;
 mod rebuild;
 mod request;
+mod retention;
 mod secrets;
 mod service;
 mod session;

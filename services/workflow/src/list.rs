@@ -1,9 +1,6 @@
 //! Tasks by device or tenant, in pages.
 
-use crate::{
-    ledger::{Work, store_error},
-    service::Inner,
-};
+use crate::{ledger::store_error, service::Inner};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hearth_clients::{Error, Result};
 use hearth_proto::{
@@ -54,7 +51,7 @@ impl Inner {
             rows_read += rows.len();
             for row in rows {
                 before = Some(row.id);
-                let Ok(work) = Work::decode(&row) else {
+                let Some(work) = self.ledger.read(&row) else {
                     continue;
                 };
                 if states.is_empty() || states.contains(&work.state()) {

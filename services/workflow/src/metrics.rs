@@ -58,6 +58,22 @@ pub const CHANGES_DROPPED: MetricDef = MetricDef::counter(
     "Task changes that could not be published; the ledger has them",
 );
 
+/// Damaged rows.
+pub const DAMAGED: MetricDef = MetricDef::counter(
+    "hearth_workflow_damaged_tasks_total",
+    "Times that a row of the task ledger was left out because it can't be read; the log has its key",
+);
+/// Tasks removed.
+pub const TRIMMED: MetricDef = MetricDef::counter(
+    "hearth_workflow_tasks_trimmed_total",
+    "Ended tasks removed from the ledger after `workflow.task_retention`",
+);
+/// Dead letters removed.
+pub const LETTERS_TRIMMED: MetricDef = MetricDef::counter(
+    "hearth_workflow_dead_letters_trimmed_total",
+    "Dead letters of the bus removed after `workflow.dead_letter_retention`",
+);
+
 /// All of them.
 pub const METRICS: &[MetricDef] = &[
     TASKS_CREATED,
@@ -70,6 +86,9 @@ pub const METRICS: &[MetricDef] = &[
     OPEN_TASKS,
     OLDEST_TASK,
     CHANGES_DROPPED,
+    DAMAGED,
+    TRIMMED,
+    LETTERS_TRIMMED,
 ];
 
 /// Resolved handles.
@@ -84,6 +103,9 @@ pub(crate) struct Metrics {
     open: IntGaugeVec,
     oldest: IntGauge,
     pub(crate) dropped: IntCounter,
+    pub(crate) damaged: IntCounter,
+    pub(crate) trimmed: IntCounter,
+    pub(crate) letters_trimmed: IntCounter,
 }
 
 impl Metrics {
@@ -99,6 +121,9 @@ impl Metrics {
             open: registry.gauge_vec(&OPEN_TASKS)?,
             oldest: registry.gauge(&OLDEST_TASK)?,
             dropped: registry.counter(&CHANGES_DROPPED)?,
+            damaged: registry.counter(&DAMAGED)?,
+            trimmed: registry.counter(&TRIMMED)?,
+            letters_trimmed: registry.counter(&LETTERS_TRIMMED)?,
         })
     }
 

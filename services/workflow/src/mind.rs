@@ -23,6 +23,7 @@ impl Inner {
     /// Runs until `stop`.
     pub(crate) async fn mind(&self, stop: &CancellationToken) {
         let mut round = 0_u32;
+        let mut damaged = 0;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -31,10 +32,13 @@ impl Inner {
             if let Err(error) = self.mind_once().await {
                 tracing::warn!(%error, "deadlines can't be looked at now");
             }
-            if round.is_multiple_of(DEPTH_EVERY)
-                && let Ok(depth) = self.queue.depth().await
-            {
-                self.metrics.depth(&depth, depth.oldest_age(self.now()));
+            if round.is_multiple_of(DEPTH_EVERY) {
+                if let Ok(depth) = self.queue.depth().await {
+                    self.metrics.depth(&depth, depth.oldest_age(self.now()));
+                }
+                let found = self.ledger.store().damaged_rows();
+                self.metrics.damaged.inc_by(found.saturating_sub(damaged));
+                damaged = found;
             }
             round = round.wrapping_add(1);
         }
@@ -63,7 +67,7 @@ impl Inner {
 
     /// A retry's delay has passed.
     async fn wake_for(&self, due: &Due) -> Result<()> {
-        let work = self.ledger.get(&due.device.tenant, due.task).await?;
+        let work = self.ledger.sound(&due.device.tenant, due.task).await?;
         if work.is_some_and(|work| work.is_open() && !work.progress.no_wake) {
             self.waker.ask(&due.device, self.now());
         }
@@ -73,7 +77,7 @@ impl Inner {
     async fn timed_out(&self, due: &Due) -> Result<()> {
         let device = &due.device;
         let mut lanes = self.lanes.lock(device).await;
-        let work = self.ledger.get(&device.tenant, due.task).await?;
+        let work = self.ledger.sound(&device.tenant, due.task).await?;
         let Some(mut work) = work.filter(Work::is_open) else {
             let gone = self.queue.complete(device, due.task).await;
             return gone.map_err(queue_error);

@@ -7,6 +7,7 @@ use crate::{
     metrics::Metrics,
     plan::Limits,
     publish::{self, Changes},
+    retention,
     secrets::Secrets,
     wake::{self, Waker},
 };
@@ -142,8 +143,9 @@ impl WorkflowService {
         registry: &Registry,
     ) -> std::result::Result<(Self, WorkflowRunner), MetricError> {
         let (changes, receiver) = Changes::new();
+        let metrics = Arc::new(Metrics::new(registry)?);
         let inner = Arc::new(Inner {
-            ledger: Ledger::new(deps.store),
+            ledger: Ledger::new(deps.store, metrics.damaged.clone()),
             bus: deps.bus,
             queue: deps.queue,
             device_state: deps.device_state,
@@ -152,7 +154,7 @@ impl WorkflowService {
             secrets: Secrets::new(deps.sealer),
             clock: deps.clock,
             options,
-            metrics: Arc::new(Metrics::new(registry)?),
+            metrics,
             lanes: Stripes::new(),
             changes,
             waker: Waker::default(),
@@ -181,8 +183,9 @@ impl Service for WorkflowRunner {
 
     async fn run(self: Box<Self>, ctx: ServiceContext) -> std::result::Result<(), BoxError> {
         let inner = self.inner;
+        let owner = inner.ids.next_id().to_string();
         loop {
-            match inner.rebuild().await {
+            match inner.rebuild(&owner).await {
                 Ok(count) => {
                     tracing::info!(open_tasks = count, "task queues are rebuilt");
                     break;
@@ -205,7 +208,14 @@ impl Service for WorkflowRunner {
             ctx.stop.clone(),
         ));
         let waker = tokio::spawn(wake::run(Arc::clone(&inner), ctx.stop.clone()));
+        let trimmer = tokio::spawn(retention::run(Arc::clone(&inner), ctx.stop.clone()));
+        let keeper = {
+            let (inner, stop) = (Arc::clone(&inner), ctx.stop.clone());
+            tokio::spawn(async move { inner.keep_whole(&owner, &stop).await })
+        };
         inner.mind(&ctx.stop).await;
+        keeper.await?;
+        trimmer.await?;
         waker.await?;
         publisher.await?;
         Ok(())

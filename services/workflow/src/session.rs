@@ -91,8 +91,7 @@ impl Inner {
             .open_session(&device, &request.session, lease, now);
         let opened = opened.await.map_err(queue_error)?;
         self.metrics.sessions.inc();
-        let mut pending = opened.pending;
-        if opened.open > 0 {
+        if opened.open > 0 || opened.rebuilding {
             self.waker.forget(&device);
             let told = Told::new(&request.events);
             let session = SessionOpened {
@@ -102,24 +101,22 @@ impl Inner {
                 lease,
                 now,
             };
-            if self.settle_opened(session, told, opened.orphans).await? {
-                let peek = self.queue.peek(&device, now).await.map_err(queue_error)?;
-                pending = peek.ready > 0;
-            }
+            self.settle_opened(session, told, opened.orphans).await?;
         }
         Ok(OpenSessionResponse {
             epoch: opened.epoch,
-            pending,
+            // One that waits may be settled by what the device says next, and others may follow.
+            pending: opened.open > 0 || opened.rebuilding,
         })
     }
 
-    /// Settles what the Inform tells about open tasks. Whether anything changed.
+    /// Settles what the Inform tells about open tasks.
     async fn settle_opened(
         &self,
         opened: SessionOpened<'_>,
         told: Told,
         orphans: Vec<TaskId>,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let device = opened.device;
         let mut lanes = self.lanes.lock(device).await;
         let lane = Lane {
@@ -143,12 +140,11 @@ impl Inner {
             }
         }
         if settled.works.is_empty() && settled.ops.is_empty() {
-            return Ok(false);
+            return Ok(());
         }
         self.commit(device, &opened.request.session, &mut settled.works)
             .await?;
-        self.apply(device, opened.epoch, &settled.ops).await?;
-        Ok(true)
+        self.apply(device, opened.epoch, &settled.ops).await
     }
 
     async fn settle_events(
@@ -190,7 +186,7 @@ impl Inner {
     ) -> Result<()> {
         let work = match works.remove(&id) {
             Some(work) => Some(work),
-            None => self.ledger.get(&opened.device.tenant, id).await?,
+            None => self.ledger.sound(&opened.device.tenant, id).await?,
         };
         let Some(mut work) = work.filter(Work::is_open) else {
             settled.ops.push(Op::Complete(id));
@@ -229,7 +225,7 @@ impl Inner {
             return unknown;
         };
         let mut lanes = self.lanes.lock(&device).await;
-        let Some(mut work) = self.ledger.get(&device.tenant, key.task).await? else {
+        let Some(mut work) = self.ledger.sound(&device.tenant, key.task).await? else {
             return unknown;
         };
         let is_transfer = matches!(work.kind(), Some(Kind::Download(_) | Kind::Upload(_)));

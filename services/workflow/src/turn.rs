@@ -1,10 +1,12 @@
 //! A turn of a session: the answer to the request in flight is settled, the next request chosen,
 //! and both written to the ledger in one commit before the request leaves.
 
+mod choose;
+
 use crate::{
     lanes::{Lane, Lanes},
     ledger::{Work, queue_error},
-    plan::{Gains, LostFacts, Plan},
+    plan::{Gains, Plan},
     request::Unbuilt,
     service::Inner,
     settle::{After, Op},
@@ -20,9 +22,6 @@ use hearth_proto::{
 use hearth_queue::Claim;
 use hearth_types::{CommandKey, DeviceKey, TaskId, Timestamp};
 use std::time::Duration;
-
-/// Tasks that may end without anything sent, in one turn.
-const MAX_SKIPPED: usize = 64;
 
 /// What a turn has come to so far.
 struct Turn<'a> {
@@ -40,12 +39,14 @@ struct Turn<'a> {
     started: Option<TaskId>,
     /// Nothing more is sent in this session.
     close: bool,
+    /// The device is to be asked for another session.
+    wake: bool,
 }
 
 /// What a turn answers.
 enum Reply {
     Request(Box<Work>, Request),
-    Done { close: bool },
+    Done { close: bool, wake: bool },
     Fenced,
 }
 
@@ -82,18 +83,22 @@ impl Inner {
             ops: Vec::new(),
             started: None,
             close: false,
+            wake: false,
         };
-        let done = turn.run(lane, request.outcome).await;
+        let done = turn.run(lane, request.outcome, request.last).await;
         match done {
             Ok(Reply::Request(work, request)) => {
                 lane.current = Some(*work);
                 Ok(reply(Next::Request(request)))
             }
-            Ok(Reply::Done { close }) => {
+            Ok(Reply::Done { close, wake }) => {
                 lanes.remove(&device);
                 if close {
                     let closed = self.queue.close_session(&device, request.epoch).await;
                     closed.map_err(queue_error)?;
+                }
+                if wake {
+                    self.waker.ask(&device, now);
                 }
                 Ok(reply(Next::Done(Empty {})))
             }
@@ -142,10 +147,16 @@ fn lane<'a>(
 }
 
 impl Turn<'_> {
-    async fn run(mut self, lane: &mut Lane, outcome: Option<RequestOutcome>) -> Result<Reply> {
+    async fn run(
+        mut self,
+        lane: &mut Lane,
+        outcome: Option<RequestOutcome>,
+        last: bool,
+    ) -> Result<Reply> {
         let mut exclude = None;
         if let Some(outcome) = outcome {
-            let task = task_of(&outcome.request_id);
+            let current = lane.current.as_ref().map(|work| work.id);
+            let task = current.or_else(|| task_of(&outcome.request_id));
             let renewed =
                 self.inner
                     .queue
@@ -155,6 +166,7 @@ impl Turn<'_> {
             }
             match self.answered(lane, outcome).await? {
                 None => {}
+                Some((work, After::Send)) if last => self.break_off(work),
                 Some((work, After::Send)) => return self.go_on(lane, work).await,
                 Some((work, After::Free { end_session })) => {
                     exclude = Some(work.id);
@@ -166,8 +178,25 @@ impl Turn<'_> {
                 }
             }
         }
+        if last {
+            self.close = true;
+            return self.finish(None).await;
+        }
         let next = self.next(lane, exclude).await?;
         self.finish(next).await
+    }
+
+    /// The session can't go on; the task does, in the next one.
+    fn break_off(&mut self, mut work: Work) {
+        let reason = "the device's answer was more than this server takes";
+        work.end_attempt(reason, self.now);
+        work.set(
+            TaskState::Queued,
+            format!("{reason}; the next session asks for less at once"),
+        );
+        self.ops.push(Op::Release(work.id, Timestamp::ZERO));
+        self.wake |= !work.progress.no_wake;
+        self.writes.push(work);
     }
 
     /// Settles an answer. `None`: it belongs to nothing in flight (a repeated turn).
@@ -176,26 +205,12 @@ impl Turn<'_> {
         lane: &Lane,
         outcome: RequestOutcome,
     ) -> Result<Option<(Work, After)>> {
-        let Some(task) = task_of(&outcome.request_id) else {
-            return Ok(None);
-        };
-        let cached = lane
-            .current
-            .as_ref()
-            .filter(|work| work.id == task)
-            .cloned();
-        let work = match cached {
-            Some(work) => Some(work),
-            None => self.inner.ledger.get(&self.device.tenant, task).await?,
-        };
-        let Some(mut work) = work else {
-            return Ok(None);
-        };
-        let in_flight = work.device == self.device
-            && work.is_open()
-            && work.open_attempt().is_some_and(|a| a.epoch == self.epoch)
-            && work.request_id() == outcome.request_id;
-        let Some(mut answer) = outcome.kind.filter(|_| in_flight) else {
+        let mut found = self.in_flight(lane, &outcome.request_id).await?;
+        if found.is_none() {
+            // Some devices echo an earlier request's id.
+            found = self.in_flight(lane, &outcome.recorded_request_id).await?;
+        }
+        let (Some(mut work), Some(mut answer)) = (found, outcome.kind) else {
             return Ok(None);
         };
         if let Answer::Values(values) = &mut answer {
@@ -218,6 +233,24 @@ impl Turn<'_> {
             .inner
             .conclude(&mut work, verdict, self.now, &mut self.ops);
         Ok(Some((work, after)))
+    }
+
+    /// The task of which this request is in flight, in this session.
+    async fn in_flight(&self, lane: &Lane, request_id: &str) -> Result<Option<Work>> {
+        let Some(task) = task_of(request_id) else {
+            return Ok(None);
+        };
+        let cached = lane.current.as_ref().filter(|work| work.id == task);
+        let work = match cached {
+            Some(work) => Some(work.clone()),
+            None => self.inner.ledger.sound(&self.device.tenant, task).await?,
+        };
+        Ok(work.filter(|work| {
+            work.device == self.device
+                && work.is_open()
+                && work.open_attempt().is_some_and(|a| a.epoch == self.epoch)
+                && work.request_id() == request_id
+        }))
     }
 
     /// The next step of the task in flight.
@@ -247,132 +280,6 @@ impl Turn<'_> {
         Ok(Reply::Request(Box::new(work), request))
     }
 
-    /// Chooses the next task and records its try; the commit is still to come.
-    async fn next(
-        &mut self,
-        lane: &Lane,
-        exclude: Option<TaskId>,
-    ) -> Result<Option<(Work, Request)>> {
-        for _ in 0..MAX_SKIPPED {
-            let claim =
-                self.inner
-                    .queue
-                    .claim(&self.device, self.epoch, self.lease, exclude, self.now);
-            let Claim::Task { task, .. } = claim.await.map_err(queue_error)? else {
-                return Ok(None);
-            };
-            let cached = lane
-                .current
-                .as_ref()
-                .filter(|work| work.id == task)
-                .cloned();
-            let work = match cached {
-                Some(work) => Some(work),
-                None => self.inner.ledger.get(&self.device.tenant, task).await?,
-            };
-            let Some(work) = work.filter(Work::is_open) else {
-                // The index was behind the ledger.
-                let gone = self.inner.queue.complete(&self.device, task).await;
-                gone.map_err(queue_error)?;
-                continue;
-            };
-            if self.is_index_behind(&work).await? {
-                if self.close {
-                    return Ok(None);
-                }
-                continue;
-            }
-            match self.start(work).await {
-                Ok(Some(started)) => return Ok(Some(started)),
-                Ok(None) => {}
-                Err(error) => {
-                    let back =
-                        self.inner
-                            .queue
-                            .release(&self.device, task, self.epoch, Timestamp::ZERO);
-                    back.await.map_err(queue_error)?;
-                    return Err(error);
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether the ledger says that a claimed task has nothing to send now: a write of an earlier
-    /// turn was kept although its answer was lost. The queue is told.
-    async fn is_index_behind(&mut self, work: &Work) -> Result<bool> {
-        let not_before = Timestamp::from_micros(work.task.not_before_us);
-        let op = match work.state() {
-            TaskState::WaitingForDevice => {
-                let last = work.task.attempts.last();
-                let here = last.is_some_and(|attempt| attempt.epoch == self.epoch);
-                let restarts = matches!(work.progress.plan, Some(Plan::Restart(_)));
-                self.close |= here && restarts;
-                Op::Park(work.id, work.deadline())
-            }
-            TaskState::Queued if work.open_attempt().is_none() && not_before > self.now => {
-                Op::Release(work.id, not_before)
-            }
-            _ => return Ok(false),
-        };
-        self.inner.apply(&self.device, self.epoch, &[op]).await?;
-        Ok(true)
-    }
-
-    /// The request of a task that was claimed. `None`: it has nothing to send now, which is in the
-    /// ledger already.
-    async fn start(&mut self, mut work: Work) -> Result<Option<(Work, Request)>> {
-        let open_epoch = work.open_attempt().map(|attempt| attempt.epoch);
-        if open_epoch == Some(self.epoch) {
-            // In flight in this session: the same request again.
-            return match self.inner.build(&mut work).await {
-                Ok(request) => Ok(Some((work, request))),
-                Err(unbuilt) => self.drop_now(work, unbuilt).await,
-            };
-        }
-        let mut ops = Vec::new();
-        if open_epoch.is_some() {
-            // In flight in an earlier session that was not settled when this one was opened.
-            let mut gains = Gains::new(work.task.result.take(), self.inner.limits());
-            let facts = LostFacts {
-                transfer_due: true,
-                ..LostFacts::default()
-            };
-            self.inner
-                .settle_lost(&mut work, &facts, self.now, &mut ops, &mut gains);
-            work.task.result = Some(gains.result);
-            if work.state() != TaskState::Queued {
-                return self.settle_now(work, ops).await;
-            }
-            ops.clear();
-        }
-        if work.is_past_deadline(self.now) && !work.progress.uncertain {
-            self.inner.settle_deadline(&mut work, self.now, &mut ops);
-            return self.settle_now(work, ops).await;
-        }
-        self.begin(work).await
-    }
-
-    /// Records a try and makes its first request.
-    async fn begin(&mut self, mut work: Work) -> Result<Option<(Work, Request)>> {
-        if work.progress.plan.is_none() {
-            work.progress.plan = Some(self.inner.new_plan(&work).await);
-        }
-        work.begin_attempt(&self.session, self.epoch, self.now);
-        work.progress.step = 1;
-        let request = match self.inner.build(&mut work).await {
-            Ok(request) => request,
-            Err(unbuilt) => return self.drop_now(work, unbuilt).await,
-        };
-        let rpc = work.task.attempts.last().map_or("", |a| a.rpc.as_str());
-        let reason = format!("{rpc} was sent; the device's answer is due");
-        work.set(TaskState::Running, reason);
-        self.inner.metrics.attempt(work.label());
-        self.started = Some(work.id);
-        self.writes.push(work.clone());
-        Ok(Some((work, request)))
-    }
-
     fn unbuilt(&mut self, work: &mut Work, unbuilt: Unbuilt) {
         let inner = self.inner;
         match unbuilt {
@@ -386,26 +293,6 @@ impl Turn<'_> {
                 inner.end(work, state, reason, self.now, &mut self.ops);
             }
         }
-    }
-
-    async fn drop_now(
-        &mut self,
-        mut work: Work,
-        unbuilt: Unbuilt,
-    ) -> Result<Option<(Work, Request)>> {
-        let before = self.ops.len();
-        self.unbuilt(&mut work, unbuilt);
-        let ops = self.ops.split_off(before);
-        self.settle_now(work, ops).await
-    }
-
-    /// Writes a task that ended or waits before anything of it was sent.
-    async fn settle_now(&mut self, work: Work, ops: Vec<Op>) -> Result<Option<(Work, Request)>> {
-        let mut works = [work];
-        let commit = self.inner.commit(&self.device, &self.session, &mut works);
-        commit.await?;
-        self.inner.apply(&self.device, self.epoch, &ops).await?;
-        Ok(None)
     }
 
     /// Writes what the turn has come to, then tells the queue.
@@ -432,7 +319,10 @@ impl Turn<'_> {
             (Some((_, request)), Some(work)) | (Some((work, request)), None) => {
                 Reply::Request(Box::new(work), request)
             }
-            (None, _) => Reply::Done { close: self.close },
+            (None, _) => Reply::Done {
+                close: self.close,
+                wake: self.wake,
+            },
         })
     }
 }

@@ -26,7 +26,7 @@ const ENVELOPE: usize = 1024;
 /// Bytes of an item beside its texts.
 const ITEM: usize = 120;
 
-/// Checks a request but for its spec.
+/// Checks a request but for its key and spec.
 pub(crate) fn request(request: &CreateTaskRequest, now: Timestamp) -> Result<()> {
     let bad = |field: &str, message: &str| Err(Error::invalid(field, message));
     if !(-100..=100).contains(&request.priority) {
@@ -41,12 +41,16 @@ pub(crate) fn request(request: &CreateTaskRequest, now: Timestamp) -> Result<()>
     if request.max_attempts > CommandKey::MAX_ATTEMPT / 1000 {
         return bad("max_attempts", "expected a number from 1 to 99");
     }
-    let key = &request.idempotency_key;
+    Ok(())
+}
+
+/// Checks the key by which a request is known when it is made again.
+pub(crate) fn idempotency_key(key: &str) -> Result<()> {
     if key.len() > MAX_KEY || !key.bytes().all(|b| b.is_ascii_graphic()) {
-        return bad(
+        return Err(Error::invalid(
             "idempotency_key",
             "expected at most 128 printable ASCII characters without blanks",
-        );
+        ));
     }
     Ok(())
 }

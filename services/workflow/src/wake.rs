@@ -29,6 +29,8 @@ struct Due {
     tries: usize,
     /// It accepted, and its session is due by `at`.
     accepted: bool,
+    /// How often it was too busy, in a session most likely.
+    busy: u32,
 }
 
 #[derive(Default)]
@@ -107,6 +109,10 @@ impl Agenda {
 /// How soon a device is looked at again that was in a session when it was to be woken.
 const AFTER_SESSION: Duration = Duration::from_millis(250);
 
+/// How often a busy device is asked again soon: after 1, 2 and 4 s. Its session is over by then,
+/// most likely.
+const SOON_AGAIN: u32 = 3;
+
 /// How soon a device is asked again for a new task that has accepted for an earlier one.
 const AFTER_ACCEPTED: Duration = Duration::from_secs(5);
 
@@ -175,8 +181,8 @@ impl Inner {
                     let at = self.now().saturating_add(self.options.wake_patience.get());
                     let accepted = Due {
                         at,
-                        tries: due.tries,
                         accepted: true,
+                        ..due
                     };
                     self.waker.plan(device, accepted);
                 }
@@ -197,6 +203,15 @@ impl Inner {
                     ..due
                 },
             ),
+            WakeOutcome::Busy if due.busy < SOON_AGAIN => {
+                let delay = Duration::from_secs(1 << due.busy).max(retry_after);
+                let next = Due {
+                    at: self.now().saturating_add(delay),
+                    busy: due.busy + 1,
+                    ..due
+                };
+                self.waker.plan(device, next);
+            }
             WakeOutcome::Unspecified | WakeOutcome::Unreachable | WakeOutcome::Busy => {
                 self.not_woken(device, due, &answer.detail, Some(retry_after))
                     .await;
@@ -231,7 +246,7 @@ impl Inner {
             let next = Due {
                 at,
                 tries: due.tries + 1,
-                accepted: false,
+                ..Due::default()
             };
             self.waker.plan(device, next);
         }
@@ -272,10 +287,7 @@ impl Inner {
             let rows = rows.map_err(crate::ledger::store_error)?;
             before = rows.last().map(|row| row.id);
             let full = rows.len() == PAGE;
-            found.extend(
-                rows.iter()
-                    .filter_map(|row| crate::ledger::Work::decode(row).ok()),
-            );
+            found.extend(rows.iter().filter_map(|row| self.ledger.read(row)));
             if !full {
                 return Ok(found);
             }

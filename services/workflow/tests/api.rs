@@ -323,7 +323,8 @@ async fn wakes_the_device_and_says_why_not() {
     assert_eq!(world.wakeup.asked.load(SeqCst), 2);
     world.session(&mut cpe).await;
     assert_eq!(world.state(&made.id).await, TaskState::Succeeded);
-    // In session nobody is woken.
+    // In a session that has work nobody is woken.
+    world.create(read()).await;
     let open = world.open(&mut cpe).await;
     world.service.open_session(open).await.unwrap();
     let made = world.service.create_task(request).await.unwrap();

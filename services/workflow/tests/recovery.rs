@@ -154,7 +154,7 @@ async fn a_restart_in_mid_session_goes_on_with_the_same_request() {
             device: open.device,
             session: open.session,
             epoch: opened.epoch,
-            outcome: None,
+            ..wf::NextRequestRequest::default()
         };
         // Before each answer the process dies.
         loop {
@@ -167,6 +167,7 @@ async fn a_restart_in_mid_session_goes_on_with_the_same_request() {
             turn.outcome = Some(wf::RequestOutcome {
                 request_id: request.id,
                 kind: Some(answer),
+                ..wf::RequestOutcome::default()
             });
             if cpe.executed.values().sum::<u32>() > 30 {
                 panic!("{kind:?} goes on for ever");
@@ -216,7 +217,7 @@ async fn a_ledger_that_fails_acknowledges_nothing_and_recovers() {
                 device: open.device,
                 session: open.session,
                 epoch: opened.epoch,
-                outcome: None,
+                ..wf::NextRequestRequest::default()
             };
             loop {
                 let store = &world.store;
@@ -240,6 +241,7 @@ async fn a_ledger_that_fails_acknowledges_nothing_and_recovers() {
                 turn.outcome = Some(wf::RequestOutcome {
                     request_id: request.id,
                     kind: Some(answer),
+                    ..wf::RequestOutcome::default()
                 });
                 let executed = cpe.executed.values().sum::<u32>();
                 assert!(executed < 30, "{kind:?} kept {kept} goes on for ever");
@@ -308,7 +310,7 @@ async fn an_older_session_is_fenced() {
         device: open.device,
         session: open.session,
         epoch: old.epoch,
-        outcome: None,
+        ..wf::NextRequestRequest::default()
     };
     let next = world.service.next_request(turn.clone()).await.unwrap();
     let Next::Request(request) = next.kind.unwrap() else {
@@ -323,6 +325,7 @@ async fn an_older_session_is_fenced() {
         Some(wf::RequestOutcome {
             request_id: request.id,
             kind: Some(answer),
+            ..wf::RequestOutcome::default()
         }),
     ] {
         turn.outcome = outcome;

@@ -40,7 +40,7 @@ async fn an_announced_report_comes_before_any_question() {
         device: DEVICE.into(),
         session: open.session,
         epoch: opened.epoch,
-        outcome: None,
+        ..wf::NextRequestRequest::default()
     };
     let next = world.service.next_request(turn).await.unwrap();
     assert!(matches!(next.kind.unwrap(), Next::Done(_)));

@@ -43,10 +43,46 @@ async fn a_task_that_came_too_late_for_the_session_wakes_the_device() {
     world.service.open_session(open).await.unwrap();
     let made = world.service.create_task(read()).await.unwrap();
     let id = made.task.unwrap().id;
-    assert_eq!(world.state(&id).await, TaskState::Queued);
+    assert!(!world.state(&id).await.is_final());
     // The session never asks for work again: its device has gone.
     world.advance(60);
     asked(&world, 1).await;
+}
+
+#[tokio::test]
+async fn a_session_without_open_tasks_needs_no_second_call() {
+    let (mut world, mut cpe) = (World::new().await, Cpe::new());
+    let open = world.open(&mut cpe).await;
+    assert!(!world.service.open_session(open).await.unwrap().pending);
+    // One that is open makes the session ask, also one that waits for the device.
+    let reboot = Kind::Reboot(hearth_proto::types::v1::Reboot {});
+    let id = world.create(reboot).await;
+    let open = world.open(&mut cpe).await;
+    assert!(world.service.open_session(open).await.unwrap().pending);
+    world.session(&mut cpe).await;
+    assert_eq!(world.state(&id).await, TaskState::WaitingForDevice);
+    let mut open = world.open(&mut cpe).await;
+    open.events.clear();
+    assert!(world.service.open_session(open).await.unwrap().pending);
+}
+
+#[tokio::test]
+async fn a_task_made_in_an_idle_session_wakes_its_device_until_it_comes() {
+    let (mut world, mut cpe) = (World::new().await, Cpe::new());
+    let open = world.open(&mut cpe).await;
+    assert!(!world.service.open_session(open).await.unwrap().pending);
+    // The device is still in that session, and too busy for another.
+    for _ in 0..2 {
+        world.wakeup.will(WakeOutcome::Busy, "the device is busy");
+    }
+    let made = world.service.create_task(read()).await.unwrap();
+    let id = made.task.unwrap().id;
+    for (times, after) in [(1, 0), (2, 2), (3, 3)] {
+        world.advance(after);
+        asked(&world, times).await;
+    }
+    world.session(&mut cpe).await;
+    assert_eq!(world.state(&id).await, TaskState::Succeeded);
 }
 
 #[tokio::test]

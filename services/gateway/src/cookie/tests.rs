@@ -24,6 +24,7 @@ fn session(device: &str) -> Session {
         idle_secs: 30,
         user: user_mark("cpe"),
         in_flight: InFlight::of(&format!("{}.99999.3", TaskId::generate())),
+        ask: true,
         tenant: TenantId::default(),
         device: device.to_owned(),
     }
@@ -65,6 +66,24 @@ fn a_session_reads_back() {
             cookies.find(&headers, &session.tenant, NOW + 2_000_000),
             live(&session)
         );
+    }
+}
+
+#[test]
+fn whether_to_ask_is_the_version_of_the_layout() {
+    let cookies = cookies();
+    for (ask, version) in [(true, 1), (false, 2)] {
+        let session = Session {
+            ask,
+            ..session("012345-Router-0000001")
+        };
+        assert_eq!(session.to_bytes()[0], version, "1 is what there was before");
+        let headers = headers(&[&pair(&cookies, &session)]);
+        let found = cookies.find(&headers, &session.tenant, NOW + 2_000_000);
+        assert_eq!(found, live(&session));
+        let mut later = session.to_bytes();
+        later[0] = 3;
+        assert_eq!(Session::from_bytes(&later, &session.tenant), None);
     }
 }
 

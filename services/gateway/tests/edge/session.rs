@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use hearth_bus::Stream;
 use hearth_proto::events::v1 as ev;
+use hearth_proto::workflow::v1 as wf;
+use wf::request::Rpc;
 
 use crate::support::client::basic;
+use crate::support::doubles::REQUEST;
 use crate::support::xml::{envelope, inform, inform_of};
 use crate::support::{House, house};
 
@@ -46,6 +49,55 @@ async fn any_connection_and_any_replica_serves_a_turn() {
         replica.metric("hearth_gateway_sessions_total{event=\"ended\"}"),
         1.0
     );
+}
+
+#[tokio::test]
+async fn an_idle_session_is_one_call_of_workflow() {
+    let house = house().await;
+    house.workflow.idle.store(true, Ordering::SeqCst);
+    let cookie = open(&house).await;
+    // Made since: its device is woken for it, and this session has been told that there is none.
+    let reboot = Rpc::Reboot(wf::CommandKeyRpc::default());
+    house.workflow.will_send(REQUEST, reboot);
+    house.workflow.down.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let answer = house.connect().await.turn(&cookie, "").await;
+        assert_eq!(answer.status, 204);
+    }
+    assert!(house.workflow.asked.lock().is_empty());
+}
+
+#[tokio::test]
+async fn whatever_a_device_says_beside_its_inform_may_bring_work() {
+    let wanted = "<cwmp:RequestDownload><FileType>1 Firmware Upgrade Image</FileType><FileTypeArg/>\
+        </cwmp:RequestDownload>";
+    for body in [
+        transfer_complete("01hzy3v7k2q4w6e8r0t2y4a6d8.1"),
+        envelope("2", wanted),
+        envelope("2", "<cwmp:GetRPCMethods/>"),
+        envelope("2", "<cwmp:Frobnicate/>"),
+    ] {
+        let house = house().await;
+        house.workflow.idle.store(true, Ordering::SeqCst);
+        let cookie = open(&house).await;
+        let mut cpe = house.connect().await;
+        let answer = cpe.turn(&cookie, &body).await;
+        assert_eq!(answer.status, 200, "{body}");
+        let reboot = Rpc::Reboot(wf::CommandKeyRpc::default());
+        house.workflow.will_send(REQUEST, reboot);
+        let answer = cpe.turn(&answer.cookie(), "").await;
+        assert_eq!(answer.text("cwmp:ID"), Some(REQUEST), "{body}");
+    }
+    // An answer to nothing, too.
+    let house = house().await;
+    house.workflow.idle.store(true, Ordering::SeqCst);
+    let cookie = open(&house).await;
+    let answer = envelope("2", "<cwmp:RebootResponse/>");
+    assert_eq!(
+        house.connect().await.turn(&cookie, answer).await.status,
+        204
+    );
+    assert_eq!(house.workflow.asked.lock().len(), 1);
 }
 
 #[tokio::test]

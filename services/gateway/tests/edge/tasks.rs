@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hearth_bus::Stream;
-use hearth_config::HumanDuration;
+use hearth_config::{ByteSize, HumanDuration};
 use hearth_cwmp::{AcsRequest, DecodeOptions, Message, Receiver, decode};
 use hearth_gateway::GatewayConfig;
 use hearth_proto::events::v1 as ev;
@@ -133,6 +133,78 @@ async fn an_id_that_is_left_out_is_the_cookies() {
 }
 
 #[tokio::test]
+async fn an_earlier_id_that_is_echoed_comes_with_the_cookies() {
+    let house = house().await;
+    let reset = || Rpc::FactoryReset(wf::Empty {});
+    house.workflow.will_send(REQUEST, reset());
+    house.workflow.will_send(SECOND, reset());
+    let (mut cpe, cookie) = informed(&house).await;
+    let done = || envelope(REQUEST, "<cwmp:FactoryResetResponse/>");
+    let cookie = cpe.turn(&cookie, "").await.cookie();
+    let cookie = cpe.turn(&cookie, done()).await.cookie();
+    cpe.turn(&cookie, done()).await;
+    let outcomes = house.workflow.outcomes();
+    let ids = |at: usize| {
+        let outcome: &wf::RequestOutcome = &outcomes[at];
+        (
+            outcome.request_id.as_str(),
+            outcome.recorded_request_id.as_str(),
+        )
+    };
+    assert_eq!(ids(0), (REQUEST, ""));
+    assert_eq!(ids(1), (REQUEST, SECOND), "workflow knows which it is");
+}
+
+#[tokio::test]
+async fn an_answer_over_the_limits_is_told_to_its_task() {
+    let house = house_with(GatewayConfig {
+        max_body: ByteSize::kib(1500),
+        ..GatewayConfig::default()
+    })
+    .await;
+    house.workflow.will_send(REQUEST, read(&["Device."]));
+    house.workflow.will_send(SECOND, read(&["Device."]));
+    let (mut cpe, cookie) = informed(&house).await;
+    let values = |bytes| {
+        let list = value("Device.X", &"x".repeat(bytes));
+        format!(
+            "<cwmp:GetParameterValuesResponse><ParameterList>{list}</ParameterList>\
+             </cwmp:GetParameterValuesResponse>"
+        )
+    };
+    let cookie = cpe.turn(&cookie, "").await.cookie();
+    // One that could be read to its end: the session goes on.
+    let answer = envelope(REQUEST, &values((1 << 20) + 1));
+    let next = cpe.turn(&cookie, answer).await;
+    assert_eq!(next.text("cwmp:ID"), Some(SECOND), "{}", next.status);
+    // One that is too large for that: it can't.
+    let answer = envelope(SECOND, &values(2 << 20));
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nCookie: {}\r\nContent-Length: {}\r\n\r\n",
+        next.cookie(),
+        answer.len()
+    );
+    cpe.write(head).await;
+    let end = cpe.answer().await;
+    assert_eq!(end.status, 413);
+    assert!(end.closes());
+    let asked = house.workflow.asked.lock().clone();
+    let told: Vec<_> = asked
+        .iter()
+        .filter_map(|asked| Some((asked.last, asked.outcome.as_ref()?)))
+        .collect();
+    let [(false, first), (true, second)] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert_eq!(first.request_id, REQUEST);
+    assert!(matches!(&first.kind, Some(Kind::TooLarge(why)) if why.contains("one text")));
+    assert_eq!(second.request_id, SECOND);
+    assert!(matches!(&second.kind, Some(Kind::TooLarge(why)) if why.contains("max_body")));
+    assert_eq!(house.metric("hearth_gateway_answers_too_large_total"), 2.0);
+    assert!(house.bus.events().len() == 1, "the Inform alone");
+}
+
+#[tokio::test]
 async fn names_are_reported_with_the_path_that_was_asked() {
     let house = house().await;
     let get = Rpc::GetParameterNames(ty::GetParameterNames {
@@ -235,7 +307,7 @@ async fn a_request_that_cannot_be_written_goes_back_to_its_task() {
     assert_eq!(answer.text("cwmp:ID"), Some(SECOND));
     let outcome = house.workflow.outcomes().remove(0);
     assert_eq!(outcome.request_id, REQUEST);
-    assert!(matches!(outcome.kind, Some(Kind::Invalid(why)) if why.contains("U+0001")));
+    assert!(matches!(outcome.kind, Some(Kind::Unsendable(why)) if why.contains("U+0001")));
     assert_eq!(
         house.metric("hearth_gateway_requests_unsendable_total"),
         1.0

@@ -49,10 +49,10 @@ impl GetAttributes {
                 if self.done < spec.paths.len() {
                     Verdict::Next
                 } else {
-                    Verdict::Done(format!(
-                        "attributes of {} parameters read",
-                        gains.result.total
-                    ))
+                    Verdict::Done(match gains.result.total {
+                        1 => "attributes of 1 parameter read".to_owned(),
+                        total => format!("attributes of {total} parameters read"),
+                    })
                 }
             }
             Answer::Fault(fault) if fault.code == faults::RESOURCES_EXCEEDED && count > 1 => {

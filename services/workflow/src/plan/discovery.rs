@@ -107,7 +107,7 @@ impl Discovery {
         match fault.code {
             _ if visit.look_only => Found::Nothing,
             // Too much at once: level by level.
-            faults::RESOURCES_EXCEEDED if expand && !visit.next_level && !path.is_empty() => {
+            faults::RESOURCES_EXCEEDED if expand && !visit.next_level => {
                 self.push(path, true, visit.found, false);
                 Found::Nothing
             }

@@ -243,8 +243,59 @@ impl Plan {
         }
     }
 
-    /// What the answer to [`Plan::command`] means.
+    /// What the outcome of [`Plan::command`] means.
     pub(crate) fn outcome(&mut self, kind: &Kind, answer: Answer, gains: &mut Gains) -> Verdict {
+        match answer {
+            Answer::Unsendable(why) => self.unsendable(kind, &why),
+            Answer::TooLarge(why) if self.is_volatile() => self.too_large(kind, &why, gains),
+            Answer::TooLarge(why) => self.answered(kind, Answer::Invalid(why), gains),
+            answer => self.answered(kind, answer, gains),
+        }
+    }
+
+    /// The request can't be written: nothing of it was sent, and it will not be another time.
+    fn unsendable(&self, kind: &Kind, why: &str) -> Verdict {
+        let reason = format!("the request can't be sent to the device: {why}");
+        let reason = match (self, kind) {
+            (Self::Add(add), Kind::AddObject(spec)) => add.left_undone(spec, reason),
+            _ => reason,
+        };
+        Verdict::Fail {
+            fault: None,
+            reason,
+        }
+    }
+
+    /// A read's answer is over the gateway's limits: less is asked for, as of a device that is
+    /// out of resources.
+    fn too_large(&mut self, kind: &Kind, why: &str, gains: &mut Gains) -> Verdict {
+        let fault = Fault {
+            code: faults::RESOURCES_EXCEEDED,
+            ..Fault::default()
+        };
+        match self.answered(kind, Answer::Fault(fault), gains) {
+            Verdict::Retry { .. } | Verdict::Fail { .. } => Verdict::Fail {
+                fault: None,
+                reason: format!(
+                    "the device's answer{} is more than this server takes ({why}), and can't be \
+                     asked for in parts",
+                    self.asked_for()
+                ),
+            },
+            other => other,
+        }
+    }
+
+    /// ` on {path}`, where one path is asked for.
+    fn asked_for(&self) -> String {
+        let path = match self {
+            Self::Read(read) => read.only_path(),
+            _ => None,
+        };
+        path.map(|path| format!(" on {path}")).unwrap_or_default()
+    }
+
+    fn answered(&mut self, kind: &Kind, answer: Answer, gains: &mut Gains) -> Verdict {
         if let Answer::Fault(fault) = &answer
             && fault.code == faults::METHOD_NOT_SUPPORTED
             && let Some(name) = self.main_rpc(kind)

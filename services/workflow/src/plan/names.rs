@@ -41,7 +41,10 @@ impl Names {
         if self.discovery.command().is_some() {
             Verdict::Next
         } else {
-            Verdict::Done(format!("{} names found", gains.result.total))
+            Verdict::Done(match gains.result.total {
+                1 => "1 name found".to_owned(),
+                total => format!("{total} names found"),
+            })
         }
     }
 }

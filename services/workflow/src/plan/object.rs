@@ -60,6 +60,12 @@ impl Add {
         }
     }
 
+    /// Whether an instance may have been made that nobody knows of: until that is settled another
+    /// AddObject on the table would make it impossible to tell which is whose.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        matches!(self.stage, Stage::Add | Stage::Verify)
+    }
+
     fn path(&self, spec: &AddObject) -> String {
         format!("{}{}.", spec.object, self.instance)
     }
@@ -87,9 +93,7 @@ impl Add {
                 {
                     Verdict::Fail { fault, reason } => Verdict::Fail {
                         fault,
-                        reason: format!(
-                            "{path} was made, but its values could not be set: {reason}"
-                        ),
+                        reason: self.left_undone(spec, reason),
                     },
                     other => other,
                 }
@@ -105,6 +109,17 @@ impl Add {
                 Verdict::Doubt(what_came(&other))
             }
             (_, other) => unreadable(&other),
+        }
+    }
+
+    /// Why it failed, and what it has done nevertheless.
+    pub(crate) fn left_undone(&self, spec: &AddObject, reason: String) -> String {
+        match self.stage {
+            Stage::Set => format!(
+                "{} was made, but its values could not be set: {reason}",
+                self.path(spec)
+            ),
+            Stage::Before | Stage::Add | Stage::Verify => reason,
         }
     }
 
@@ -130,7 +145,8 @@ impl Add {
         names: &[ParameterName],
         gains: &mut Gains,
     ) -> Verdict {
-        let mut new = instances(&spec.object, names);
+        let all = instances(&spec.object, names);
+        let mut new = all.clone();
         new.retain(|instance| !self.before.contains(instance));
         match new.as_slice() {
             [instance] => self.has_instance(spec, *instance, gains),
@@ -140,6 +156,8 @@ impl Add {
                 spec.object
             )),
             [] => {
+                // A number that was deleted meanwhile may be given anew.
+                self.before = all;
                 self.stage = Stage::Add;
                 Verdict::Resend
             }

@@ -96,7 +96,10 @@ impl Read {
 
     fn go_on(&self, gains: &Gains) -> Verdict {
         if self.todo.is_empty() && self.discovery.command().is_none() {
-            Verdict::Done(format!("{} values read", gains.result.total))
+            Verdict::Done(match gains.result.total {
+                1 => "1 value read".to_owned(),
+                total => format!("{total} values read"),
+            })
         } else {
             Verdict::Next
         }
@@ -162,6 +165,12 @@ impl Read {
             reason.push_str(path);
         }
         verdict
+    }
+
+    /// What the present RPC asks for, if that is one path.
+    pub(crate) fn only_path(&self) -> Option<&str> {
+        let first = self.todo.front().filter(|_| self.count() == 1);
+        first.map(|(path, _)| path.as_str())
     }
 
     fn is_first_partial(&self) -> bool {

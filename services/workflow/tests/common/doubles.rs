@@ -22,6 +22,8 @@ pub struct FlakyStore {
     pub refuse: AtomicBool,
     pub lose_answer: AtomicBool,
     pub puts: AtomicU32,
+    /// Tasks whose rows can't be read.
+    pub damaged: Mutex<Vec<TaskId>>,
 }
 
 impl FlakyStore {
@@ -31,6 +33,7 @@ impl FlakyStore {
             refuse: AtomicBool::default(),
             lose_answer: AtomicBool::default(),
             puts: AtomicU32::default(),
+            damaged: Mutex::default(),
         }
     }
 
@@ -109,7 +112,19 @@ impl Store for FlakyStore {
         }
         Ok(())
     }
+    async fn task_by_key(&self, tenant: &TenantId, key: &str) -> StoreResult<Option<TaskId>> {
+        self.inner.task_by_key(tenant, key).await
+    }
+    async fn trim_tasks(&self, before: Timestamp, limit: usize) -> StoreResult<usize> {
+        self.inner.trim_tasks(before, limit).await
+    }
+    fn damaged_rows(&self) -> u64 {
+        self.inner.damaged_rows()
+    }
     async fn task(&self, tenant: &TenantId, id: TaskId) -> StoreResult<Option<TaskRow>> {
+        if self.damaged.lock().unwrap().contains(&id) {
+            return Err(hearth_store::Error::Damaged("told to".into()));
+        }
         self.inner.task(tenant, id).await
     }
     async fn tasks(&self, query: &TaskQuery) -> StoreResult<Vec<TaskRow>> {

@@ -185,7 +185,7 @@ impl World {
             device: DEVICE.into(),
             session: open.session,
             epoch: opened.epoch,
-            outcome: None,
+            ..wf::NextRequestRequest::default()
         };
         for count in 0..10_000 {
             let next = self.service.next_request(turn.clone()).await.unwrap();
@@ -213,6 +213,7 @@ impl World {
             turn.outcome = Some(wf::RequestOutcome {
                 request_id: request.id,
                 kind: Some(answer),
+                ..wf::RequestOutcome::default()
             });
         }
         panic!("the session never ends");

@@ -102,6 +102,8 @@ pub struct ScriptedWorkflow {
     pub asked: Mutex<Vec<wf::NextRequestRequest>>,
     pub transfers: Mutex<Vec<wf::ReportTransferRequest>>,
     pub down: AtomicBool,
+    /// No device has an open task.
+    pub idle: AtomicBool,
     epochs: Mutex<HashMap<String, u64>>,
 }
 
@@ -146,7 +148,7 @@ impl Workflow for ScriptedWorkflow {
         self.opened.lock().push(r);
         Ok(wf::OpenSessionResponse {
             epoch: *epoch,
-            pending: false,
+            pending: !self.idle.load(Ordering::SeqCst),
         })
     }
 

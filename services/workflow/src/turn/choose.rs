@@ -1,0 +1,217 @@
+//! Which task a session is given next, and the record of its try.
+
+use super::Turn;
+use crate::{
+    lanes::Lane,
+    ledger::{Work, queue_error},
+    plan::{Gains, LostFacts, Plan},
+    request::Unbuilt,
+    settle::Op,
+};
+use hearth_clients::Result;
+use hearth_proto::{
+    types::v1::{TaskState, task_spec::Kind},
+    workflow::v1::Request,
+};
+use hearth_queue::Claim;
+use hearth_types::{TaskId, Timestamp};
+use std::time::Duration;
+
+/// Tasks that may end without anything sent, in one turn.
+const MAX_SKIPPED: usize = 64;
+
+/// How long a task that waits for another is left alone.
+const HOLD: Duration = Duration::from_secs(1);
+
+impl Turn<'_> {
+    /// Chooses the next task and records its try; the commit is still to come.
+    pub(super) async fn next(
+        &mut self,
+        lane: &Lane,
+        exclude: Option<TaskId>,
+    ) -> Result<Option<(Work, Request)>> {
+        for _ in 0..MAX_SKIPPED {
+            let claim =
+                self.inner
+                    .queue
+                    .claim(&self.device, self.epoch, self.lease, exclude, self.now);
+            let Claim::Task { task, .. } = claim.await.map_err(queue_error)? else {
+                return Ok(None);
+            };
+            let cached = lane
+                .current
+                .as_ref()
+                .filter(|work| work.id == task)
+                .cloned();
+            let work = match cached {
+                Some(work) => Some(work),
+                None => self.inner.ledger.sound(&self.device.tenant, task).await?,
+            };
+            let Some(work) = work.filter(Work::is_open) else {
+                // The index was behind the ledger.
+                let gone = self.inner.queue.complete(&self.device, task).await;
+                gone.map_err(queue_error)?;
+                continue;
+            };
+            if self.is_index_behind(&work).await? {
+                if self.close {
+                    return Ok(None);
+                }
+                continue;
+            }
+            match self.start(work).await {
+                Ok(Some(started)) => return Ok(Some(started)),
+                Ok(None) => {}
+                Err(error) => {
+                    let back =
+                        self.inner
+                            .queue
+                            .release(&self.device, task, self.epoch, Timestamp::ZERO);
+                    back.await.map_err(queue_error)?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the ledger says that a claimed task has nothing to send now: a write of an earlier
+    /// turn was kept although its answer was lost. The queue is told.
+    async fn is_index_behind(&mut self, work: &Work) -> Result<bool> {
+        let not_before = Timestamp::from_micros(work.task.not_before_us);
+        let op = match work.state() {
+            TaskState::WaitingForDevice => {
+                let last = work.task.attempts.last();
+                let here = last.is_some_and(|attempt| attempt.epoch == self.epoch);
+                let restarts = matches!(work.progress.plan, Some(Plan::Restart(_)));
+                self.close |= here && restarts;
+                Op::Park(work.id, work.deadline())
+            }
+            TaskState::Queued if work.open_attempt().is_none() && not_before > self.now => {
+                Op::Release(work.id, not_before)
+            }
+            _ => return Ok(false),
+        };
+        self.inner.apply(&self.device, self.epoch, &[op]).await?;
+        Ok(true)
+    }
+
+    /// The request of a task that was claimed. `None`: it has nothing to send now, which is in the
+    /// ledger already.
+    async fn start(&mut self, mut work: Work) -> Result<Option<(Work, Request)>> {
+        let open_epoch = work.open_attempt().map(|attempt| attempt.epoch);
+        if open_epoch == Some(self.epoch) {
+            // In flight in this session: the same request again.
+            return match self.inner.build(&mut work).await {
+                Ok(request) => Ok(Some((work, request))),
+                Err(unbuilt) => self.drop_now(work, unbuilt).await,
+            };
+        }
+        let mut ops = Vec::new();
+        if open_epoch.is_some() {
+            // In flight in an earlier session that was not settled when this one was opened.
+            let mut gains = Gains::new(work.task.result.take(), self.inner.limits());
+            let facts = LostFacts {
+                transfer_due: true,
+                ..LostFacts::default()
+            };
+            self.inner
+                .settle_lost(&mut work, &facts, self.now, &mut ops, &mut gains);
+            work.task.result = Some(gains.result);
+            if work.state() != TaskState::Queued {
+                return self.settle_now(work, ops).await;
+            }
+            ops.clear();
+        }
+        if work.is_past_deadline(self.now) && !work.progress.uncertain {
+            self.inner.settle_deadline(&mut work, self.now, &mut ops);
+            return self.settle_now(work, ops).await;
+        }
+        self.begin(work).await
+    }
+
+    /// Records a try and makes its first request.
+    async fn begin(&mut self, mut work: Work) -> Result<Option<(Work, Request)>> {
+        if let Some(first) = self.in_doubt_before(&work).await? {
+            let ops = hold(&mut work, &first, self.now);
+            return self.settle_now(work, ops).await;
+        }
+        if work.progress.plan.is_none() {
+            work.progress.plan = Some(self.inner.new_plan(&work).await);
+        }
+        work.begin_attempt(&self.session, self.epoch, self.now);
+        work.progress.step = 1;
+        let request = match self.inner.build(&mut work).await {
+            Ok(request) => request,
+            Err(unbuilt) => return self.drop_now(work, unbuilt).await,
+        };
+        let rpc = work.task.attempts.last().map_or("", |a| a.rpc.as_str());
+        let reason = format!("{rpc} was sent; the device's answer is due");
+        work.set(TaskState::Running, reason);
+        self.inner.metrics.attempt(work.label());
+        self.started = Some(work.id);
+        self.writes.push(work.clone());
+        Ok(Some((work, request)))
+    }
+
+    /// Another AddObject on the same table of which it isn't known whether it was done: it is
+    /// settled first, or its instance and this one's could not be told apart.
+    async fn in_doubt_before(&self, work: &Work) -> Result<Option<Work>> {
+        let table = |work: &Work| match work.kind() {
+            Some(Kind::AddObject(add)) => Some(add.object.clone()),
+            _ => None,
+        };
+        let doubtful = |work: &Work| match &work.progress.plan {
+            Some(Plan::Add(add)) => add.is_in_doubt(),
+            _ => false,
+        };
+        let own = table(work);
+        if own.is_none() || doubtful(work) {
+            return Ok(None);
+        }
+        for other in self.inner.open_tasks_of(&self.device).await? {
+            // This turn may have changed it.
+            let changed = self.writes.iter().find(|write| write.id == other.id);
+            let other = changed.unwrap_or(&other);
+            if other.id != work.id && other.is_open() && doubtful(other) && table(other) == own {
+                return Ok(Some(other.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn drop_now(
+        &mut self,
+        mut work: Work,
+        unbuilt: Unbuilt,
+    ) -> Result<Option<(Work, Request)>> {
+        let before = self.ops.len();
+        self.unbuilt(&mut work, unbuilt);
+        let ops = self.ops.split_off(before);
+        self.settle_now(work, ops).await
+    }
+
+    /// Writes a task that ended or waits before anything of it was sent.
+    async fn settle_now(&mut self, work: Work, ops: Vec<Op>) -> Result<Option<(Work, Request)>> {
+        let mut works = [work];
+        let commit = self.inner.commit(&self.device, &self.session, &mut works);
+        commit.await?;
+        self.inner.apply(&self.device, self.epoch, &ops).await?;
+        Ok(None)
+    }
+}
+
+/// Lets a task wait for another.
+fn hold(work: &mut Work, first: &Work, now: Timestamp) -> Vec<Op> {
+    let not_before = now.max(Timestamp::from_micros(first.task.not_before_us));
+    let not_before = not_before.saturating_add(HOLD);
+    work.task.not_before_us = not_before.as_micros();
+    work.set(
+        TaskState::Queued,
+        format!(
+            "waits until it is known whether task {} has made an instance of this table",
+            first.id
+        ),
+    );
+    vec![Op::Release(work.id, not_before)]
+}
