@@ -143,3 +143,50 @@ async fn links_are_the_proxys() {
         assert_eq!(proxy.routes().next().unwrap().3, mode);
     }
 }
+
+/// With a cluster that runs (`scripts/cluster start --servers-only` is enough): its members are
+/// killed, held, emptied and started, and it is ready again.
+#[tokio::test]
+async fn a_real_cluster_is_broken_and_mended() {
+    let Some(command) = std::env::var_os("HEARTH_TEST_CLUSTER") else {
+        println!("SKIPPED: HEARTH_TEST_CLUSTER is not set");
+        return;
+    };
+    let mut cluster = Cluster::open(Path::new(&command), None, None)
+        .await
+        .unwrap();
+    let members = cluster.members();
+    let of = |group: &str| -> Vec<String> {
+        let of = members.iter().filter(|name| name.starts_with(group));
+        of.cloned().collect()
+    };
+    let primary = cluster.primary(&of("redis")).await.unwrap();
+    cluster.act(&Action::Flush(primary.clone())).await.unwrap();
+    for (member, broken) in [(of("nats")[0].clone(), true), (primary, false)] {
+        let (begin, end) = match broken {
+            true => (Action::Kill(member.clone()), Action::Start(member)),
+            false => (Action::Pause(member.clone()), Action::Resume(member)),
+        };
+        assert!(cluster.ready().await, "before {begin:?}");
+        cluster.act(&begin).await.unwrap();
+        // A held member's kernel still takes connections.
+        assert_eq!(cluster.ready().await, !broken, "{begin:?}");
+        cluster.act(&end).await.unwrap();
+        let until = std::time::Instant::now() + Duration::from_secs(60);
+        while !cluster.ready().await {
+            assert!(std::time::Instant::now() < until, "not ready after {end:?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    let nats = of("nats")[0].clone();
+    let full = cluster.act(&Action::Fill(nats.clone())).await;
+    match full {
+        // Only a small disk of its own is filled.
+        Err(error) => assert!(
+            format!("{error:#}").contains("not for filling"),
+            "{error:#}"
+        ),
+        Ok(()) => cluster.act(&Action::Drain(nats)).await.unwrap(),
+    }
+    assert_eq!(cluster.accidents().await, [""; 0]);
+}
