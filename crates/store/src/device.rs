@@ -48,7 +48,8 @@ pub enum CellValue {
 pub struct Cell {
     /// The value.
     pub value: CellValue,
-    /// Event time; of two values the later one stays, and of two of the same
+    /// Event time ([`DeviceColumn::FirstSeen`]: the negative of its value, so
+    /// that the earliest stays); of two values the later one stays, and of two of the same
     /// time the greater one (as CQL does), so that order doesn't matter.
     pub time: Timestamp,
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::pin;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -44,6 +45,8 @@ pub(super) struct Client {
     /// Reads what conditional writes decided.
     serial: Consistency,
     metrics: Metrics,
+    /// Rows that lists left out.
+    pub(super) damaged: AtomicU64,
 }
 
 /// A row that is read as a value of its own.
@@ -77,6 +80,7 @@ impl Client {
                 CqlConsistency::Quorum => Consistency::Serial,
             },
             metrics,
+            damaged: AtomicU64::new(0),
         })
     }
 
@@ -307,13 +311,13 @@ where
     // Boxed one by one: what they borrow is then of no concern to the whole.
     let requests: Vec<_> = requests.into_iter().map(FutureExt::boxed).collect();
     let running = stream::iter(requests).buffer_unordered(CALL_CONCURRENCY);
-    running.try_for_each(|()| std::future::ready(Ok(()))).boxed()
+    running
+        .try_for_each(|()| std::future::ready(Ok(())))
+        .boxed()
 }
 
 /// The answers to all of a call's requests, in their order.
-pub(super) fn each<'a, T, F>(
-    requests: impl IntoIterator<Item = F>,
-) -> BoxFuture<'a, Result<Vec<T>>>
+pub(super) fn each<'a, T, F>(requests: impl IntoIterator<Item = F>) -> BoxFuture<'a, Result<Vec<T>>>
 where
     T: Send + 'a,
     F: Future<Output = Result<T>> + Send + 'a,

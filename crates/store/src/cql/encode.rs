@@ -220,12 +220,12 @@ mod tests {
                 assert_eq!(encoded.cmp(&other), (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
             }
         }
-        for damaged in [
-            "", "x", "x\0", "x\0z", "x\0009", "x\00012", "x\0000g1", "x\00001",
-        ] {
-            let _ = read_value(damaged);
+        for damaged in ["", "x", "x|", "x|z", "x|9", "x|01", "x|0g1", "x|0é"] {
+            assert!(
+                read_value(&damaged.replace('|', "\0")).is_err(),
+                "{damaged}"
+            );
         }
-        assert!(read_value("x").is_err() && read_value("x\0z").is_err());
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn shards_never_change() {
         let id = TaskId::from_bytes([1; 16]);
-        assert_eq!(task_day(id), 12_785);
+        assert_eq!(task_day(id), 12_775);
         let shards = (0..64_u8).map(|n| task_shard(TaskId::from_bytes([n; 16])));
         assert!(shards.collect::<std::collections::HashSet<_>>().len() > 20);
         assert_eq!(task_shard(id), task_shard(id));

@@ -21,6 +21,7 @@ mod history;
 mod index;
 mod metrics;
 mod parameters;
+mod retention;
 mod schema;
 mod shards;
 mod statements;
@@ -29,6 +30,7 @@ mod write;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -167,6 +169,22 @@ impl Store for CqlStore {
     async fn create_task(&self, task: TaskRow, idempotency_key: Option<&str>) -> Result<Created> {
         let days = &self.caches.days;
         self.client.create_task(&task, idempotency_key, days).await
+    }
+
+    async fn task_by_key(
+        &self,
+        tenant: &TenantId,
+        idempotency_key: &str,
+    ) -> Result<Option<TaskId>> {
+        self.client.task_by_key(tenant, idempotency_key).await
+    }
+
+    async fn trim_tasks(&self, before: Timestamp, limit: usize) -> Result<usize> {
+        self.client.trim_tasks(before, limit).await
+    }
+
+    fn damaged_rows(&self) -> u64 {
+        self.client.damaged.load(Relaxed)
     }
 
     async fn put_tasks(&self, tasks: Vec<TaskRow>) -> Result<()> {

@@ -236,6 +236,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::Error;
 
@@ -254,12 +255,9 @@ mod tests {
 
     #[test]
     fn too_large_values_are_refused() {
-        let device = DeviceKey::parse("a", "001122-X-1");
-        let cell = ParameterCell::Notification(1);
-        for device in device {
-            let path = "x".repeat(100_000);
-            let put = put(&device, &path, Timestamp::ZERO, &[cell.clone()]);
-            assert!(matches!(put, Err(Error::TooLarge(_))));
-        }
+        let device = DeviceKey::parse("a", "001122-X-1").unwrap();
+        let cells = [ParameterCell::Notification(1)];
+        let put = put(&device, &"x".repeat(100_000), Timestamp::ZERO, &cells);
+        assert!(matches!(put, Err(Error::TooLarge(_))));
     }
 }

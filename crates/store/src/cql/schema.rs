@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
-use futures::FutureExt;
 use scylla::client::session::Session;
-use scylla::errors::ExecutionError;
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+use scylla::response::query_result::QueryResult;
+use scylla::serialize::row::SerializeRow;
 use scylla::statement::unprepared::Statement;
 use tokio::time::{Instant, sleep};
 
@@ -20,6 +21,8 @@ const LOCK_SECONDS: i32 = 60;
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How long the start waits for another process that makes tables.
 const WAIT: Duration = Duration::from_secs(120);
+/// How long nodes may take to agree that a table is there.
+const AGREEMENT: Duration = Duration::from_secs(15);
 /// Making a table takes long where nodes must agree on it.
 const DDL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -75,7 +78,7 @@ const FIRST: &[&str] = &[
         PRIMARY KEY ((tenant, device), attribute, value))
         WITH compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000",
     "CREATE TABLE IF NOT EXISTS $.task (
-        tenant text, day int, shard tinyint, id blob, device text, state blob,
+        tenant text, day int, shard tinyint, id blob, device text, state blob, key text,
         PRIMARY KEY ((tenant, day, shard), id))
         WITH CLUSTERING ORDER BY (id DESC)
         AND compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000",
@@ -137,6 +140,24 @@ impl Schema<'_> {
         }
     }
 
+    /// Asks; again while a table that another process has just made is not there for all nodes.
+    async fn ask(
+        &self,
+        text: &str,
+        values: &impl SerializeRow,
+    ) -> Result<QueryResult, ConnectError> {
+        let deadline = Instant::now() + AGREEMENT;
+        loop {
+            let done = Box::pin(self.session.query_unpaged(text, values)).await;
+            match done {
+                Err(error) if is_unknown_table(&error) && Instant::now() < deadline => {
+                    sleep(LOOK_AGAIN).await;
+                }
+                done => return done.map_err(|error| self.failed(error)),
+            }
+        }
+    }
+
     /// Makes the keyspace when it is missing and that is allowed.
     pub(super) async fn keyspace(
         &self,
@@ -144,8 +165,7 @@ impl Schema<'_> {
         copies: &[(String, u8)],
     ) -> Result<(), ConnectError> {
         let known = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
-        let found = self.session.query_unpaged(known, (self.keyspace,)).await;
-        let found = found.map_err(|error| self.failed(error))?;
+        let found = self.ask(known, &(self.keyspace,)).await?;
         let rows = found.into_rows_result().map(|rows| rows.rows_num());
         if rows.is_ok_and(|rows| rows > 0) {
             return Ok(());
@@ -194,8 +214,7 @@ impl Schema<'_> {
     async fn stored_version(&self) -> Result<Option<i32>, ConnectError> {
         let known = "SELECT table_name FROM system_schema.tables \
                      WHERE keyspace_name = ? AND table_name = 'schema_version'";
-        let found = self.session.query_unpaged(known, (self.keyspace,)).await;
-        let found = found.map_err(|error| self.failed(error))?;
+        let found = self.ask(known, &(self.keyspace,)).await?;
         if !found
             .into_rows_result()
             .is_ok_and(|rows| rows.rows_num() > 0)
@@ -206,10 +225,7 @@ impl Schema<'_> {
             "SELECT version FROM {}.schema_version WHERE part = ? LIMIT 1",
             self.keyspace
         );
-        let found = self.session.query_unpaged(text, (PART,)).await;
-        let rows = found
-            .map_err(|error| self.failed(error))?
-            .into_rows_result();
+        let rows = self.ask(&text, &(PART,)).await?.into_rows_result();
         let stored = rows
             .ok()
             .and_then(|rows| rows.maybe_first_row::<(i32,)>().ok().flatten())
@@ -238,8 +254,7 @@ impl Schema<'_> {
                 "INSERT INTO {}.schema_version (part, version) VALUES (?, ?)",
                 self.keyspace
             );
-            let entered = self.session.query_unpaged(text, (PART, number)).await;
-            entered.map_err(|error| self.failed(error))?;
+            self.ask(&text, &(PART, number)).await?;
             tracing::info!(
                 keyspace = self.keyspace,
                 version = number,
@@ -287,23 +302,26 @@ impl Schema<'_> {
             self.keyspace
         );
         let owner = self.owner.as_str();
-        self.decide(&text, (PART, owner))
-            .map(|done| done.map(drop))
-            .await
+        self.decide(&text, (PART, owner)).await.map(drop)
     }
 
     /// A conditional write; whether it was applied.
-    async fn decide(
-        &self,
-        text: &str,
-        values: impl scylla::serialize::row::SerializeRow,
-    ) -> Result<bool, ConnectError> {
-        let done = Box::pin(self.session.query_unpaged(text, values)).await;
-        let rows = done.map_err(|error| self.failed(error))?.into_rows_result();
+    async fn decide(&self, text: &str, values: impl SerializeRow) -> Result<bool, ConnectError> {
+        let rows = self.ask(text, &values).await?.into_rows_result();
         let row = rows
             .ok()
             .and_then(|rows| rows.first_row::<scylla::value::Row>().ok());
         let applied = row.and_then(|row| row.columns.first().cloned().flatten());
         Ok(applied.and_then(|applied| applied.as_boolean()) == Some(true))
     }
+}
+
+fn is_unknown_table(error: &ExecutionError) -> bool {
+    let ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, message)) =
+        error
+    else {
+        return false;
+    };
+    // Cassandra, ScyllaDB.
+    message.contains("does not exist") || message.contains("unconfigured table")
 }

@@ -1,8 +1,8 @@
 //! Every statement, each prepared once. `$.` stands for the keyspace.
 //!
 //! What writes carries its event time (or revision) as CQL timestamp, so that the nodes merge it
-//! as the contract says; nothing is read before it is written. All but [`Statement::KeyEnter`] may
-//! be repeated.
+//! as the contract says; nothing is read before it is written. All but the conditional ones of
+//! idempotency keys may be repeated.
 
 macro_rules! statements {
     ($($name:ident $label:literal $text:expr;)*) => {
@@ -117,18 +117,25 @@ statements! {
     IndexOfDelete "index_of_delete" "DELETE FROM $.device_index_of USING TIMESTAMP ? \
         WHERE tenant = ? AND device = ?";
 
-    TaskPut "task_put" "INSERT INTO $.task (tenant, day, shard, id, device, state) \
-        VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    TaskPut "task_put" "INSERT INTO $.task (tenant, day, shard, id, device, state, key) \
+        VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
     TaskRead "task_read" "SELECT device, state, WRITETIME(state) FROM $.task \
         WHERE tenant = ? AND day = ? AND shard = ? AND id = ?";
     TaskIds "task_ids" "SELECT id FROM $.task \
         WHERE tenant = ? AND day = ? AND shard = ? AND id < ? LIMIT ?";
+    TaskOld "task_old" "SELECT id, device, state, WRITETIME(state), key FROM $.task \
+        WHERE tenant = ? AND day = ? AND shard = ? AND id < ?";
+    TaskDelete "task_delete" "DELETE FROM $.task USING TIMESTAMP ? \
+        WHERE tenant = ? AND day = ? AND shard = ? AND id = ?";
     DayAdd "task_day_add" "INSERT INTO $.task_day (tenant, day) VALUES (?, ?)";
     DayRead "task_day_read" "SELECT day FROM $.task_day WHERE tenant = ? AND day <= ?";
+    DayRemove "task_day_remove" "DELETE FROM $.task_day WHERE tenant = ? AND day = ?";
     TaskOfPut "task_of_put" "INSERT INTO $.task_by_device (tenant, device, id, ended) \
         VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
     TaskOfRead "task_of_read" "SELECT id, ended FROM $.task_by_device \
         WHERE tenant = ? AND device = ? AND id < ? LIMIT ?";
+    TaskOfDelete "task_of_delete" "DELETE FROM $.task_by_device USING TIMESTAMP ? \
+        WHERE tenant = ? AND device = ? AND id = ?";
     OpenAdd "open_task_add" "INSERT INTO $.open_task (bucket, tenant, id) VALUES (?, ?, ?) \
         USING TIMESTAMP ?";
     OpenRemove "open_task_remove" "DELETE FROM $.open_task USING TIMESTAMP ? \
@@ -141,6 +148,7 @@ statements! {
         VALUES (?, ?, ?, ?, ?, ?) IF NOT EXISTS";
     KeyRead "task_key_read" "SELECT id, device, state, revision FROM $.task_key \
         WHERE tenant = ? AND key = ?";
+    KeyDelete "task_key_delete" "DELETE FROM $.task_key WHERE tenant = ? AND key = ? IF id = ?";
 
     DocumentPut "document_put" "INSERT INTO $.document (tenant, kind, shard, key, payload) \
         VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
@@ -160,7 +168,7 @@ impl Statement {
 
     /// Whether it is decided among the replicas (Paxos) and must not be repeated blindly.
     pub(super) const fn is_conditional(self) -> bool {
-        matches!(self, Self::KeyEnter)
+        matches!(self, Self::KeyEnter | Self::KeyDelete)
     }
 }
 
@@ -183,9 +191,15 @@ mod tests {
                 !text.contains("ALLOW FILTERING") && !text.contains('$'),
                 "{text}"
             );
-            // What is only ever added needs no time; all else has that of its event.
+            // What only names, and what is decided, needs no time; all else has that of its event.
             let writes = !text.starts_with("SELECT");
-            let plain = ["tenant_add", "task_day_add", "task_key_enter"];
+            let plain = [
+                "tenant_add",
+                "task_day_add",
+                "task_day_remove",
+                "task_key_enter",
+                "task_key_delete",
+            ];
             if writes && !plain.contains(&statement.label()) {
                 assert!(text.contains("USING TIMESTAMP ?"), "{text}");
             }

@@ -5,12 +5,16 @@
 //! entered, and removed after it has ended: what has a name and no task, or a name and a task that
 //! has ended, is left out by whoever reads, and so no open task is without its names.
 
+use std::cmp::Reverse;
+use std::sync::atomic::Ordering;
+
 use hearth_types::{DeviceId, DeviceKey, TaskId, TenantId};
 use quick_cache::sync::Cache;
-use std::cmp::Reverse;
+use scylla::value::MaybeUnset;
 
 use super::client::{Client, all, each};
 use super::encode::{TASK_SHARDS, check_size, key, revision, task_day, task_shard, task_state};
+use super::index::TENANTS;
 use super::shards::merged;
 use super::statements::Statement;
 use crate::{Created, Error, Result, TaskQuery, TaskRow};
@@ -24,14 +28,20 @@ pub(super) type Days = Cache<(TenantId, i32), ()>;
 /// What stands in the ledger under an idempotency key.
 type Keyed = (Vec<u8>, String, Vec<u8>, i64);
 
-fn task_id(bytes: &[u8]) -> Result<TaskId> {
+pub(super) fn task_id(bytes: &[u8]) -> Result<TaskId> {
     let bytes: [u8; 16] = bytes
         .try_into()
         .map_err(|_| Error::Damaged("a task's id".into()))?;
     Ok(TaskId::from_bytes(bytes))
 }
 
-fn read(tenant: &TenantId, id: TaskId, device: &str, state: &[u8], at: i64) -> Result<TaskRow> {
+pub(super) fn read(
+    tenant: &TenantId,
+    id: TaskId,
+    device: &str,
+    state: &[u8],
+    at: i64,
+) -> Result<TaskRow> {
     let damaged = || Error::Damaged("a task".into());
     let device: DeviceId = device.parse().map_err(|_| damaged())?;
     let (ended, payload) = state.split_first().ok_or_else(damaged)?;
@@ -63,9 +73,32 @@ impl Client {
             .transpose()
     }
 
+    /// A task for a list: what is damaged is logged, counted and left out.
+    async fn sound(&self, tenant: &TenantId, id: TaskId) -> Result<Option<TaskRow>> {
+        match self.task(tenant, id).await {
+            Err(Error::Damaged(what)) => {
+                self.damaged.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%tenant, task = %id, what, "a damaged row of the task ledger is left out");
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
     async fn by_id(&self, tenant: &TenantId, ids: &[TaskId]) -> Result<Vec<TaskRow>> {
-        let rows = ids.iter().map(|id| self.task(tenant, *id));
+        let rows = ids.iter().map(|id| self.sound(tenant, *id));
         Ok(each(rows).await?.into_iter().flatten().collect())
+    }
+
+    /// The task that was entered with an idempotency key.
+    pub(super) async fn task_by_key(
+        &self,
+        tenant: &TenantId,
+        idempotency_key: &str,
+    ) -> Result<Option<TaskId>> {
+        let key = (tenant.as_str(), idempotency_key);
+        let found: Option<Keyed> = self.row_decided(Statement::KeyRead, key).await?;
+        found.map(|(id, ..)| task_id(&id)).transpose()
     }
 
     /// Enters a task under an idempotency key.
@@ -79,7 +112,7 @@ impl Client {
         days: &Days,
     ) -> Result<Created> {
         let Some(name) = idempotency_key else {
-            self.enter(task, days).await?;
+            self.enter(task, None, days).await?;
             return Ok(Created::New);
         };
         let tenant = &task.device.tenant;
@@ -96,7 +129,7 @@ impl Client {
             revision(task.revision)?,
         );
         if self.decide(Statement::KeyEnter, values).await? {
-            self.enter(task, days).await?;
+            self.enter(task, Some(name), days).await?;
             return Ok(Created::New);
         }
         let found: Option<Keyed> = self
@@ -106,29 +139,30 @@ impl Client {
         let (id, device, state, at) = found.ok_or_else(damaged)?;
         let first = read(tenant, task_id(&id)?, &device, &state, at)?;
         if self.task(tenant, first.id).await?.is_none() {
-            self.enter(&first, days).await?;
+            self.enter(&first, Some(name), days).await?;
         }
         Ok(Created::Existed(first.id))
     }
 
     /// Enters a task that isn't in the ledger: its names first.
-    async fn enter(&self, task: &TaskRow, days: &Days) -> Result<()> {
+    async fn enter(&self, task: &TaskRow, key: Option<&str>, days: &Days) -> Result<()> {
         self.enter_day(task, days).await?;
         if task.open {
             let (open, of) = (self.name_open(task), self.name_of(task));
             let (open, of) = tokio::join!(open, of);
             open.and(of)?;
-            return self.write_task(task).await;
+        } else {
+            self.name_of(task).await?;
         }
-        self.name_of(task).await?;
-        self.write_task(task).await
+        self.write_task(task, key).await
     }
 
     async fn enter_day(&self, task: &TaskRow, days: &Days) -> Result<()> {
         let day = (task.device.tenant.clone(), task_day(task.id));
         if days.get(&day).is_none() {
-            let values = (day.0.as_str(), day.1);
-            self.run(Statement::DayAdd, values).await?;
+            let tenant = day.0.as_str();
+            self.run(Statement::TenantAdd, (TENANTS, tenant)).await?;
+            self.run(Statement::DayAdd, (tenant, day.1)).await?;
             days.insert(day, ());
         }
         Ok(())
@@ -159,7 +193,8 @@ impl Client {
         self.run(Statement::TaskOfPut, values).await
     }
 
-    async fn write_task(&self, task: &TaskRow) -> Result<()> {
+    /// Writes a task's row; with its idempotency key where it is known.
+    async fn write_task(&self, task: &TaskRow, key: Option<&str>) -> Result<()> {
         let id = task.id.to_bytes();
         let state = task_state(task.open, &task.payload);
         check_size(state.len(), "a task")?;
@@ -170,6 +205,7 @@ impl Client {
             &id[..],
             task.device.device.as_str(),
             state,
+            MaybeUnset::from_option(key),
             revision(task.revision)?,
         );
         self.run(Statement::TaskPut, values).await
@@ -184,12 +220,12 @@ impl Client {
         self.enter_day(task, days).await?;
         if !task.open {
             // As long as it isn't known to have ended it must be found.
-            self.write_task(task).await?;
+            self.write_task(task, None).await?;
             let (open, of) = tokio::join!(self.name_open(task), self.name_of(task));
             return open.and(of);
         }
         let (open, of) = (self.name_open(task), self.name_of(task));
-        let (open, of, written) = tokio::join!(open, of, self.write_task(task));
+        let (open, of, written) = tokio::join!(open, of, self.write_task(task, None));
         open.and(of).and(written)
     }
 
