@@ -133,8 +133,10 @@ pub trait Queue: Send + Sync + 'static {
     async fn depth(&self) -> Result<Depth>;
 
     /// Buckets that must be compared to the ledger: those whose index was lost, and those that may
-    /// be behind it since their server was restarted or replaced.
-    async fn suspects(&self) -> Result<Vec<Suspect>>;
+    /// be behind it: since their server was restarted or replaced, or, in an index that several
+    /// processes share, since the last rebuild is `every` ago (one of them may have died between the
+    /// ledger and the queue).
+    async fn suspects(&self, every: Duration, now: Timestamp) -> Result<Vec<Suspect>>;
 
     /// Takes the lease on a bucket's rebuild for `ttl`, so that one process does it. `false`: another
     /// `owner` has it.

@@ -17,5 +17,7 @@ mod redis;
 pub use contract::Queue;
 pub use embedded::EmbeddedQueue;
 pub use error::{Error, Result};
-pub use model::{Claim, Depth, Due, DueKind, Enqueue, Peek, Phase, Released, Removed, Session, Suspect};
+pub use model::{
+    Claim, Depth, Due, DueKind, Enqueue, Peek, Phase, Released, Removed, Session, Suspect,
+};
 pub use redis::{ConnectError, METRICS, RedisConfig, RedisQueue};

@@ -47,6 +47,7 @@ where
 
 const LEASE: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(600);
 
 /// A time `seconds` into the tests.
 fn at(seconds: i64) -> Timestamp {
@@ -89,10 +90,13 @@ use ok;
 
 /// Takes an empty ledger for all suspect buckets.
 async fn build(queue: &Arc<dyn Queue>) {
-    for suspect in ok!(queue.suspects()) {
-        assert!(ok!(
-            queue.begin_rebuild(suspect.bucket, "build", LEASE, at(0))
-        ));
+    for suspect in ok!(queue.suspects(EVERY, at(0))) {
+        assert!(ok!(queue.begin_rebuild(
+            suspect.bucket,
+            "build",
+            LEASE,
+            at(0)
+        )));
         assert!(ok!(queue.finish_rebuild(suspect.bucket, "build", at(0))));
     }
 }
@@ -102,9 +106,7 @@ async fn restore(queue: &Arc<dyn Queue>, device: &DeviceKey, task: Enqueue) {
     let bucket = device.bucket();
     assert!(ok!(queue.begin_rebuild(bucket, "restore", LEASE, at(0))));
     let tasks = [(device.clone(), task)];
-    assert!(ok!(
-        queue.restore(bucket, "restore", &tasks, LEASE, at(0))
-    ));
+    assert!(ok!(queue.restore(bucket, "restore", &tasks, LEASE, at(0))));
     assert!(ok!(queue.finish_rebuild(bucket, "restore", at(0))));
 }
 

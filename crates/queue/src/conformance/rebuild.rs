@@ -1,6 +1,6 @@
 //! Rebuilding a bucket from the ledger while work goes on.
 
-use super::{LEASE, at, build, claimed, device, id, ok, open, pending};
+use super::{EVERY, LEASE, at, build, claimed, device, id, ok, open, pending};
 use crate::{Claim, Enqueue, Phase, Queue};
 use hearth_types::DeviceKey;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ where
 }
 
 async fn every_bucket_is_suspect_once(queue: Arc<dyn Queue>) {
-    let suspects = ok!(queue.suspects());
+    let suspects = ok!(queue.suspects(EVERY, at(1)));
     let mut buckets: Vec<_> = suspects.iter().map(|suspect| suspect.bucket).collect();
     buckets.sort_unstable();
     assert!(buckets.into_iter().eq(0..DeviceKey::BUCKETS));
     assert!(suspects.iter().all(|suspect| suspect.lost));
     build(&queue).await;
-    assert_eq!(ok!(queue.suspects()), []);
+    assert_eq!(ok!(queue.suspects(EVERY, at(1))), []);
 }
 
 async fn one_rebuilds_a_bucket(queue: Arc<dyn Queue>) {
@@ -110,7 +110,10 @@ async fn sessions_go_on(queue: Arc<dyn Queue>) {
         },
         ..pending(id(1))
     };
-    let tasks = [(device.clone(), in_flight), (device.clone(), pending(id(2)))];
+    let tasks = [
+        (device.clone(), in_flight),
+        (device.clone(), pending(id(2))),
+    ];
     assert!(ok!(queue.restore(bucket, "a", &tasks, LEASE, at(2))));
     assert!(ok!(queue.finish_rebuild(bucket, "a", at(2))));
     let next = ok!(queue.claim(&device, live, LEASE, Some(id(1)), at(3)));

@@ -168,11 +168,9 @@ impl Queue for EmbeddedQueue {
         Ok(depth)
     }
 
-    async fn suspects(&self) -> Result<Vec<Suspect>> {
+    async fn suspects(&self, _: Duration, _: Timestamp) -> Result<Vec<Suspect>> {
         let lost = (0..DeviceKey::BUCKETS).filter(|b| !self.bucket(*b).rebuild.is_done());
-        Ok(lost
-            .map(|bucket| Suspect { bucket, lost: true })
-            .collect())
+        Ok(lost.map(|bucket| Suspect { bucket, lost: true }).collect())
     }
 
     async fn begin_rebuild(

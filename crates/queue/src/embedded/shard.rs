@@ -36,10 +36,12 @@ impl Shard {
         let next = |last: u64| (last + 1).max(u64::try_from(now.as_micros()).unwrap_or(0));
         let known = self.devices.get_mut(device);
         let Some(record) = known.filter(|record| !record.tasks.is_empty()) else {
-            let same = self.devices.remove(device).filter(|record| {
-                !session.is_empty() && *record.session == *session && !record.closed
-            });
-            let epoch = same.map_or_else(|| next(floor), |record| record.epoch);
+            let before = self.devices.remove(device).unwrap_or_default();
+            let same = !session.is_empty() && *before.session == *session && !before.closed;
+            let epoch = match same {
+                true => before.epoch,
+                false => next(before.epoch.max(floor)),
+            };
             self.floor = floor.max(epoch);
             return Session::idle(epoch);
         };

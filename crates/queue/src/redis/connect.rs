@@ -288,7 +288,9 @@ impl<'a> Target<'a> {
 
     fn check(&self, info: &Info) -> Result<(), ConnectError> {
         let major = info.get("redis_version").split('.').next();
-        let is_old = major.and_then(|m| m.parse().ok()).is_some_and(|m: u32| m < 7);
+        let is_old = major
+            .and_then(|m| m.parse().ok())
+            .is_some_and(|m: u32| m < 7);
         if is_old {
             return Err(self.too_old(info));
         }
@@ -384,9 +386,7 @@ impl<'a> Target<'a> {
             .max_retry_wait(200)
             .retries(8);
         if let Some(certificates) = &self.certificates {
-            builder = builder
-                .tls(TlsMode::Secure)
-                .certs(certificates.clone());
+            builder = builder.tls(TlsMode::Secure).certs(certificates.clone());
         }
         builder.build()
     }
@@ -394,8 +394,7 @@ impl<'a> Target<'a> {
     fn sentinels(&self) -> RedisResult<SentinelClient> {
         let group = self.config.sentinel_group.as_deref().unwrap_or_default();
         let addresses: Vec<_> = self.addresses().collect();
-        let mut builder =
-            SentinelClientBuilder::new(addresses, group, SentinelServerType::Master)?;
+        let mut builder = SentinelClientBuilder::new(addresses, group, SentinelServerType::Master)?;
         if let Some(user) = &self.config.user {
             builder = builder.set_client_to_redis_username(user);
         }
@@ -462,8 +461,10 @@ async fn certificates(config: &RedisConfig, nodes: &str) -> Result<TlsCertificat
 }
 
 async fn read(path: &Path, nodes: &str) -> Result<Vec<u8>, ConnectError> {
-    tokio::fs::read(path).await.map_err(|error| ConnectError::Tls {
-        nodes: nodes.to_owned(),
-        reason: format!("{}: {error}", path.display()),
-    })
+    tokio::fs::read(path)
+        .await
+        .map_err(|error| ConnectError::Tls {
+            nodes: nodes.to_owned(),
+            reason: format!("{}: {error}", path.display()),
+        })
 }

@@ -288,7 +288,10 @@ async fn keep(mut connector: Connector, state: Arc<watch::Sender<State>>, metric
                 Err(_) => format!("no answer within {ONE_TRY:?}"),
             };
             if !matches!(*state.borrow(), State::Down(_)) {
-                tracing::warn!(reason, "Redis can't be reached; task queues are unavailable");
+                tracing::warn!(
+                    reason,
+                    "Redis can't be reached; task queues are unavailable"
+                );
             }
             state.send_replace(State::Down(reason.into()));
             sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;

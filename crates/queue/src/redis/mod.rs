@@ -324,7 +324,9 @@ impl Queue for RedisQueue {
     }
 
     async fn peek(&self, device: &DeviceKey, now: Timestamp) -> Result<Peek> {
-        let mut answer = self.send(self.request(Call::Peek, device).time(now)).await?;
+        let mut answer = self
+            .send(self.request(Call::Peek, device).time(now))
+            .await?;
         let open = self.whole(answer.number()?)?;
         Ok(Peek {
             open: usize::try_from(open).unwrap_or(0),
@@ -373,8 +375,9 @@ impl Queue for RedisQueue {
         Ok(depth)
     }
 
-    async fn suspects(&self) -> Result<Vec<Suspect>> {
-        let answers = self.in_all(|bucket| self.in_bucket(Call::State, bucket));
+    async fn suspects(&self, every: Duration, now: Timestamp) -> Result<Vec<Suspect>> {
+        let request = |bucket| self.in_bucket(Call::State, bucket);
+        let answers = self.in_all(|bucket| request(bucket).duration(every).time(now));
         let mut found = Vec::new();
         for (bucket, mut answer) in (0..DeviceKey::BUCKETS).zip(answers.await?) {
             let state = answer.number()?;

@@ -2,8 +2,8 @@
 -- The index of open tasks of one bucket of devices. One call is one of these functions, atomic and
 -- one round trip; what each does is written at the trait Queue (contract.rs). The keys of a bucket
 -- have one hash tag, and every call names them all:
---   1 m  hash: b whole (rebuilt), f floor (no epoch of a device that is not in d is above it),
---        n in flight, p parked; r the server's run id at the rebuild;
+--   1 m  hash: b when it was rebuilt, and so is whole; f floor (no epoch of a device that is not in d is above it),
+--        n in flight, p parked; r the server's run id when it was rebuilt;
 --        o, u, w who rebuilds it, until when, and the server's run id when that began
 --   2 d  hash: device -> record, for devices that have open tasks or a live session
 --   3 a  sorted set: task .. device by alarm, in microseconds
@@ -157,7 +157,7 @@ local function open(k, a)
   local record = load(k, device)
   local same = record and session ~= '' and record[S] == session
   if whole and not (record and #record[T] > 0) then
-    local epoch = math.max(floor + 1, now)
+    local epoch = math.max(math.max(floor, record and record[E] or 0) + 1, now)
     if same and record[F] == 0 then
       epoch = record[E]
     end
@@ -268,10 +268,15 @@ local function close(k, a)
 end
 
 local function enter(k, device, record, id, priority, deadline, phase, v, lease)
+  local before = record[E]
   if phase == IN_FLIGHT then
     take_epoch(record, v)
   end
-  if not find(record, id) then
+  if find(record, id) then
+    if record[E] == before then
+      return
+    end
+  else
     local at = 1
     for _, other in ipairs(record[T]) do
       if other[PRIORITY] < priority or (other[PRIORITY] == priority and other[ID] > id) then
@@ -415,10 +420,14 @@ local function depth(k)
   return { call('ZCARD', k[4]), number(m[1]), number(m[2]), call('HLEN', k[2]), oldest or '' }
 end
 
--- 0: whole; 1: lost; 2: on another server than it was built on, which may have an older copy.
-local function state(k)
+-- 0: whole; 1: lost; 2: to be compared: long ago, or on another server than it was built on, which
+-- may have an older copy.
+local function state(k, a)
   local m = call('HMGET', k[1], 'b', 'r')
-  return not m[1] and 1 or m[2] ~= run_id() and 2 or 0
+  if not m[1] then
+    return 1
+  end
+  return (number(m[1]) + number(a[1]) <= number(a[2]) or m[2] ~= run_id()) and 2 or 0
 end
 
 local function holds(k, owner, now)
@@ -463,7 +472,7 @@ local function finish(k, a)
   if not mine or server ~= here then
     return 0
   end
-  call('HSET', k[1], 'b', 1, 'r', here)
+  call('HSET', k[1], 'b', a[2], 'r', here)
   call('HDEL', k[1], 'o', 'u', 'w')
   call('DEL', k[6])
   return 1

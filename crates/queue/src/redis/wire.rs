@@ -23,7 +23,8 @@ pub(super) struct Keys(Vec<[String; 6]>);
 
 impl Keys {
     pub(super) fn new(prefix: &str) -> Self {
-        let keys = |bucket| ["m", "d", "a", "g", "s", "x"].map(|k| format!("{{h1:{prefix}:{bucket}}}{k}"));
+        let keys =
+            |bucket| ["m", "d", "a", "g", "s", "x"].map(|k| format!("{{h1:{prefix}:{bucket}}}{k}"));
         Self((0..DeviceKey::BUCKETS).map(keys).collect())
     }
 

@@ -1,0 +1,392 @@
+//! The backend on Redis against the suite and a real server, found by `HEARTH_TEST_REDIS`.
+#![allow(clippy::unwrap_used)]
+
+use hearth_queue::{
+    Claim, Due, Enqueue, Error, Phase, Queue, RedisConfig, RedisQueue, conformance,
+};
+use hearth_telemetry::Registry;
+use hearth_types::{DeviceKey, TaskId, Timestamp};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+const LEASE: Duration = Duration::from_secs(30);
+const EVERY: Duration = Duration::from_secs(600);
+
+fn server() -> Option<String> {
+    let found = std::env::var("HEARTH_TEST_REDIS").ok();
+    if found.is_none() {
+        println!("SKIPPED: HEARTH_TEST_REDIS is not set");
+    }
+    found
+}
+
+/// A prefix that no other test and no earlier run has.
+fn config(server: &str) -> RedisConfig {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let id = TaskId::generate().to_string();
+    RedisConfig {
+        nodes: vec![server.to_owned()],
+        prefix: format!("t-{}-{count}", &id[8..]),
+        connect_timeout: hearth_config::HumanDuration::secs(2),
+        ..RedisConfig::default()
+    }
+}
+
+async fn connect(config: &RedisConfig) -> Arc<RedisQueue> {
+    let queue = RedisQueue::connect(config, &Registry::new()).await;
+    Arc::new(queue.unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// Queues of their own, whose keys are deleted in the end.
+#[derive(Default)]
+struct Made(parking_lot::Mutex<Vec<Arc<RedisQueue>>>);
+
+impl Made {
+    async fn queue(&self, server: &str) -> Arc<RedisQueue> {
+        let queue = connect(&config(server)).await;
+        self.0.lock().push(Arc::clone(&queue));
+        queue
+    }
+
+    async fn delete(&self) {
+        let made = std::mem::take(&mut *self.0.lock());
+        for queue in made {
+            queue.wipe().await.unwrap();
+        }
+    }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(1_800_000_000_000_000 + seconds * 1_000_000)
+}
+
+fn device(serial: usize) -> DeviceKey {
+    DeviceKey::parse("default", &format!("001122-Box-{serial}")).unwrap()
+}
+
+fn pending() -> Enqueue {
+    Enqueue {
+        task: TaskId::generate(),
+        priority: 0,
+        deadline: at(3600),
+        phase: Phase::Pending {
+            not_before: Timestamp::ZERO,
+        },
+    }
+}
+
+async fn build(queue: &RedisQueue) {
+    for suspect in queue.suspects(EVERY, at(0)).await.unwrap() {
+        let bucket = suspect.bucket;
+        assert!(
+            queue
+                .begin_rebuild(bucket, "test", LEASE, at(0))
+                .await
+                .unwrap()
+        );
+        assert!(queue.finish_rebuild(bucket, "test", at(0)).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn the_contract() {
+    let Some(server) = server() else { return };
+    let made = Made::default();
+    conformance::all(|| async { made.queue(&server).await as Arc<dyn Queue> }).await;
+    made.delete().await;
+}
+
+/// Sessions of two processes on the same devices: each task is given out once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_claims() {
+    let Some(server) = server() else { return };
+    let config = config(&server);
+    let queues = [connect(&config).await, connect(&config).await];
+    build(&queues[0]).await;
+    let mut tasks = Vec::new();
+    for serial in 0..20 {
+        for _ in 0..5 {
+            let task = pending();
+            queues[serial % 2]
+                .enqueue(&device(serial), task)
+                .await
+                .unwrap();
+            tasks.push(task.task);
+        }
+    }
+    let run = |queue: Arc<RedisQueue>, process: usize| async move {
+        let mut given = Vec::new();
+        for serial in 0..20 {
+            let (device, id) = (device(serial), format!("{process}-{serial}"));
+            let session = queue
+                .open_session(&device, &id, LEASE, at(1))
+                .await
+                .unwrap();
+            loop {
+                let claim = queue
+                    .claim(&device, session.epoch, LEASE, None, at(1))
+                    .await;
+                let Claim::Task {
+                    task, orphan_of, ..
+                } = claim.unwrap()
+                else {
+                    break;
+                };
+                given.push((task, orphan_of));
+                tokio::task::yield_now().await;
+                queue.complete(&device, task).await.unwrap();
+            }
+        }
+        given
+    };
+    let (one, other) = (Arc::clone(&queues[0]), Arc::clone(&queues[1]));
+    let runs = [tokio::spawn(run(one, 0)), tokio::spawn(run(other, 1))];
+    let mut first: BTreeMap<TaskId, usize> = BTreeMap::new();
+    for given in runs {
+        for (task, orphan_of) in given.await.unwrap() {
+            // One that another session had is told as such: the ledger decides.
+            *first.entry(task).or_default() += usize::from(orphan_of.is_none());
+        }
+    }
+    assert_eq!(first.len(), tasks.len(), "each task was given out");
+    assert!(first.values().all(|count| *count == 1), "{first:?}");
+    assert_eq!(queues[0].depth().await.unwrap().open, 0);
+    queues[0].wipe().await.unwrap();
+}
+
+/// Two processes that ask at once are not both told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_due_is_told_to_one() {
+    let Some(server) = server() else { return };
+    let config = config(&server);
+    let queues = [connect(&config).await, connect(&config).await];
+    build(&queues[0]).await;
+    for serial in 0..300 {
+        let task = Enqueue {
+            deadline: at(10),
+            ..pending()
+        };
+        queues[0].enqueue(&device(serial), task).await.unwrap();
+    }
+    let run = |queue: Arc<RedisQueue>| async move {
+        let mut told: Vec<Due> = Vec::new();
+        loop {
+            let due = queue.due(at(11), LEASE, 17).await.unwrap();
+            assert!(due.len() <= 17);
+            if due.is_empty() {
+                return told;
+            }
+            told.extend(due);
+        }
+    };
+    let [one, other] = queues.clone().map(|queue| tokio::spawn(run(queue)));
+    let mut told = one.await.unwrap();
+    told.extend(other.await.unwrap());
+    let mut tasks: Vec<_> = told.iter().map(|due| due.task).collect();
+    tasks.sort_unstable();
+    tasks.dedup();
+    assert_eq!((told.len(), tasks.len()), (300, 300));
+    assert_eq!(
+        queues[1].due(at(11 + 30), LEASE, 1000).await.unwrap().len(),
+        300
+    );
+    queues[0].wipe().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wipe_in_mid_session() {
+    let Some(server) = server() else { return };
+    let queue = connect(&config(&server)).await;
+    build(&queue).await;
+    let (device, task, other) = (device(1), pending(), pending());
+    queue.enqueue(&device, task).await.unwrap();
+    let session = queue
+        .open_session(&device, "s1", LEASE, at(0))
+        .await
+        .unwrap();
+    let claim = queue
+        .claim(&device, session.epoch, LEASE, None, at(0))
+        .await;
+    assert!(matches!(claim.unwrap(), Claim::Task { .. }));
+
+    queue.wipe().await.unwrap();
+    assert_eq!(queue.suspects(EVERY, at(0)).await.unwrap().len(), 64);
+    let epoch = session.epoch;
+    let refused = queue.claim(&device, epoch, LEASE, None, at(1)).await;
+    assert!(matches!(refused, Err(Error::Rebuilding)));
+    assert!(matches!(
+        queue.peek(&device, at(1)).await,
+        Err(Error::Rebuilding)
+    ));
+    assert!(
+        queue
+            .renew(&device, epoch, Some(task.task), LEASE, at(1))
+            .await
+            .unwrap()
+    );
+    queue.enqueue(&device, other).await.unwrap();
+
+    // The ledger says what was in flight; a task that ends meanwhile stays away.
+    let bucket = device.bucket();
+    assert!(
+        queue
+            .begin_rebuild(bucket, "a", LEASE, at(1))
+            .await
+            .unwrap()
+    );
+    let ended = pending();
+    queue.complete(&device, ended.task).await.unwrap();
+    let in_flight = Enqueue {
+        phase: Phase::InFlight {
+            epoch,
+            lease: at(30),
+        },
+        ..task
+    };
+    let tasks = [in_flight, ended, other].map(|task| (device.clone(), task));
+    assert!(
+        queue
+            .restore(bucket, "a", &tasks, LEASE, at(1))
+            .await
+            .unwrap()
+    );
+    assert!(queue.finish_rebuild(bucket, "a", at(1)).await.unwrap());
+    let claim = queue
+        .claim(&device, epoch, LEASE, None, at(2))
+        .await
+        .unwrap();
+    assert!(
+        matches!(claim, Claim::Task { task: t, resumed: true, .. } if t == task.task),
+        "{claim:?}"
+    );
+    assert_eq!(queue.peek(&device, at(2)).await.unwrap().open, 2);
+    queue.wipe().await.unwrap();
+}
+
+#[tokio::test]
+async fn epochs_grow_through_wipes() {
+    let Some(server) = server() else { return };
+    let queue = connect(&config(&server)).await;
+    let device = device(1);
+    let mut last = 0;
+    for round in 0..60 {
+        // Clocks of two processes, half a second apart.
+        let now =
+            Timestamp::from_micros(at(0).as_micros() + round * 10_000 + (round % 2) * 500_000);
+        if round == 30 {
+            build(&queue).await;
+        }
+        let session = queue
+            .open_session(&device, &format!("s{round}"), LEASE, now)
+            .await
+            .unwrap();
+        assert!(session.epoch > last, "round {round}");
+        assert_eq!(session.pending, session.rebuilding);
+        last = session.epoch;
+    }
+    for round in 0..20 {
+        queue.wipe().await.unwrap();
+        let now = at(60 + round);
+        let id = format!("w{round}");
+        let session = queue.open_session(&device, &id, LEASE, now).await.unwrap();
+        assert!(session.epoch > last && session.rebuilding && session.pending);
+        last = session.epoch;
+    }
+    queue.wipe().await.unwrap();
+}
+
+#[tokio::test]
+async fn idle_devices_leave_nothing_behind() {
+    let Some(server) = server() else { return };
+    let queue = connect(&config(&server)).await;
+    build(&queue).await;
+    for serial in 0..500 {
+        let session = queue
+            .open_session(&device(serial), "s", LEASE, at(0))
+            .await
+            .unwrap();
+        assert!(!session.pending && session.open == 0 && !session.rebuilding);
+    }
+    assert_eq!(queue.depth().await.unwrap(), hearth_queue::Depth::default());
+    queue.wipe().await.unwrap();
+}
+
+/// As many as a device may have: no call may take long, for all others wait for it.
+#[tokio::test]
+async fn a_device_with_a_thousand_tasks() {
+    let Some(server) = server() else { return };
+    let queue = connect(&config(&server)).await;
+    build(&queue).await;
+    let device = device(1);
+    let tasks: Vec<_> = (0..1000).map(|_| (device.clone(), pending())).collect();
+    let bucket = device.bucket();
+    assert!(
+        queue
+            .begin_rebuild(bucket, "a", LEASE, at(0))
+            .await
+            .unwrap()
+    );
+    assert!(
+        queue
+            .restore(bucket, "a", &tasks, LEASE, at(0))
+            .await
+            .unwrap()
+    );
+    assert!(queue.finish_rebuild(bucket, "a", at(0)).await.unwrap());
+    let session = queue
+        .open_session(&device, "s", LEASE, at(0))
+        .await
+        .unwrap();
+    assert_eq!(session.open, 1000);
+    let started = std::time::Instant::now();
+    for (_, task) in tasks.iter().take(100) {
+        let claim = queue
+            .claim(&device, session.epoch, LEASE, None, at(0))
+            .await;
+        assert!(matches!(claim.unwrap(), Claim::Task { .. }));
+        queue.complete(&device, task.task).await.unwrap();
+    }
+    println!(
+        "claim and complete of one of 1000: {:?}",
+        started.elapsed() / 100
+    );
+    queue.wipe().await.unwrap();
+}
+
+#[tokio::test]
+async fn buckets_are_compared_from_time_to_time() {
+    let Some(server) = server() else { return };
+    let queue = connect(&config(&server)).await;
+    build(&queue).await;
+    assert_eq!(queue.suspects(EVERY, at(599)).await.unwrap(), []);
+    let suspects = queue.suspects(EVERY, at(600)).await.unwrap();
+    assert_eq!(suspects.len(), 64);
+    assert!(suspects.iter().all(|suspect| !suspect.lost));
+    queue.wipe().await.unwrap();
+}
+
+/// Another process of another version, or an operator, may throw the functions away.
+#[tokio::test]
+async fn functions_that_are_gone_are_loaded_again() {
+    let Some(server) = server() else { return };
+    let queue = connect(&config(&server)).await;
+    build(&queue).await;
+    let client = redis::Client::open(server).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut flush = redis::cmd("FUNCTION");
+    let () = flush
+        .arg("FLUSH")
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    let calls = (0..20).map(|_| queue.depth());
+    futures::future::try_join_all(calls).await.unwrap();
+    queue.wipe().await.unwrap();
+}
