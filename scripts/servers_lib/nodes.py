@@ -34,6 +34,7 @@ class Nats:
 server_name: {self.process.name}
 listen: "{self.address}:{self.port}"
 http: "{self.address}:{self.monitor}"
+max_payload: 8MB
 jetstream {{
     store_dir: "{folder / 'data'}"
     sync_interval: {sync}
