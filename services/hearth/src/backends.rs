@@ -6,7 +6,7 @@ use hearth_bus::{Bus, EmbeddedBus, EmbeddedOptions, NatsBus};
 use hearth_engine::{Engine, EngineOptions};
 use hearth_queue::{EmbeddedQueue, Queue, RedisQueue};
 use hearth_runtime::Readiness;
-use hearth_store::{DocumentKind, EmbeddedStore, Store};
+use hearth_store::{CqlStore, DocumentKind, EmbeddedStore, Store};
 use hearth_telemetry::Registry;
 use hearth_types::TenantId;
 use std::sync::Arc;
@@ -66,7 +66,9 @@ impl Backends {
             backends.queue = Some(Arc::new(queue.context("Redis (redis.*)")?));
         }
         if needs.2 {
-            anyhow::bail!("this build has no store on CQL yet");
+            let history = config.device_state.history_retention.get();
+            let store = CqlStore::connect(&config.cql, history, registry).await;
+            backends.store = Some(Arc::new(store.context("CQL (cql.*)")?));
         }
         Ok(backends)
     }

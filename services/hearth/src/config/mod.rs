@@ -1,11 +1,9 @@
 //! The configuration of the server: the settings of every part in one tree.
 
-mod cql;
 mod form;
 mod listen;
 mod parts;
 
-pub use cql::CqlConfig;
 pub use listen::ListenConfig;
 pub use parts::EngineConfig;
 
@@ -21,6 +19,7 @@ use hearth_files::FilesConfig;
 use hearth_gateway::GatewayConfig;
 use hearth_northbound::NorthboundConfig;
 use hearth_queue::RedisConfig;
+use hearth_store::CqlConfig;
 use hearth_telemetry::LogConfig;
 use hearth_wakeup::WakeupConfig;
 use hearth_workflow::WorkflowConfig;

@@ -9,7 +9,7 @@ use hearth_auth::labels;
 use hearth_device_state::DeviceStateService;
 use hearth_gateway::Gateway;
 use hearth_runtime::Runtime;
-use hearth_types::TenantId;
+use hearth_types::{TaskId, TenantId};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -27,7 +27,12 @@ pub(crate) async fn device_state(
         clock: Arc::clone(&base.clock),
         registry: base.registry.clone(),
     };
-    let service = DeviceStateService::new(needs, config.device_state.clone())?;
+    let settings = config.device_state.clone();
+    let service = match config.is_distributed() {
+        // Tells this process from its replicas, and from itself before a restart.
+        true => DeviceStateService::shared(needs, settings, TaskId::generate().to_string())?,
+        false => DeviceStateService::new(needs, settings)?,
+    };
     runtime.add(service.role());
     let onboarding = onboarding(&service, &TenantId::default()).await?;
     links.here.device_state = Some(Arc::new(service));
