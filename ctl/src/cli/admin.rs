@@ -7,7 +7,11 @@ use std::path::PathBuf;
 /// Credentials.
 #[derive(Subcommand, Debug)]
 pub enum CredentialCommand {
-    /// Shows the user and password that a new device connects with
+    /// Shows the login for devices that have used none of their own
+    ///
+    /// A device that has used a login of its own (`credential set DEVICE`) must go on with it, and
+    /// is refused with this one; after a factory reset (0 BOOTSTRAP) it may come back with this
+    /// one, unless the server's gateway.bootstrap_reopens is off.
     #[command(after_help = "Examples:
   hearthctl credential onboarding
   hearthctl credential onboarding -o json")]

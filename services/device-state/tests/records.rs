@@ -118,6 +118,10 @@ async fn history_shows_reads_sets_and_changes() {
             &[(ssid, "other"), (uptime, "8")],
         ),
     ] {
+        let mut event = event;
+        if let Some(ev::event::Kind::ValuesReported(reported)) = &mut event.kind {
+            reported.task = "t1".into();
+        }
         world.publish(&event).await;
     }
     world.settled().await;
@@ -146,7 +150,14 @@ async fn history_shows_reads_sets_and_changes() {
     let set = history
         .iter()
         .find(|e| e.new_value == "new" && e.kind == "value");
-    assert_eq!(set.unwrap().source(), ev::ValueSource::Set);
+    let set = set.unwrap();
+    assert_eq!(
+        (set.source(), set.task.as_str()),
+        (ev::ValueSource::Set, "t1")
+    );
+    assert_eq!(read.task, "t1");
+    let told = history.iter().find(|e| e.new_value == "other").unwrap();
+    assert_eq!(told.task, "", "the device's own change");
     assert!(
         !format!("{history:?}").contains("hush"),
         "secrets are masked"

@@ -24,6 +24,7 @@ const MAX_USERNAME: usize = 256;
 pub(crate) struct Authenticator {
     digest: DigestServer,
     schemes: AuthSchemes,
+    bootstrap_reopens: bool,
     basic_challenge: String,
     device_state: Arc<dyn DeviceState>,
 }
@@ -36,10 +37,12 @@ impl Authenticator {
     ) -> Self {
         let mut options = DigestOptions::new(config.realm.clone());
         options.nonce_lifetime = config.nonce_lifetime.get();
+        options.allow_without_qop = !config.digest_qop_required;
         let realm = config.realm.replace(['"', '\\'], "");
         Self {
             digest: DigestServer::new(nonces, options),
             schemes: config.auth,
+            bootstrap_reopens: config.bootstrap_reopens,
             basic_challenge: format!("Basic realm=\"{realm}\""),
             device_state,
         }
@@ -136,7 +139,8 @@ impl Authenticator {
             .then(|| SecretString::from(found.password)))
     }
 
-    /// Whether a user who was proved may be a device.
+    /// Whether a user who was proved may be a device; `bootstrap` if it informs with
+    /// `0 BOOTSTRAP`.
     ///
     /// # Errors
     /// [`Refusal::Identity`] if not.
@@ -151,7 +155,7 @@ impl Authenticator {
             tenant: tenant.as_str().to_owned(),
             username: username.to_owned(),
             device: device.to_owned(),
-            bootstrap,
+            bootstrap: bootstrap && self.bootstrap_reopens,
         };
         let answer = self.device_state.check_identity(request).await;
         let answer = answer.map_err(|error| device_state_failed(&error))?;

@@ -37,6 +37,12 @@ pub struct GatewayConfig {
     /// Ask for credentials at every turn. Off, the sealed session cookie proves the session that
     /// was authenticated at its Inform: many CPEs send credentials only when challenged.
     pub reauthenticate_every_turn: bool,
+    /// Refuse Digest responses without qop (RFC 2069). Off, since old CPEs send no other: theirs
+    /// can be repeated by who saw them, for as long as the nonce can be used.
+    pub digest_qop_required: bool,
+    /// Whether a device that has used a credential of its own may come back with the onboarding
+    /// one by `0 BOOTSTRAP`: a factory reset makes it forget its own (TR-069 3.7.1.5).
+    pub bootstrap_reopens: bool,
     /// How long a Digest nonce can be used.
     pub nonce_lifetime: HumanDuration,
     /// Largest body of a CPE, before and after decompression.
@@ -84,6 +90,8 @@ impl Default for GatewayConfig {
             realm: "hearth".to_owned(),
             auth: AuthSchemes::Both,
             reauthenticate_every_turn: false,
+            digest_qop_required: false,
+            bootstrap_reopens: true,
             nonce_lifetime: HumanDuration::secs(300),
             max_body: ByteSize::mib(16),
             max_decompression_ratio: 200,
@@ -120,6 +128,21 @@ impl Documented for GatewayConfig {
                 "reauthenticate_every_turn",
                 Bool,
                 "Ask for credentials at every turn of a session. Off, the sealed session cookie proves it.",
+            ),
+            doc(
+                "digest_qop_required",
+                Bool,
+                "Refuse Digest responses without qop (RFC 2069). Off, since old CPEs send no other. \
+                 Whoever sees such a response can repeat it while its nonce can be used, so turn \
+                 this on where devices connect without TLS and all of them know qop.",
+            ),
+            doc(
+                "bootstrap_reopens",
+                Bool,
+                "Whether a device that has used a login of its own may come back with the onboarding \
+                 login by 0 BOOTSTRAP, as after a factory reset. On, whoever has the onboarding \
+                 login and knows a device's id can pose as it; off, an operator sets a login for \
+                 each device that was reset.",
             ),
             doc(
                 "nonce_lifetime",

@@ -72,6 +72,17 @@ pub(crate) struct RequestIds {
     pub recorded: Option<String>,
 }
 
+impl RequestIds {
+    /// The task of the request, by the session's record: some CPEs echo an earlier request's id.
+    /// Empty where none is known.
+    pub(crate) fn task(&self) -> String {
+        match InFlight::of(self.recorded.as_deref().unwrap_or(&self.id)) {
+            InFlight::Task { task, .. } => task.to_string(),
+            InFlight::None | InFlight::Text(_) => String::new(),
+        }
+    }
+}
+
 /// Which request an answer belongs to; `None`: nobody knows of one.
 pub(crate) fn request_ids(echoed: Option<&str>, in_flight: &InFlight) -> Option<RequestIds> {
     let echoed = echoed

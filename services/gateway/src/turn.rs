@@ -48,7 +48,7 @@ impl Turn {
             Ok(Message::CpeResponse(response)) => {
                 let method = response.method();
                 match outcome::of_response(response) {
-                    Answer::Values(values) => self.values_read(&session, values).await?,
+                    Answer::Values(values) => self.values_read(&session, &ids, values).await?,
                     Answer::Names(names) => self.names_read(&session, &ids, names).await?,
                     Answer::Attributes(read) => self.attributes_read(&session, read).await?,
                     Answer::Outcome(kind) => {
@@ -170,6 +170,7 @@ impl Turn {
     async fn values_read(
         &self,
         session: &Session,
+        ids: &RequestIds,
         mut values: Vec<ty::ParameterValue>,
     ) -> Result<Kind, Refusal> {
         let key = session.key().map_err(bad_cookie)?;
@@ -177,6 +178,7 @@ impl Turn {
         let event = ev::event::Kind::ValuesReported(ev::ValuesReported {
             values,
             source: i32::from(ev::ValueSource::Read),
+            task: ids.task(),
         });
         let source = self.source(session, &key);
         let event = self

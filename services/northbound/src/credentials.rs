@@ -65,7 +65,8 @@ impl CredentialService for Credentials {
             not_found(
                 "Credential",
                 &parent,
-                "the tenant has no onboarding credential; make one with SetCredential of kind \
+                "the tenant has no onboarding credential; make one with `hearthctl credential set \
+                 --onboarding --username NAME` or SetCredential of kind \
                  CREDENTIAL_KIND_ONBOARDING",
             )
         };

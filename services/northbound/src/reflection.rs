@@ -1,4 +1,5 @@
-//! What the reflection service and the edge know of the contract: the public package only.
+//! What the reflection service and the edge know of the contract: the public package, and the
+//! details that come with its errors.
 
 use hearth_proto::DESCRIPTORS;
 use prost::Message;
@@ -7,7 +8,9 @@ use prost_types::{FileDescriptorProto, FileDescriptorSet};
 /// The package of the public API.
 pub(crate) const PACKAGE: &str = "hearth.northbound.v1";
 
-/// The files of the public package and all that they import; internal contracts are left out.
+/// The files of the public package and all that they import, and those of `google.rpc`: a client
+/// that learns the API by reflection can read the details of its errors. Internal contracts are
+/// left out.
 pub(crate) fn public() -> Result<FileDescriptorSet, prost::DecodeError> {
     let all = FileDescriptorSet::decode(DESCRIPTORS)?.file;
     let mut wanted: Vec<String> = all
@@ -26,9 +29,13 @@ pub(crate) fn public() -> Result<FileDescriptorSet, prost::DecodeError> {
         }
     }
     let keep = |file: &FileDescriptorProto| wanted.iter().any(|name| name == file.name());
-    Ok(FileDescriptorSet {
-        file: all.into_iter().filter(keep).collect(),
-    })
+    let mut file: Vec<_> = all.into_iter().filter(keep).collect();
+    for detail in FileDescriptorSet::decode(tonic_types::pb::FILE_DESCRIPTOR_SET)?.file {
+        if !file.iter().any(|known| known.name() == detail.name()) {
+            file.push(detail);
+        }
+    }
+    Ok(FileDescriptorSet { file })
 }
 
 #[cfg(test)]
@@ -48,6 +55,18 @@ mod tests {
             names.contains(&"google/protobuf/timestamp.proto"),
             "{names:?}"
         );
+        let details = files
+            .iter()
+            .filter(|file| file.package() == "google.rpc")
+            .flat_map(|file| &file.message_type);
+        let details: Vec<&str> = details.map(|message| message.name()).collect();
+        for detail in ["Status", "BadRequest", "ErrorInfo", "RetryInfo"] {
+            assert!(details.contains(&detail), "{detail}: {details:?}");
+        }
+        // Nothing is imported that isn't there.
+        for import in files.iter().flat_map(|file| &file.dependency) {
+            assert!(names.contains(&import.as_str()), "{import}: {names:?}");
+        }
         for internal in ["workflow", "devicestate", "wakeup", "hearth/files"] {
             assert!(
                 !names.iter().any(|name| name.contains(internal)),

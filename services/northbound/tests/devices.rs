@@ -282,6 +282,7 @@ async fn events_are_watched_from_the_first_answer_on() {
         .tell(event(ev::event::Kind::ValuesReported(ev::ValuesReported {
             values,
             source: ev::ValueSource::Set.into(),
+            task: String::new(),
         })));
     let message = watch.message().await.unwrap().unwrap();
     assert_eq!(message.device, DEVICE);

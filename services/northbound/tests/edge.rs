@@ -335,25 +335,29 @@ async fn reflection_shows_the_public_contract_and_needs_a_token() {
         !names.iter().any(|name| name.contains("workflow")),
         "{names:?}"
     );
-    let symbol = ask(MessageRequest::FileContainingSymbol(
-        "hearth.northbound.v1.DeviceService".into(),
-    ));
-    let mut answers = client
-        .server_reflection_info(symbol)
-        .await
-        .unwrap()
-        .into_inner();
-    let answer = answers
-        .message()
-        .await
-        .unwrap()
-        .unwrap()
-        .message_response
-        .unwrap();
-    assert!(
-        matches!(answer, MessageResponse::FileDescriptorResponse(_)),
-        "{answer:?}"
-    );
+    // The contract, and the details of its errors.
+    for symbol in [
+        "hearth.northbound.v1.DeviceService",
+        "google.rpc.BadRequest",
+    ] {
+        let request = ask(MessageRequest::FileContainingSymbol(symbol.into()));
+        let mut answers = client
+            .server_reflection_info(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let answer = answers
+            .message()
+            .await
+            .unwrap()
+            .unwrap()
+            .message_response
+            .unwrap();
+        assert!(
+            matches!(answer, MessageResponse::FileDescriptorResponse(_)),
+            "{symbol}: {answer:?}"
+        );
+    }
 }
 
 #[tokio::test]

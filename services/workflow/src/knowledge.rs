@@ -32,6 +32,7 @@ impl Inner {
             facts.push(event::Kind::ValuesReported(ValuesReported {
                 values: values.collect::<Result<_>>()?,
                 source: ValueSource::Set.into(),
+                task: work.id.to_string(),
             }));
         }
         if facts.is_empty() {

@@ -180,7 +180,10 @@ async fn sets_values_with_known_types_and_tells_the_bus() {
         [TaskState::Queued, TaskState::Running, TaskState::Succeeded]
     );
     let set = set.unwrap();
-    assert_eq!(set.source(), ValueSource::Set);
+    assert_eq!(
+        (set.source(), set.task.as_str()),
+        (ValueSource::Set, id.as_str())
+    );
     assert!(set.values[1].value.is_empty() && !set.values[1].sealed.is_empty());
 }
 

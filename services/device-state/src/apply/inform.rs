@@ -52,6 +52,7 @@ impl Core {
             let report = Reported {
                 values: reported,
                 source,
+                task: String::new(),
                 forgotten: bootstrap,
             };
             let found = self.add_values(cx, known, report, &mut change).await?;

@@ -28,6 +28,8 @@ pub fn is_path(path: &str) -> bool {
 pub struct Reported {
     pub values: Vec<ParameterValue>,
     pub source: ValueSource,
+    /// The task that read or set them; may be empty.
+    pub task: String,
     /// Whether what was known before counts no more.
     pub forgotten: bool,
 }
@@ -78,11 +80,13 @@ impl Core {
         let source = reported.source();
         let mut change = Change::default();
         if source == ValueSource::Read {
-            change.history.push(read_entry(cx, &reported.values));
+            let entry = read_entry(cx, &reported.values, &reported.task);
+            change.history.push(entry);
         }
         let report = Reported {
             values: reported.values,
             source,
+            task: reported.task,
             forgotten: false,
         };
         let found = self.add_values(cx, known, report, &mut change).await?;
@@ -133,7 +137,8 @@ impl Core {
             let is_set = report.source == ValueSource::Set;
             if is_set || is_new && was.is_some() && !self.is_ignored(&value.path) {
                 found.changed += 1;
-                let entry = value_entry(cx, &value, was, report.source);
+                let mut entry = value_entry(cx, &value, was, report.source);
+                entry.task.clone_from(&report.task);
                 let row = history::row(cx.time, cx.seq, place + 1, &entry);
                 change.history.push(row);
             }
@@ -297,7 +302,7 @@ impl Core {
 }
 
 /// What a read brought, as one entry; a read of one value is found by its path.
-fn read_entry(cx: &Context<'_>, values: &[ParameterValue]) -> hearth_store::HistoryRow {
+fn read_entry(cx: &Context<'_>, values: &[ParameterValue], task: &str) -> hearth_store::HistoryRow {
     let shown = history::shown_values(values);
     let summary = history::read_summary(&shown, values.len());
     let mut entry = history::entry(cx.time, cx.session, "read", &summary);
@@ -306,6 +311,7 @@ fn read_entry(cx: &Context<'_>, values: &[ParameterValue]) -> hearth_store::Hist
         entry.new_value.clone_from(text);
     }
     entry.set_source(ValueSource::Read);
+    task.clone_into(&mut entry.task);
     history::row(cx.time, cx.seq, 0, &entry)
 }
 

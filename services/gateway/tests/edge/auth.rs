@@ -97,6 +97,49 @@ async fn schemes_that_are_not_offered_are_not_taken() {
 }
 
 #[tokio::test]
+async fn digest_without_qop_is_taken_unless_qop_is_required() {
+    for required in [false, true] {
+        let house = house_with(GatewayConfig {
+            digest_qop_required: required,
+            ..GatewayConfig::default()
+        })
+        .await;
+        let mut cpe = house.connect().await;
+        let challenged = cpe.post("", inform()).await;
+        let challenges = challenged.all("WWW-Authenticate");
+        let challenge = challenges[0].replace(", qop=\"auth\"", "");
+        // As an old CPE does, which doesn't know of qop.
+        let mut prompt = digest_auth::parse(&challenge).unwrap();
+        let context =
+            AuthContext::new_with_method(USER, PASSWORD, "/", None::<&[u8]>, HttpMethod::POST);
+        let response = prompt.respond(&context).unwrap().to_string();
+        assert!(!response.contains("qop"), "{response}");
+        let proof = format!("Authorization: {response}\r\n");
+        let status = cpe.post(&proof, inform()).await.status;
+        assert_eq!(status, if required { 401 } else { 200 });
+        let line = "hearth_gateway_auth_failures_total{reason=\"qop\"}";
+        assert_eq!(house.metric(line), if required { 1.0 } else { 0.0 });
+    }
+}
+
+#[tokio::test]
+async fn a_bootstrap_reopens_a_device_where_that_is_allowed() {
+    for reopens in [true, false] {
+        let house = house_with(GatewayConfig {
+            bootstrap_reopens: reopens,
+            ..GatewayConfig::default()
+        })
+        .await;
+        for events in [["0 BOOTSTRAP"], ["2 PERIODIC"]] {
+            let inform = inform_of("0001", &events);
+            house.connect().await.post(&basic(), inform).await;
+        }
+        let asked = house.device_state.bootstraps.lock().clone();
+        assert_eq!(asked, [reopens, false], "what decides is asked so");
+    }
+}
+
+#[tokio::test]
 async fn broken_authorizations_are_challenged() {
     let house = house().await;
     let long = format!("Digest username=\"{}\"", "u".repeat(5000));

@@ -78,6 +78,7 @@ async fn a_read_goes_to_the_bus_and_to_its_task() {
         panic!("values")
     };
     assert_eq!(reported.source(), ev::ValueSource::Read);
+    assert_eq!(reported.task, "01hzy3v7k2q4w6e8r0t2y4a6d8");
     assert_eq!(reported.values[0].value, "home & garden");
     assert_eq!(reported.values[1].value, "");
     assert!(!reported.values[1].sealed.is_empty());

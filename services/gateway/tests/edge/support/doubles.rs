@@ -208,6 +208,8 @@ impl Workflow for ScriptedWorkflow {
 #[derive(Default)]
 pub struct DeviceStateDouble {
     users: Mutex<HashMap<String, (String, Option<String>)>>,
+    /// Whether the Informs whose identity was checked had `0 BOOTSTRAP`.
+    pub bootstraps: Mutex<Vec<bool>>,
     pub down: AtomicBool,
 }
 
@@ -251,6 +253,7 @@ impl DeviceState for DeviceStateDouble {
         &self,
         r: ds::CheckIdentityRequest,
     ) -> Result<ds::CheckIdentityResponse> {
+        self.bootstraps.lock().push(r.bootstrap);
         let users = self.users.lock();
         let allowed = match users.get(&r.username) {
             Some((_, Some(device))) => *device == r.device,
