@@ -1,6 +1,6 @@
 //! One call: its deadline, its tries, and what its failure means.
 
-use super::connect::{NotConnected, reason};
+use super::connect::{NotConnected, is_cause, reason};
 use super::endpoint::Endpoint;
 use super::peer::{Inner, Peer};
 use crate::deadline::deadline;
@@ -190,12 +190,17 @@ impl Inner {
             reason = reason(status),
             "a call failed on the way"
         );
-        if NotConnected::is_cause_of(status) {
+        if is_cause::<NotConnected>(status) {
             endpoint.suspect();
             return Failure::NotRun(Error::unavailable(format!(
                 "the {} role can't be reached",
                 self.service.role()
             )));
+        }
+        if is_cause::<tonic::TimeoutExpired>(status) {
+            // Its own timer was first.
+            endpoint.suspect();
+            return Failure::Unknown(self.late(), "timeout");
         }
         match status.code() {
             // An older replica: another may be newer. It did nothing.

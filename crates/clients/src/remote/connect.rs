@@ -20,18 +20,16 @@ pub(crate) struct NotConnected {
     reason: String,
 }
 
-impl NotConnected {
-    /// Whether it is in the chain of a status.
-    pub fn is_cause_of(status: &tonic::Status) -> bool {
-        let mut cause = std::error::Error::source(status);
-        while let Some(error) = cause {
-            if error.is::<Self>() {
-                return true;
-            }
-            cause = error.source();
+/// Whether an error of this type is in the chain of a status.
+pub(crate) fn is_cause<E: std::error::Error + 'static>(status: &tonic::Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<E>() {
+            return true;
         }
-        false
+        cause = error.source();
     }
+    false
 }
 
 /// A TCP or TLS connection.

@@ -166,8 +166,8 @@ fn channel(address: SocketAddr, connector: Connector, options: &Options) -> Chan
     Channel::builder(uri)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(8 << 20)
-        .http2_keep_alive_interval(ping * 5)
-        .keep_alive_timeout(ping * 2)
+        .http2_keep_alive_interval(ping * 2)
+        .keep_alive_timeout(ping * 3)
         .keep_alive_while_idle(true)
         .connect_with_connector_lazy(connector)
 }

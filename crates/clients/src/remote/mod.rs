@@ -47,7 +47,6 @@ macro_rules! unary {
                 Box::pin(async move {
                     $package::$module::$stub::new(channel)
                         .max_decoding_message_size(limit)
-                        .max_encoding_message_size(limit)
                         .$method(request)
                         .await
                 })

@@ -6,7 +6,8 @@ use crate::wire::{self, Answer};
 use crate::{ByteStream, Error, EventStream, Result};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{Stream, StreamExt, future};
+use hearth_proto::files::v1::put_file_request::Part;
 use hearth_proto::{devicestate::v1 as ds, files::v1 as fs};
 use parking_lot::Mutex;
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
 /// The largest piece of a file in one message.
@@ -64,8 +66,8 @@ pub(super) async fn read_file(
         .boxed())
 }
 
-/// PutFile: made once, elsewhere only while nothing of the content has left. When `content` fails the call is cut off,
-/// so that the server can't take a part for the whole.
+/// PutFile: made once, elsewhere only while nothing of the content has left. When `content` fails, or nobody waits any
+/// more, the stream ends without the message that says that this was all, and the server keeps nothing.
 pub(super) async fn put_file(
     peer: &Peer,
     method: &'static Method,
@@ -73,7 +75,10 @@ pub(super) async fn put_file(
     content: ByteStream,
 ) -> Result<fs::PutFileResponse> {
     let (failed, failure) = oneshot::channel();
-    let messages = Once::new(messages(metadata, content, failed).boxed());
+    let dropped = CancellationToken::new();
+    let _dropped = dropped.clone().drop_guard();
+    let messages = messages(metadata, content, failed).take_until(dropped.cancelled_owned());
+    let messages = Once::new(messages.boxed());
     let sent = peer.call(method, (), false, move |channel, request| {
         let messages = messages.clone();
         Box::pin(async move {
@@ -124,31 +129,33 @@ impl Stream for Once {
     }
 }
 
-/// Metadata, then pieces. At the content's first error it goes no further, and never ends.
+/// Metadata, then pieces, then the end; at the content's first error neither more pieces nor the end.
 fn messages(
     metadata: fs::File,
     content: ByteStream,
     failed: oneshot::Sender<Error>,
 ) -> impl Stream<Item = fs::PutFileRequest> {
     let part = |part| fs::PutFileRequest { part: Some(part) };
-    let first = part(fs::put_file_request::Part::Metadata(metadata));
-    let mut failed = Some(failed);
-    let pieces = content.flat_map(|piece| match piece {
-        Ok(bytes) => stream::iter(split(bytes).into_iter().map(Ok).collect::<Vec<_>>()),
-        Err(error) => stream::iter(vec![Err(error)]),
+    let first = part(Part::Metadata(metadata));
+    let pieces = content.flat_map(|piece| {
+        stream::iter(match piece {
+            Ok(bytes) => split(bytes)
+                .into_iter()
+                .map(|b| Ok(Part::Chunk(b)))
+                .collect::<Vec<_>>(),
+            Err(error) => vec![Err(error)],
+        })
     });
-    let rest = pieces.then(move |piece| {
+    let to_end = pieces.chain(stream::iter([Ok(Part::End(true))]));
+    let rest = to_end.scan(Some(failed), move |failed, piece| {
         let error = match piece {
-            Ok(chunk) => {
-                let message = part(fs::put_file_request::Part::Chunk(chunk));
-                return futures::future::ready(message).left_future();
-            }
+            Ok(piece) => return future::ready(Some(part(piece))),
             Err(error) => error,
         };
         if let Some(failed) = failed.take() {
             let _ = failed.send(error);
         }
-        futures::future::pending().right_future()
+        future::ready(None)
     });
     stream::iter([first]).chain(rest)
 }

@@ -62,9 +62,8 @@ pub fn routes(services: Services, guard: &Guard, health: &HealthReporter) -> Rou
             if let Some(service) = services.$field {
                 use $module as server;
                 let service = Served(service, guard.clone());
-                let service = server::$server::new(service)
-                    .max_decoding_message_size(limit)
-                    .max_encoding_message_size(limit);
+                // What is too large is refused where it is read, with the reason.
+                let service = server::$server::new(service).max_decoding_message_size(limit);
                 routes.add_service(service);
             }
         )*};

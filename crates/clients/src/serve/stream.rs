@@ -8,6 +8,7 @@ use crate::{ByteStream, DeviceState, Error, Files};
 use futures::future::{self, BoxFuture};
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, Stream, StreamExt};
+use hearth_proto::files::v1::put_file_request::Part;
 use hearth_proto::{devicestate::v1 as ds, files::v1 as fs};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
@@ -73,8 +74,7 @@ pub(super) async fn put_file(
     let mut messages = request.into_inner();
     let work = async move {
         let first = messages.message().await.map_err(cut_off)?;
-        let Some(fs::put_file_request::Part::Metadata(metadata)) = first.and_then(|m| m.part)
-        else {
+        let Some(Part::Metadata(metadata)) = first.and_then(|m| m.part) else {
             return Err(Error::invalid("part", "expected the file's metadata first"));
         };
         service.put_file(metadata, content(messages)).await
@@ -82,17 +82,20 @@ pub(super) async fn put_file(
     admitted.finish(work).await
 }
 
-/// The pieces of a file; the first error is the last item.
+/// The pieces of a file up to the message that says that this was all; a stream that ends without it ends in an error.
 fn content(messages: Streaming<fs::PutFileRequest>) -> ByteStream {
-    let mut ended = false;
-    let pieces = messages.map(|message| match message.map_err(cut_off)?.part {
-        Some(fs::put_file_request::Part::Chunk(chunk)) => Ok(chunk),
-        _ => Err(Error::invalid("part", "expected a piece of the file")),
-    });
-    let pieces = pieces.take_while(move |piece| {
-        let go_on = !ended;
-        ended = piece.is_err();
-        future::ready(go_on)
+    let pieces = stream::unfold(Some(messages), |messages| async move {
+        let mut messages = messages?;
+        let error = match messages.message().await {
+            Ok(Some(message)) => match message.part {
+                Some(Part::Chunk(chunk)) => return Some((Ok(chunk), Some(messages))),
+                Some(Part::End(true)) => return None,
+                _ => Error::invalid("part", "expected a piece of the file, or its end"),
+            },
+            Ok(None) => cut_off(Status::cancelled("")),
+            Err(status) => cut_off(status),
+        };
+        Some((Err(error), None))
     });
     pieces.boxed()
 }
