@@ -149,7 +149,7 @@ pub(super) enum Connector {
     /// Servers of which one is the primary.
     Servers(Vec<Client>, AsyncConnectionConfig),
     Sentinels(Box<SentinelClient>, AsyncConnectionConfig),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 impl Connector {
@@ -356,7 +356,9 @@ impl<'a> Target<'a> {
             return Ok(Connector::Sentinels(Box::new(client), config));
         }
         if is_cluster {
-            return self.cluster().map(Connector::Cluster);
+            return self
+                .cluster()
+                .map(|client| Connector::Cluster(Box::new(client)));
         }
         let client = |info: ConnectionInfo| match &self.certificates {
             Some(certificates) => Client::build_with_tls(info, certificates.clone()),
