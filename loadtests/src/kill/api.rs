@@ -203,6 +203,10 @@ fn is_transport(message: &str) -> bool {
         "connection",
         "broken pipe",
         "stream",
+        // A load balancer that has no replica just now.
+        "502 bad gateway",
+        "503 service unavailable",
+        "504 gateway time-out",
     ]
     .iter()
     .any(|word| message.contains(word))
