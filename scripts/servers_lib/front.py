@@ -49,7 +49,6 @@ class Front:
         case = "\n".join(f"    h1-case-adjust {name.lower()} {name}" for name in HEADERS)
         return f"""# Written by scripts/cluster at each start. No stickiness: any replica serves any turn of a session.
 global
-    maxconn 20000
     log stdout format raw local0 notice
 {case}
 

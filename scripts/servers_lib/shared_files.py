@@ -8,7 +8,7 @@ import time
 
 from . import Failed
 from .roles import ask
-from .topology import HOME, LOOPBACK, SECRETS, Topology
+from .topology import HOME, LOOPBACK, SECRETS, SHOWN, Topology
 
 
 def prepare(topology: Topology, say) -> None:
@@ -26,7 +26,7 @@ def prepare(topology: Topology, say) -> None:
             ask(hearth, "ca", "issue", "--dir", str(ca), "--name", member.name, "--ip", LOOPBACK, "--out", str(out))
     ask(hearth, "keys", "init", "--file", str(SECRETS / "secret.key"))
     ask(hearth, "keys", "token", "--file", str(SECRETS / "admin.token"))
-    say("certificates, key ring and token: target/cluster/ca and target/cluster/secrets")
+    say(f"certificates, key ring and token: {SHOWN}/ca and {SHOWN}/secrets")
 
 
 def onboarding(api: str) -> bool:

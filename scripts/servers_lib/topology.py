@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
 
 from . import ROOT, Failed
@@ -12,7 +13,9 @@ from .nodes import Nats, Valkey
 from .process import Process, is_free, free_port
 from .roles import ROLES, Replica
 
-HOME = ROOT / "target" / "cluster"
+# Another folder is another cluster, beside one that runs.
+HOME = ROOT / os.environ.get("CLUSTER_HOME", "target/cluster")
+SHOWN = HOME.relative_to(ROOT) if HOME.is_relative_to(ROOT) else HOME
 SECRETS = HOME / "secrets"
 LOOPBACK = "127.0.0.1"
 SENTINEL_GROUP = "hearth"
