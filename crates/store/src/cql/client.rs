@@ -30,6 +30,9 @@ use crate::{Error, Result};
 const CALL_CONCURRENCY: usize = 32;
 /// Rows in a page of a long read.
 const PAGE: i32 = 1000;
+/// Bytes in a batch; nodes refuse what is larger than half a segment of their commit log (16 MiB as
+/// they come).
+const BATCH_BYTES: usize = 1 << 20;
 /// How often a conditional write whose outcome is unknown is asked for again.
 const CONDITIONAL_TRIES: usize = 4;
 
@@ -153,16 +156,15 @@ impl Client {
     }
 
     /// Writes rows of one partition: in one request, applied as a whole, where there are at most
-    /// `cql.batch_rows`.
+    /// `cql.batch_rows` and they are not large. `weight` is about the bytes of a row.
     pub(super) async fn run_all<V: SerializeRow + Sync>(
         &self,
         statement: Statement,
         rows: &[V],
+        weight: fn(&V) -> usize,
     ) -> Result<()> {
-        let chunks = rows
-            .chunks(self.batch_rows)
-            .map(|chunk| self.batch(statement, chunk));
-        all(chunks).await
+        let chunks = chunks(rows, self.batch_rows, weight);
+        all(chunks.into_iter().map(|chunk| self.batch(statement, chunk))).await
     }
 
     async fn batch<V: SerializeRow + Sync>(&self, statement: Statement, rows: &[V]) -> Result<()> {
@@ -303,6 +305,22 @@ impl Drop for Permit<'_> {
     }
 }
 
+/// Rows in parts of at most `rows` and about [`BATCH_BYTES`].
+fn chunks<V>(mut rest: &[V], rows: usize, weight: fn(&V) -> usize) -> Vec<&[V]> {
+    let mut chunks = Vec::with_capacity(rest.len() / rows + 1);
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = rest.iter().take(rows).take_while(|row| {
+            bytes += weight(row);
+            bytes <= BATCH_BYTES
+        });
+        let (chunk, behind) = rest.split_at(fits.count().max(1));
+        chunks.push(chunk);
+        rest = behind;
+    }
+    chunks
+}
+
 /// Makes all of a call's requests, some at a time; on an error the rest is left.
 pub(super) fn all<'a, F>(requests: impl IntoIterator<Item = F>) -> BoxFuture<'a, Result<()>>
 where
@@ -401,6 +419,19 @@ fn is_size(message: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batches_are_bounded_by_rows_and_bytes() {
+        let lengths = |rows: &[usize]| -> Vec<usize> {
+            let chunks = chunks(rows, 3, |row| *row);
+            chunks.into_iter().map(<[usize]>::len).collect()
+        };
+        assert_eq!(lengths(&[]), [0; 0]);
+        assert_eq!(lengths(&[1; 7]), [3, 3, 1]);
+        let half = BATCH_BYTES / 2;
+        assert_eq!(lengths(&[half, half, 1, half, 1]), [2, 3]);
+        assert_eq!(lengths(&[1, 9 * half, 9 * half, 1]), [1, 1, 1, 1]);
+    }
 
     #[test]
     fn errors_are_told_apart() {

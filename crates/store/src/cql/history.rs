@@ -23,6 +23,11 @@ pub(super) type Event = (String, String, i32, i64, i64, String, Vec<u8>, i64, i3
 /// Values of [`Statement::PeriodAdd`].
 pub(super) type Period = (String, String, i32, i64, i32);
 
+/// About the bytes of a write.
+pub(super) fn weight(event: &Event) -> usize {
+    event.5.len() + event.6.len() + 64
+}
+
 /// A lifetime in CQL.
 pub(super) fn ttl(kept: std::time::Duration) -> i32 {
     let seconds = i32::try_from(kept.as_secs()).unwrap_or(MAX_TTL);

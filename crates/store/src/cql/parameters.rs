@@ -27,6 +27,19 @@ pub(super) type Put = (
     String,
 );
 
+/// About the bytes of a write.
+pub(super) fn weight(put: &Put) -> usize {
+    let text = match &put.1 {
+        MaybeUnset::Set(text) => text.len(),
+        MaybeUnset::Unset => 0,
+    };
+    let list = match &put.4 {
+        MaybeUnset::Set(list) => list.iter().map(|item| item.len() + 4).sum(),
+        MaybeUnset::Unset => 0,
+    };
+    text + list + put.7.len() + 64
+}
+
 /// A delete of parameters.
 pub(super) enum Delete {
     /// [`Statement::ParameterDelete`].

@@ -15,6 +15,8 @@ use super::parameters::{self, Delete, Put};
 use super::statements::Statement;
 use crate::{Cell, DeviceColumn, Error, IndexEntry, Mutation, Result};
 
+/// About the bytes of an entry of the index, at most.
+const INDEX_ROW: usize = IndexEntry::MAX_VALUE * 2;
 /// Tenants remembered as listed.
 const KNOWN_TENANTS: usize = 10_000;
 
@@ -244,7 +246,7 @@ impl Client {
         // One after the other by kind, so that one call holds few requests at a time; each kind's
         // requests go together.
         let rows = plan.parameters.0.values();
-        all(rows.map(|rows| self.run_all(S::ParameterPut, rows))).await?;
+        all(rows.map(|rows| self.run_all(S::ParameterPut, rows, parameters::weight))).await?;
         let deletes = plan.deletes.into_iter();
         all(deletes
             .map(|(device, delete)| async move { self.delete_parameters(&device, delete).await }))
@@ -255,16 +257,16 @@ impl Client {
             .map(|period| self.run(S::PeriodAdd, period)))
         .await?;
         let rows = plan.events.0.values();
-        all(rows.map(|rows| self.run_all(S::EventAdd, rows))).await?;
+        all(rows.map(|rows| self.run_all(S::EventAdd, rows, history::weight))).await?;
         let rows = plan.index_of_adds.0.values();
-        all(rows.map(|rows| self.run_all(S::IndexOfAdd, rows))).await?;
+        all(rows.map(|rows| self.run_all(S::IndexOfAdd, rows, |_| INDEX_ROW))).await?;
         let rows = plan.index_adds.0.values();
-        all(rows.map(|rows| self.run_all(S::IndexAdd, rows))).await?;
+        all(rows.map(|rows| self.run_all(S::IndexAdd, rows, |_| INDEX_ROW))).await?;
         let rows = plan.index_removes.0.values();
-        all(rows.map(|rows| self.run_all(S::IndexRemove, rows))).await?;
+        all(rows.map(|rows| self.run_all(S::IndexRemove, rows, |_| INDEX_ROW))).await?;
         // Last: as long as it stands here the end of the device takes it along.
         let rows = plan.index_of_removes.0.values();
-        all(rows.map(|rows| self.run_all(S::IndexOfRemove, rows))).await?;
+        all(rows.map(|rows| self.run_all(S::IndexOfRemove, rows, |_| INDEX_ROW))).await?;
         all(plan
             .first_seen
             .iter()

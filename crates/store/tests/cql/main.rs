@@ -4,88 +4,24 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod faults;
+mod starts;
+mod support;
+
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use hearth_config::{HumanDuration, SecretString};
 use hearth_store::conformance::{Persistent, run_all};
-use hearth_store::cql::ConnectError;
 use hearth_store::{
-    Cell, CellValue, CqlConfig, CqlStore, Created, DeviceColumn, Error, HistoryQuery, HistoryRow,
-    IndexEntry, IndexQuery, Mutation, ParameterCell, Store, TaskRow,
+    CellValue, CqlStore, Created, DeviceColumn, Error, HistoryQuery, HistoryRow, IndexEntry,
+    Mutation, Store, TaskRow,
 };
 use hearth_telemetry::Registry;
-use hearth_types::{DeviceKey, TaskId, TenantId, Timestamp, ValueType};
-use scylla::client::session::Session;
-use scylla::client::session_builder::SessionBuilder;
+use hearth_types::{TaskId, TenantId, Timestamp};
 
-const HISTORY: Duration = Duration::from_secs(90 * 24 * 3600);
-
-/// Where a node is; says so when there is none.
-fn node() -> Option<String> {
-    let node = std::env::var("HEARTH_TEST_CQL").ok();
-    if node.is_none() {
-        eprintln!("SKIPPED: HEARTH_TEST_CQL is not set");
-    }
-    node
-}
-
-/// A keyspace, dropped at the end.
-struct Keyspace {
-    node: String,
-    name: String,
-    session: Session,
-}
-
-impl Keyspace {
-    async fn new(node: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("hearth_test_{}_{number}", std::process::id());
-        let session = SessionBuilder::new()
-            .known_node(node)
-            .build()
-            .await
-            .unwrap();
-        let keyspace = Self {
-            node: node.to_owned(),
-            name,
-            session,
-        };
-        keyspace.run("DROP KEYSPACE IF EXISTS $").await;
-        keyspace
-    }
-
-    /// `$` stands for the keyspace.
-    async fn run(&self, text: &str) {
-        let mut statement =
-            scylla::statement::unprepared::Statement::new(text.replace('$', &self.name));
-        statement.set_request_timeout(Some(Duration::from_secs(60)));
-        self.session.query_unpaged(statement, ()).await.unwrap();
-    }
-
-    fn config(&self) -> CqlConfig {
-        CqlConfig {
-            nodes: vec![self.node.clone()],
-            keyspace: self.name.clone(),
-            connect_timeout: HumanDuration::secs(30),
-            ..CqlConfig::default()
-        }
-    }
-
-    async fn store(&self) -> CqlStore {
-        CqlStore::connect(&self.config(), HISTORY, &Registry::new())
-            .await
-            .unwrap()
-    }
-
-    async fn drop(self) {
-        self.run("DROP KEYSPACE IF EXISTS $").await;
-    }
-}
+use support::{Keyspace, at, cell, device, node, value};
 
 /// All cases share a keyspace that is emptied between them: making tables takes seconds.
 struct Emptied(Arc<Keyspace>);
@@ -131,36 +67,6 @@ async fn conformance() {
     })
     .await;
     keyspace.run("DROP KEYSPACE IF EXISTS $").await;
-}
-
-fn at(micros: i64) -> Timestamp {
-    Timestamp::from_micros(micros)
-}
-
-fn device(n: u32) -> DeviceKey {
-    let id = format!("001122-X-{n}").parse().unwrap();
-    DeviceKey::new(TenantId::default(), id)
-}
-
-fn cell(device: &DeviceKey, column: DeviceColumn, value: CellValue, time: i64) -> Mutation {
-    let time = at(time);
-    Mutation::Device {
-        device: device.clone(),
-        cells: vec![(column, Cell { value, time })],
-    }
-}
-
-fn value(device: &DeviceKey, path: String, time: i64, text: &str) -> Mutation {
-    Mutation::Parameter {
-        device: device.clone(),
-        path,
-        time: at(time),
-        cells: vec![ParameterCell::Value {
-            text: text.to_owned(),
-            value_type: ValueType::String,
-            sealed: Vec::new(),
-        }],
-    }
 }
 
 /// Two processes write the same device, out of order; each reads what the other wrote.
@@ -444,168 +350,5 @@ async fn history_expires_and_spans_partitions() {
     }
     let expected: Vec<i64> = (0..40).rev().map(|n| n * month / 4).collect();
     assert_eq!(seen, expected, "the short-lived one has gone");
-    keyspace.drop().await;
-}
-
-async fn refusal(config: CqlConfig) -> String {
-    let error = CqlStore::connect(&config, HISTORY, &Registry::new()).await;
-    let text = error.unwrap_err().to_string();
-    assert!(!text.contains('\n'), "{text}");
-    text
-}
-
-#[tokio::test]
-async fn wrong_settings_give_one_clear_line() {
-    let Some(node) = node() else { return };
-    let keyspace = Keyspace::new(&node).await;
-    let base = CqlConfig {
-        connect_timeout: HumanDuration::secs(2),
-        ..keyspace.config()
-    };
-    let nobody = CqlConfig {
-        nodes: vec!["127.0.0.1:9".into()],
-        ..base.clone()
-    };
-    let line = refusal(nobody).await;
-    assert!(
-        line.contains("127.0.0.1:9") && line.contains("cql.nodes"),
-        "{line}"
-    );
-    let elsewhere = CqlConfig {
-        local_datacenter: Some("nowhere".into()),
-        ..base.clone()
-    };
-    let line = refusal(elsewhere).await;
-    assert!(
-        line.contains("cql.local_datacenter") && line.contains("nowhere"),
-        "{line}"
-    );
-    let absent = CqlConfig {
-        create_keyspace: false,
-        ..base.clone()
-    };
-    let line = refusal(absent).await;
-    assert!(
-        line.contains(&base.keyspace) && line.contains("create_keyspace"),
-        "{line}"
-    );
-    let plain = CqlConfig {
-        tls_ca: Some("/nonexistent/ca.crt".into()),
-        ..base.clone()
-    };
-    let line = refusal(plain).await;
-    assert!(
-        line.contains("cql.tls_ca") && line.contains("ca.crt"),
-        "{line}"
-    );
-    let none = CqlConfig {
-        nodes: Vec::new(),
-        ..base.clone()
-    };
-    assert!(refusal(none).await.contains("cql.nodes"));
-    let copies = CqlConfig {
-        replication: vec!["dc9:3".into()],
-        ..base.clone()
-    };
-    let line = refusal(copies).await;
-    assert!(line.contains("cql.replication"), "{line}");
-    keyspace.drop().await;
-}
-
-/// The login path needs a node with a password authenticator.
-#[tokio::test]
-async fn wrong_credentials_give_one_clear_line() {
-    let Ok(node) = std::env::var("HEARTH_TEST_CQL_AUTH") else {
-        eprintln!("SKIPPED: HEARTH_TEST_CQL_AUTH is not set (host:port of a node with a login)");
-        return;
-    };
-    let config = |user: &str, password: &str| CqlConfig {
-        nodes: vec![node.clone()],
-        keyspace: format!("hearth_login_{}", std::process::id()),
-        user: Some(user.into()),
-        password: Some(SecretString::new(password)),
-        ..CqlConfig::default()
-    };
-    let line = refusal(config("cassandra", "hunter2")).await;
-    assert!(
-        line.contains("cql.user") && !line.contains("hunter2"),
-        "{line}"
-    );
-    let anonymous = CqlConfig {
-        user: None,
-        password: None,
-        ..config("", "")
-    };
-    let line = refusal(anonymous).await;
-    assert!(line.contains("cql.user"), "{line}");
-    let good = config("cassandra", "cassandra");
-    CqlStore::connect(&good, HISTORY, &Registry::new())
-        .await
-        .unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_starts_make_the_tables_once_and_a_newer_keyspace_is_refused() {
-    let Some(node) = node() else { return };
-    let keyspace = Keyspace::new(&node).await;
-    let mut starts = tokio::task::JoinSet::new();
-    for _ in 0..4 {
-        let config = keyspace.config();
-        starts.spawn(async move {
-            let registry = Registry::new();
-            let store = CqlStore::connect(&config, HISTORY, &registry)
-                .await
-                .unwrap();
-            store
-                .write(vec![value(&device(1), "Device.X".into(), 1, "x")])
-                .await
-                .unwrap();
-            registry.render()
-        });
-    }
-    while let Some(done) = starts.join_next().await {
-        let metrics = done.unwrap();
-        let written = "hearth_cql_request_seconds_count{statement=\"parameter_put\"} 1";
-        assert!(metrics.contains(written), "{metrics}");
-        assert!(
-            metrics.contains("hearth_cql_nodes_connected 1"),
-            "{metrics}"
-        );
-    }
-    keyspace
-        .run("INSERT INTO $.schema_version (part, version) VALUES ('store', 999)")
-        .await;
-    let refused = CqlStore::connect(&keyspace.config(), HISTORY, &Registry::new()).await;
-    assert!(
-        matches!(refused, Err(ConnectError::Newer { stored: 999, .. })),
-        "{refused:?}"
-    );
-    keyspace.drop().await;
-}
-
-/// A table that is missing for a while is trouble that passes, and no reason to throw data away.
-#[tokio::test]
-async fn trouble_is_unavailable_and_passes_without_a_restart() {
-    let Some(node) = node() else { return };
-    let keyspace = Keyspace::new(&node).await;
-    let store = keyspace.store().await;
-    let write = || vec![value(&device(1), "Device.X".into(), 1, "x")];
-    keyspace.run("DROP TABLE $.parameter").await;
-    let started = Instant::now();
-    let error = store.write(write()).await.unwrap_err();
-    assert!(error.is_retryable(), "{error:?}");
-    assert!(started.elapsed() < Duration::from_secs(6));
-    let search = IndexQuery {
-        tenant: TenantId::default(),
-        attribute: "tag".into(),
-        value: String::new(),
-        prefix: true,
-        after: None,
-        limit: 10,
-    };
-    assert!(
-        store.search(&search).await.unwrap().is_empty(),
-        "the rest works"
-    );
     keyspace.drop().await;
 }

@@ -1,0 +1,144 @@
+//! Starts: what is wrong is one clear line, and many at once make the tables once.
+
+use hearth_config::{HumanDuration, SecretString};
+use hearth_store::cql::ConnectError;
+use hearth_store::{CqlConfig, CqlStore, Store};
+use hearth_telemetry::Registry;
+
+use super::support::{HISTORY, Keyspace, device, node, value};
+
+async fn refusal(config: CqlConfig) -> String {
+    let error = CqlStore::connect(&config, HISTORY, &Registry::new()).await;
+    let text = error.unwrap_err().to_string();
+    assert!(!text.contains('\n'), "{text}");
+    text
+}
+
+#[tokio::test]
+async fn wrong_settings_give_one_clear_line() {
+    let Some(node) = node() else { return };
+    let keyspace = Keyspace::new(&node).await;
+    let base = CqlConfig {
+        connect_timeout: HumanDuration::secs(2),
+        ..keyspace.config()
+    };
+    let nobody = CqlConfig {
+        nodes: vec!["127.0.0.1:9".into()],
+        ..base.clone()
+    };
+    let line = refusal(nobody).await;
+    assert!(
+        line.contains("127.0.0.1:9") && line.contains("cql.nodes"),
+        "{line}"
+    );
+    let elsewhere = CqlConfig {
+        local_datacenter: Some("nowhere".into()),
+        ..base.clone()
+    };
+    let line = refusal(elsewhere).await;
+    assert!(
+        line.contains("cql.local_datacenter") && line.contains("nowhere"),
+        "{line}"
+    );
+    let absent = CqlConfig {
+        create_keyspace: false,
+        ..base.clone()
+    };
+    let line = refusal(absent).await;
+    assert!(
+        line.contains(&base.keyspace) && line.contains("create_keyspace"),
+        "{line}"
+    );
+    let plain = CqlConfig {
+        tls_ca: Some("/nonexistent/ca.crt".into()),
+        ..base.clone()
+    };
+    let line = refusal(plain).await;
+    assert!(
+        line.contains("cql.tls_ca") && line.contains("ca.crt"),
+        "{line}"
+    );
+    let none = CqlConfig {
+        nodes: Vec::new(),
+        ..base.clone()
+    };
+    assert!(refusal(none).await.contains("cql.nodes"));
+    let copies = CqlConfig {
+        replication: vec!["dc9:3".into()],
+        ..base.clone()
+    };
+    let line = refusal(copies).await;
+    assert!(line.contains("cql.replication"), "{line}");
+    keyspace.drop().await;
+}
+
+/// The login path needs a node with a password authenticator.
+#[tokio::test]
+async fn wrong_credentials_give_one_clear_line() {
+    let Ok(node) = std::env::var("HEARTH_TEST_CQL_AUTH") else {
+        eprintln!("SKIPPED: HEARTH_TEST_CQL_AUTH is not set (host:port of a node with a login)");
+        return;
+    };
+    let config = |user: &str, password: &str| CqlConfig {
+        nodes: vec![node.clone()],
+        keyspace: format!("hearth_login_{}", std::process::id()),
+        user: Some(user.into()),
+        password: Some(SecretString::new(password)),
+        ..CqlConfig::default()
+    };
+    let line = refusal(config("cassandra", "hunter2")).await;
+    assert!(
+        line.contains("cql.user") && !line.contains("hunter2"),
+        "{line}"
+    );
+    let anonymous = CqlConfig {
+        user: None,
+        password: None,
+        ..config("", "")
+    };
+    let line = refusal(anonymous).await;
+    assert!(line.contains("cql.user"), "{line}");
+    let good = config("cassandra", "cassandra");
+    CqlStore::connect(&good, HISTORY, &Registry::new())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_starts_make_the_tables_once_and_a_newer_keyspace_is_refused() {
+    let Some(node) = node() else { return };
+    let keyspace = Keyspace::new(&node).await;
+    let mut starts = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let config = keyspace.config();
+        starts.spawn(async move {
+            let registry = Registry::new();
+            let store = CqlStore::connect(&config, HISTORY, &registry)
+                .await
+                .unwrap();
+            store
+                .write(vec![value(&device(1), "Device.X".into(), 1, "x")])
+                .await
+                .unwrap();
+            registry.render()
+        });
+    }
+    while let Some(done) = starts.join_next().await {
+        let metrics = done.unwrap();
+        let written = "hearth_cql_request_seconds_count{statement=\"parameter_put\"} 1";
+        assert!(metrics.contains(written), "{metrics}");
+        assert!(
+            metrics.contains("hearth_cql_nodes_connected 1"),
+            "{metrics}"
+        );
+    }
+    keyspace
+        .run("INSERT INTO $.schema_version (part, version) VALUES ('store', 999)")
+        .await;
+    let refused = CqlStore::connect(&keyspace.config(), HISTORY, &Registry::new()).await;
+    assert!(
+        matches!(refused, Err(ConnectError::Newer { stored: 999, .. })),
+        "{refused:?}"
+    );
+    keyspace.drop().await;
+}
