@@ -85,7 +85,7 @@ impl Inner {
             close: false,
             wake: false,
         };
-        let done = turn.run(lane, request.outcome, request.last).await;
+        let done = Box::pin(turn.run(lane, request.outcome, request.last)).await;
         match done {
             Ok(Reply::Request(work, request)) => {
                 lane.current = Some(*work);
