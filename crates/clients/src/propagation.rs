@@ -13,20 +13,20 @@ pub(crate) fn inject(metadata: &mut MetadataMap) {
     }
 }
 
-/// The span that a call's work runs in, a child of the caller's.
+/// The span that a call's work runs in, a child of the caller's; none when the caller has none.
 pub(crate) fn extract(method: &Method, metadata: &MetadataMap) -> Span {
-    let span = tracing::info_span!(
-        target: TARGET,
-        "rpc",
-        otel.name = method.name,
-        otel.kind = "server",
-        rpc.system = "grpc",
-        rpc.service = method.service.grpc_name(),
-        rpc.method = method.name,
-    );
     let caller = metadata
         .get(TRACEPARENT)
         .and_then(|text| text.to_str().ok());
-    continued(&span, caller);
-    span
+    continued(caller, || {
+        tracing::info_span!(
+            target: TARGET,
+            "rpc",
+            otel.name = method.name,
+            otel.kind = "server",
+            rpc.system = "grpc",
+            rpc.service = method.service.grpc_name(),
+            rpc.method = method.name,
+        )
+    })
 }

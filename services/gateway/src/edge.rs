@@ -20,6 +20,7 @@ use hearth_types::TenantId;
 use http::HeaderValue;
 use http::request::Parts;
 use http_body::Body;
+use tracing::Instrument as _;
 
 use crate::admission::{Admission, Taken};
 use crate::auth::Authenticator;
@@ -30,6 +31,7 @@ use crate::http::{Bodies, ReadBody, Reply};
 use crate::logs::LogGate;
 use crate::metrics::{Metrics, TurnKind};
 use crate::refusal::Refusal;
+use crate::trace::{self, turn_span};
 
 /// Above this, an envelope is read on a thread of its own.
 const LARGE_ENVELOPE: usize = 1 << 20;
@@ -284,7 +286,7 @@ fn peer(parts: &Parts) -> Option<SocketAddr> {
 async fn to_the_end(
     turn: impl Future<Output = Result<Reply, Refusal>> + Send + 'static,
 ) -> Result<Reply, Refusal> {
-    let done = tokio::spawn(turn).await;
+    let done = tokio::spawn(turn.in_current_span()).await;
     done.unwrap_or_else(|error| {
         Err(Refusal::Unavailable {
             part: "turn",
@@ -335,7 +337,10 @@ impl Turn {
         // Silence begins when its body was there: a large answer over a slow link takes longer
         // than a session may be silent.
         session.last_turn = self.edge.clock.now_micros();
-        self.continue_session(session, heard, action).await
+        let span = turn_span(&session, heard.input);
+        self.continue_session(session, heard, action)
+            .instrument(span)
+            .await
     }
 
     /// Tells workflow that the answer to the request in flight was too large to be read, so that
@@ -395,6 +400,7 @@ impl Turn {
                     unanswered,
                     "session ended"
                 );
+                trace::ended(&session, if unanswered { "unanswered" } else { "ended" });
                 self.edge.metrics.sessions_ended.inc();
                 Ok(crate::http::no_content(None))
             }

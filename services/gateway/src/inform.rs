@@ -1,7 +1,7 @@
 //! An Inform: checked, made durable, and only then answered (TR-069 3.7.1.5, A.3.3.1).
 
 use hearth_bus::Stream;
-use hearth_cwmp::session::State;
+use hearth_cwmp::session::{Input, State};
 use hearth_cwmp::{
     AcsResponse, CwmpVersion, Decoded, Envelope, EventCode, Fault, FaultCode, Inform,
     InformResponse, Message,
@@ -9,6 +9,7 @@ use hearth_cwmp::{
 use hearth_proto::events::v1 as ev;
 use hearth_proto::workflow::v1 as wf;
 use hearth_types::{DeviceId, DeviceKey, Invalid};
+use tracing::Instrument as _;
 use ulid::Ulid;
 
 use crate::admission::Class;
@@ -19,6 +20,7 @@ use crate::http::Reply;
 use crate::outcome;
 use crate::publish::Source;
 use crate::refusal::Refusal;
+use crate::trace::turn_span;
 
 impl Turn {
     /// Accepts an Inform or says why not. InformResponse goes out when the event is on disk and
@@ -72,7 +74,9 @@ impl Turn {
             .check_identity(&self.tenant, user, key.device.as_str(), bootstrap)
             .await?;
         let mut session = self.begin(state, &envelope, &key, user);
-        let opened = self.open(&session, &key, &envelope, inform).await?;
+        let span = turn_span(&session, Input::Inform);
+        let opened = self.open(&session, &key, &envelope, inform);
+        let opened = opened.instrument(span).await?;
         session.epoch = opened.epoch;
         session.ask = opened.pending;
         self.edge.metrics.informed(class);

@@ -34,6 +34,7 @@ mod publish;
 mod refusal;
 mod request;
 mod service;
+mod trace;
 mod turn;
 
 pub use config::{AuthSchemes, GatewayConfig};

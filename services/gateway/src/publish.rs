@@ -7,8 +7,11 @@ use hearth_proto::types::v1::ParameterValue;
 use hearth_types::{DeviceKey, Timestamp, is_secret_name};
 use prost::Message as _;
 
+use tracing::Instrument as _;
+
 use crate::edge::Edge;
 use crate::refusal::Refusal;
+use crate::trace::publish_span;
 
 /// Where an event comes from.
 pub(crate) struct Source<'a> {
@@ -44,7 +47,8 @@ impl Edge {
             time: Timestamp::from_micros(source.time),
             payload: event.encode_to_vec().into(),
         };
-        match self.bus.publish(message).await {
+        let published = self.bus.publish(message);
+        match published.instrument(publish_span(stream)).await {
             Ok(_) => Ok(event.kind),
             Err(error) => Err(Refusal::Unavailable {
                 part: "bus",

@@ -19,6 +19,7 @@ use crate::inform::workflow_failed;
 use crate::outcome::{self, Answer};
 use crate::publish::Source;
 use crate::refusal::Refusal;
+use crate::trace;
 
 /// Requests that can't be written and are given back in one turn. Beyond, the session ends: the
 /// next one goes on.
@@ -90,6 +91,7 @@ impl Turn {
                     if !may_send(&mut session) {
                         return Ok(self.finish(session));
                     }
+                    trace::sends(&id);
                     session.in_flight = in_flight;
                     return Ok(envelope(bytes, self.edge.cookies.set(&session)));
                 }
@@ -153,6 +155,7 @@ impl Turn {
             return no_content(self.edge.cookies.set(&session));
         }
         tracing::debug!(session = %session.id_text(), device = %session.device, "session ended");
+        trace::ended(&session, "ended");
         self.edge.metrics.sessions_ended.inc();
         no_content(None)
     }

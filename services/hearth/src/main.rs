@@ -26,8 +26,14 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => with_config(&args, |config| {
-            hearth_telemetry::init_logs(&config.log)?;
-            block_on(serve(config))?;
+            block_on(async {
+                // Within the runtime: the exporter of traces needs one.
+                let traces = hearth_telemetry::init_logs_and_traces(&config.log, &config.trace)?;
+                let served = serve(config).await;
+                // It blocks until the last spans have left.
+                tokio::task::spawn_blocking(|| traces.close()).await?;
+                served
+            })?;
             Ok(ExitCode::SUCCESS)
         }),
         Command::Config { command } => configure(command),

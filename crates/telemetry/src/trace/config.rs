@@ -44,6 +44,17 @@ pub enum TraceError {
     },
 }
 
+impl TraceError {
+    /// The setting, within its section.
+    #[must_use]
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::Sample(_) => "sample",
+            Self::Endpoint(_) | Self::Exporter { .. } => "endpoint",
+        }
+    }
+}
+
 impl TraceConfig {
     /// Whether it can be used.
     ///

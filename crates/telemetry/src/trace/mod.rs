@@ -16,7 +16,7 @@ mod session;
 
 pub use config::{TraceConfig, TraceError};
 pub use export::Traces;
-pub use session::{SessionTrace, end_session};
+pub use session::{end_session, session_span};
 
 pub(crate) use export::{Layered, layer};
 
@@ -53,14 +53,21 @@ pub fn traceparent() -> Option<String> {
     })
 }
 
-/// Makes `span`, which was not entered yet, a child of the span that a `traceparent` names. One
-/// that can't be read is ignored: it comes from outside.
-pub fn continued(span: &Span, traceparent: Option<&str>) {
-    if !export::is_on() {
-        return;
-    }
-    if let Some(parent) = traceparent.and_then(read) {
-        adopt(span, parent);
+/// The span of `make` as a child of the span that a `traceparent` names; none without one, or when
+/// it can't be read: only what is part of a trace elsewhere is part of it here.
+pub fn continued(traceparent: Option<&str>, make: impl FnOnce() -> Span) -> Span {
+    let parent = match export::is_on() {
+        true => traceparent.and_then(read),
+        false => None,
+    };
+    adopted(parent, make)
+}
+
+/// The span of `make` as a child of the current one; none outside of a sampled trace.
+pub fn child(make: impl FnOnce() -> Span) -> Span {
+    match traceparent() {
+        Some(_) => make(),
+        None => Span::none(),
     }
 }
 
@@ -84,11 +91,16 @@ fn read(text: &str) -> Option<SpanContext> {
     context.is_valid().then_some(context)
 }
 
-fn adopt(span: &Span, parent: SpanContext) {
+fn adopted(parent: Option<SpanContext>, make: impl FnOnce() -> Span) -> Span {
+    let Some(parent) = parent else {
+        return Span::none();
+    };
+    let span = make();
     // An error says that the span has begun or isn't recorded: a defect of the caller's at most,
     // and nothing to fail a request for.
     span.set_parent(Context::new().with_remote_span_context(parent))
         .ok();
+    span
 }
 
 #[cfg(test)]

@@ -12,34 +12,32 @@ use super::export::{exporter, with_ids};
 
 /// A session's trace, known from its id alone.
 #[derive(Debug, Clone, Copy)]
-pub struct SessionTrace {
+struct SessionTrace {
     trace: TraceId,
     root: SpanId,
-    sampled: bool,
 }
 
 impl SessionTrace {
     /// The trace of the session with this id (the 128 bits of its ULID); `None` when traces are
     /// off or this session isn't sampled.
-    #[must_use]
-    pub fn of(session: u128) -> Option<Self> {
+    fn of(session: u128) -> Option<Self> {
         let exporter = exporter()?;
         sampled(session, exporter.sample).then(|| Self {
             trace: TraceId::from_bytes(session.to_be_bytes()),
             root: root(session),
-            sampled: true,
         })
     }
 
-    /// Makes `span`, which was not entered yet, a child of the session's own span.
-    pub fn adopt(&self, span: &Span) {
-        super::adopt(span, self.context());
-    }
-
     fn context(&self) -> SpanContext {
-        let flags = TraceFlags::default().with_sampled(self.sampled);
+        let flags = TraceFlags::default().with_sampled(true);
         SpanContext::new(self.trace, self.root, flags, true, TraceState::NONE)
     }
+}
+
+/// The span of `make` as a child of the session's own; none when the session isn't sampled.
+pub fn session_span(session: u128, make: impl FnOnce() -> Span) -> Span {
+    let parent = SessionTrace::of(session).map(|trace| trace.context());
+    super::adopted(parent, make)
 }
 
 /// The lower half of a ULID is random: the same share of sessions as of those bits.
@@ -110,13 +108,15 @@ mod tests {
         let session = 0x0192_6000_0000_1234_5678_9abc_def0_1234_u128;
         tracing::subscriber::with_default(subscriber, || {
             assert_eq!(traceparent(), None);
-            let turn = tracing::info_span!(target: TARGET, "turn");
-            SessionTrace::of(session).unwrap().adopt(&turn);
+            let turn = session_span(session, || tracing::info_span!(target: TARGET, "turn"));
             let header = turn.in_scope(|| traceparent().unwrap());
             drop(turn);
             // In another process.
-            let call = tracing::info_span!(target: TARGET, "call");
-            continued(&call, Some(&header));
+            let call = continued(
+                Some(&header),
+                || tracing::info_span!(target: TARGET, "call"),
+            );
+            assert!(continued(None, || unreachable!()).is_none());
             drop(call.entered());
             end_session(
                 session,

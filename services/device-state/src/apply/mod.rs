@@ -9,9 +9,12 @@ mod values;
 use hearth_bus::Delivery;
 use hearth_proto::events::v1::{Event, event::Kind};
 use hearth_store::{Cell, CellValue, DeviceColumn};
+use hearth_telemetry::trace::{TARGET, continued, session_span};
 use hearth_types::{DeviceKey, Timestamp};
 use parking_lot::Mutex;
 use prost::Message;
+use tracing::{Instrument as _, Span};
+use ulid::Ulid;
 
 use crate::cache::{Compared, Known};
 use crate::columns;
@@ -65,6 +68,24 @@ impl Context<'_> {
     }
 }
 
+/// The event's span in its session's trace: below the one that published it, where the bus tells.
+fn span(delivery: &Delivery, cx: &Context<'_>) -> Span {
+    let make = || {
+        tracing::info_span!(
+            target: TARGET,
+            "apply event",
+            otel.kind = "consumer",
+            hearth.seq = cx.seq,
+            hearth.deliveries = cx.deliveries,
+        )
+    };
+    match (&delivery.traceparent, Ulid::from_string(cx.session)) {
+        (Some(parent), _) => continued(Some(parent), make),
+        (None, Ok(session)) => session_span(session.into(), make),
+        (None, Err(_)) => Span::none(),
+    }
+}
+
 impl Core {
     /// Applies an event; the caller holds the turn.
     pub async fn apply(&self, part: u16, delivery: &Delivery, turn: &mut Turn) -> Result<()> {
@@ -93,7 +114,8 @@ impl Core {
             deliveries: delivery.deliveries,
             session: &event.session,
         };
-        let applied = self.apply_kind(&context, kind, turn).await;
+        let span = span(delivery, &context);
+        let applied = self.apply_kind(&context, kind, turn).instrument(span).await;
         if applied.is_err() {
             // What was noted as known on the way is not in the overlay.
             self.cache.forget(device);

@@ -20,10 +20,10 @@ use hearth_gateway::GatewayConfig;
 use hearth_northbound::NorthboundConfig;
 use hearth_queue::RedisConfig;
 use hearth_store::CqlConfig;
-use hearth_telemetry::LogConfig;
+use hearth_telemetry::{LogConfig, TraceConfig};
 use hearth_wakeup::WakeupConfig;
 use hearth_workflow::WorkflowConfig;
-use parts::{log_fields, log_problems};
+use parts::{log_fields, log_problems, trace_fields, trace_problems};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -66,6 +66,7 @@ pub struct HearthConfig {
     pub drain_timeout: HumanDuration,
     pub listen: ListenConfig,
     pub log: LogConfig,
+    pub trace: TraceConfig,
     pub engine: EngineConfig,
     pub nats: NatsConfig,
     pub redis: RedisConfig,
@@ -90,6 +91,7 @@ impl Default for HearthConfig {
             drain_timeout: HumanDuration::secs(25),
             listen: ListenConfig::default(),
             log: LogConfig::default(),
+            trace: TraceConfig::default(),
             engine: EngineConfig::default(),
             nats: NatsConfig::default(),
             redis: RedisConfig::default(),
@@ -151,6 +153,7 @@ impl Documented for HearthConfig {
             own,
             section("listen", ListenConfig::fields()),
             section("log", log_fields()),
+            section("trace", trace_fields()),
             section("engine", EngineConfig::fields()),
             section("nats", NatsConfig::fields()),
             section("redis", RedisConfig::fields()),
@@ -170,6 +173,7 @@ impl Documented for HearthConfig {
         let parts = [
             ("listen", self.listen.validate()),
             ("log", log_problems(&self.log)),
+            ("trace", trace_problems(&self.trace)),
             ("nats", self.nats.validate()),
             ("redis", self.redis.validate()),
             ("cql", self.cql.validate()),

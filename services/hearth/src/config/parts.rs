@@ -1,7 +1,7 @@
 //! Settings of the log and of the embedded engine.
 
 use hearth_config::{ByteSize, Documented, FieldDoc, Shape};
-use hearth_telemetry::LogConfig;
+use hearth_telemetry::{LogConfig, TraceConfig};
 use serde::{Deserialize, Serialize};
 
 pub(super) fn log_problems(log: &LogConfig) -> Vec<(String, String)> {
@@ -31,6 +31,32 @@ pub(super) fn log_fields() -> Vec<FieldDoc> {
             "Colours in text; unset: where standard error is a terminal.",
         )
         .example("true"),
+    ]
+}
+
+pub(super) fn trace_problems(trace: &TraceConfig) -> Vec<(String, String)> {
+    let problem = trace.check().err();
+    problem
+        .map(|problem| (problem.field().to_owned(), problem.to_string()))
+        .into_iter()
+        .collect()
+}
+
+/// What the operator reads about the settings of traces.
+pub(super) fn trace_fields() -> Vec<FieldDoc> {
+    vec![
+        FieldDoc::new(
+            "endpoint",
+            Shape::Text,
+            "Where traces go, by OTLP over gRPC; unset: nowhere.",
+        )
+        .example("\"http://collector:4317\""),
+        FieldDoc::new(
+            "sample",
+            Shape::Number,
+            "The share of CWMP sessions that are traced, 0 to 1. The same for all roles: it is \
+             decided by the session's id.",
+        ),
     ]
 }
 
