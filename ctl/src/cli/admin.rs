@@ -18,8 +18,8 @@ pub enum CredentialCommand {
     Onboarding,
     /// Sets a login; without a password one is made and shown once
     #[command(after_help = "Examples:
-  hearthctl credential set 00D09E-HomeRouter-000001 --username router1
-  hearthctl credential set 000001 --connection-request --username acs --password-file cr.pw
+  hearthctl credential set 00D09E-HomeRouter-SIM000001 --username router1
+  hearthctl credential set SIM000001 --connection-request --username acs --password-file cr.pw
   hearthctl credential set --onboarding --username factory --password-stdin")]
     Set(Box<CredentialSetArgs>),
     /// Lists logins, without passwords
@@ -38,7 +38,7 @@ pub enum CredentialCommand {
         visible_alias = "rm",
         after_help = "Examples:
   hearthctl credential delete router1
-  hearthctl credential delete acs --kind connection-request --device 00D09E-HomeRouter-000001"
+  hearthctl credential delete acs --kind connection-request --device 00D09E-HomeRouter-SIM000001"
     )]
     Delete {
         /// The user name

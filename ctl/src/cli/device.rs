@@ -40,8 +40,8 @@ An asterisk at the end of a value matches any ending."
     #[command(
         visible_alias = "show",
         after_help = "Examples:
-  hearthctl device get 00D09E-HomeRouter-000001
-  hearthctl device get 000001 -o json"
+  hearthctl device get 00D09E-HomeRouter-SIM000001
+  hearthctl device get SIM000001 -o json"
     )]
     Get {
         /// The device: id, serial number, or the beginning of its id
@@ -54,7 +54,7 @@ An asterisk at the end of a value matches any ending."
     /// Shows what happens, as it happens; ends by Ctrl-C
     #[command(after_help = "Examples:
   hearthctl device watch
-  hearthctl device watch 00D09E-HomeRouter-000001 -o json
+  hearthctl device watch 00D09E-HomeRouter-SIM000001 -o json
   hearthctl device watch --for 1m")]
     Watch {
         /// Only of this device
@@ -70,7 +70,7 @@ An asterisk at the end of a value matches any ending."
     #[command(
         visible_alias = "rm",
         after_help = "Examples:
-  hearthctl device delete 00D09E-HomeRouter-000001 --yes"
+  hearthctl device delete 00D09E-HomeRouter-SIM000001 --yes"
     )]
     Delete {
         /// The device: id or serial number
@@ -81,9 +81,9 @@ An asterisk at the end of a value matches any ending."
     },
     /// Shows, adds and removes tags
     #[command(after_help = "Examples:
-  hearthctl device tag 00D09E-HomeRouter-000001 beta site:berlin
-  hearthctl device tag 00D09E-HomeRouter-000001 --remove beta
-  hearthctl device tag 00D09E-HomeRouter-000001")]
+  hearthctl device tag 00D09E-HomeRouter-SIM000001 beta site:berlin
+  hearthctl device tag 00D09E-HomeRouter-SIM000001 --remove beta
+  hearthctl device tag 00D09E-HomeRouter-SIM000001")]
     Tag {
         /// The device: id, serial number, or the beginning of its id
         device: String,
@@ -95,15 +95,15 @@ An asterisk at the end of a value matches any ending."
     },
     /// Asks a device to connect now
     #[command(after_help = "Examples:
-  hearthctl device wake 00D09E-HomeRouter-000001")]
+  hearthctl device wake 00D09E-HomeRouter-SIM000001")]
     Wake {
         /// The device: id, serial number, or the beginning of its id
         device: String,
     },
     /// Discovers names and reads all values, of the whole tree or below a path
     #[command(after_help = "Examples:
-  hearthctl device refresh 00D09E-HomeRouter-000001
-  hearthctl device refresh 00D09E-HomeRouter-000001 Device.WiFi.")]
+  hearthctl device refresh 00D09E-HomeRouter-SIM000001
+  hearthctl device refresh 00D09E-HomeRouter-SIM000001 Device.WiFi.")]
     Refresh {
         /// The device: id, serial number, or the beginning of its id
         device: String,
@@ -115,8 +115,8 @@ An asterisk at the end of a value matches any ending."
     },
     /// Restarts a device; done when it has come back
     #[command(after_help = "Examples:
-  hearthctl device reboot 00D09E-HomeRouter-000001
-  hearthctl device reboot 00D09E-HomeRouter-000001 --no-wait")]
+  hearthctl device reboot 00D09E-HomeRouter-SIM000001
+  hearthctl device reboot 00D09E-HomeRouter-SIM000001 --no-wait")]
     Reboot {
         /// The device: id, serial number, or the beginning of its id
         device: String,
@@ -126,7 +126,7 @@ An asterisk at the end of a value matches any ending."
     },
     /// Resets a device to its factory settings; done when it has come back with 0 BOOTSTRAP
     #[command(after_help = "Examples:
-  hearthctl device factory-reset 00D09E-HomeRouter-000001 --yes")]
+  hearthctl device factory-reset 00D09E-HomeRouter-SIM000001 --yes")]
     FactoryReset {
         /// The device: id or serial number
         device: String,
@@ -139,8 +139,8 @@ An asterisk at the end of a value matches any ending."
     },
     /// What happened to a device, newest first
     #[command(after_help = "Examples:
-  hearthctl device history 00D09E-HomeRouter-000001
-  hearthctl device history 00D09E-HomeRouter-000001 --path Device.WiFi. --since 1day")]
+  hearthctl device history 00D09E-HomeRouter-SIM000001
+  hearthctl device history 00D09E-HomeRouter-SIM000001 --path Device.WiFi. --since 1day")]
     History {
         /// The device: id, serial number, or the beginning of its id
         device: String,
@@ -159,7 +159,7 @@ An asterisk at the end of a value matches any ending."
     },
     /// Asks a device which RPC methods it implements
     #[command(after_help = "Examples:
-  hearthctl device rpc-methods 00D09E-HomeRouter-000001")]
+  hearthctl device rpc-methods 00D09E-HomeRouter-SIM000001")]
     RpcMethods {
         /// The device: id, serial number, or the beginning of its id
         device: String,

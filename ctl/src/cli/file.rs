@@ -6,14 +6,14 @@ use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 pub(super) const DOWNLOAD_EXAMPLES: &str = "Examples:
   hearthctl file put firmware-2.1.bin --type firmware
-  hearthctl download 00D09E-HomeRouter-000001 firmware-2.1.bin
-  hearthctl download 000001 https://files.example.net/2.1.bin --type firmware
+  hearthctl download 00D09E-HomeRouter-SIM000001 firmware-2.1.bin
+  hearthctl download SIM000001 https://files.example.net/2.1.bin --type firmware
 
 Done when the device has reported the transfer as complete.";
 
 pub(super) const UPLOAD_EXAMPLES: &str = "Examples:
-  hearthctl upload 00D09E-HomeRouter-000001 --type config
-  hearthctl upload 00D09E-HomeRouter-000001 --type log:1 -O router.log";
+  hearthctl upload 00D09E-HomeRouter-SIM000001 --type config
+  hearthctl upload 00D09E-HomeRouter-SIM000001 --type log:1 -O router.log";
 
 /// Files.
 #[derive(Subcommand, Debug)]

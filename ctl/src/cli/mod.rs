@@ -50,8 +50,8 @@ A context's token goes to that context's server only.
 #[command(name = "hearthctl", version, about, arg_required_else_help = true)]
 #[command(after_help = "Examples:
   hearthctl device list
-  hearthctl param get 00D09E-HomeRouter-000001 Device.DeviceInfo.UpTime
-  hearthctl param set 00D09E-HomeRouter-000001 Device.WiFi.SSID.1.SSID='My home'
+  hearthctl param get 00D09E-HomeRouter-SIM000001 Device.DeviceInfo.UpTime
+  hearthctl param set 00D09E-HomeRouter-SIM000001 Device.WiFi.SSID.1.SSID='My home'
 
 `hearthctl COMMAND --help` has examples of each; `hearthctl --help` the exit codes.")]
 #[command(after_long_help = const_format())]
@@ -146,7 +146,7 @@ pub enum Command {
     Upload(Box<UploadArgs>),
     /// Asks a device for an Inform after a delay
     #[command(after_help = "Examples:
-  hearthctl schedule-inform 00D09E-HomeRouter-000001 10m")]
+  hearthctl schedule-inform 00D09E-HomeRouter-SIM000001 10m")]
     ScheduleInform {
         /// The device: id, serial number, or the beginning of its id
         device: String,

@@ -10,8 +10,8 @@ pub enum ParamCommand {
     #[command(
         visible_alias = "ls",
         after_help = "Examples:
-  hearthctl param list 00D09E-HomeRouter-000001
-  hearthctl param list 00D09E-HomeRouter-000001 Device.WiFi. --values-only"
+  hearthctl param list 00D09E-HomeRouter-SIM000001
+  hearthctl param list 00D09E-HomeRouter-SIM000001 Device.WiFi. --values-only"
     )]
     List {
         /// The device: id, serial number, or the beginning of its id
@@ -27,16 +27,16 @@ pub enum ParamCommand {
     },
     /// Reads parameters from the device now
     #[command(after_help = "Examples:
-  hearthctl param get 00D09E-HomeRouter-000001 Device.DeviceInfo.UpTime
-  hearthctl param get 00D09E-HomeRouter-000001 Device.WiFi.SSID. -o json
-  hearthctl param get 00D09E-HomeRouter-000001 Device.DeviceInfo.UpTime --raw
-  hearthctl param get 00D09E-HomeRouter-000001 Device.DeviceInfo.UpTime --cached")]
+  hearthctl param get 00D09E-HomeRouter-SIM000001 Device.DeviceInfo.UpTime
+  hearthctl param get 00D09E-HomeRouter-SIM000001 Device.WiFi.SSID. -o json
+  hearthctl param get 00D09E-HomeRouter-SIM000001 Device.DeviceInfo.UpTime --raw
+  hearthctl param get 00D09E-HomeRouter-SIM000001 Device.DeviceInfo.UpTime --cached")]
     Get(Box<ParamGetArgs>),
     /// Sets parameters, all or none
     #[command(after_help = "Examples:
-  hearthctl param set 00D09E-HomeRouter-000001 Device.WiFi.SSID.1.SSID='My home'
-  hearthctl param set 000001 Device.Time.Enable=1 --type Device.Time.Enable=boolean
-  hearthctl param set 000001 --value-file Device.WiFi.AccessPoint.1.Security.KeyPassphrase=-
+  hearthctl param set 00D09E-HomeRouter-SIM000001 Device.WiFi.SSID.1.SSID='My home'
+  hearthctl param set SIM000001 Device.Time.Enable=1 --type Device.Time.Enable=boolean
+  hearthctl param set SIM000001 --value-file Device.WiFi.AccessPoint.1.Security.KeyPassphrase=-
 
 The type is the one that the device last reported, unless --type says another.
 A value by --value-file does not stand in the shell's history.")]
@@ -45,8 +45,8 @@ A value by --value-file does not stand in the shell's history.")]
     #[command(
         visible_alias = "names",
         after_help = "Examples:
-  hearthctl param discover 00D09E-HomeRouter-000001
-  hearthctl param discover 00D09E-HomeRouter-000001 Device.WiFi. --next-level"
+  hearthctl param discover 00D09E-HomeRouter-SIM000001
+  hearthctl param discover 00D09E-HomeRouter-SIM000001 Device.WiFi. --next-level"
     )]
     Discover {
         /// The device: id, serial number, or the beginning of its id
@@ -106,7 +106,7 @@ pub struct ParamSetArgs {
 pub enum AttrCommand {
     /// Reads attributes from the device
     #[command(after_help = "Examples:
-  hearthctl attr get 00D09E-HomeRouter-000001 Device.DeviceInfo.SoftwareVersion")]
+  hearthctl attr get 00D09E-HomeRouter-SIM000001 Device.DeviceInfo.SoftwareVersion")]
     Get {
         /// The device: id, serial number, or the beginning of its id
         device: String,
@@ -119,8 +119,8 @@ pub enum AttrCommand {
     },
     /// Sets attributes
     #[command(after_help = "Examples:
-  hearthctl attr set 00D09E-HomeRouter-000001 Device.WiFi.SSID.1.SSID --notification active
-  hearthctl attr set 00D09E-HomeRouter-000001 Device.WiFi. --access nobody")]
+  hearthctl attr set 00D09E-HomeRouter-SIM000001 Device.WiFi.SSID.1.SSID --notification active
+  hearthctl attr set 00D09E-HomeRouter-SIM000001 Device.WiFi. --access nobody")]
     Set(Box<AttrSetArgs>),
 }
 
@@ -160,8 +160,8 @@ fn notification(text: &str) -> Result<u32, String> {
 pub enum ObjectCommand {
     /// Makes an instance of an object, and sets its parameters
     #[command(after_help = "Examples:
-  hearthctl object add 00D09E-HomeRouter-000001 Device.NAT.PortMapping.
-  hearthctl object add 00D09E-HomeRouter-000001 Device.NAT.PortMapping. ExternalPort=8080 Enable=true")]
+  hearthctl object add 00D09E-HomeRouter-SIM000001 Device.NAT.PortMapping.
+  hearthctl object add 00D09E-HomeRouter-SIM000001 Device.NAT.PortMapping. ExternalPort=8080 Enable=true")]
     Add {
         /// The device: id, serial number, or the beginning of its id
         device: String,
@@ -181,7 +181,7 @@ pub enum ObjectCommand {
     #[command(
         visible_alias = "rm",
         after_help = "Examples:
-  hearthctl object delete 00D09E-HomeRouter-000001 Device.NAT.PortMapping.3."
+  hearthctl object delete 00D09E-HomeRouter-SIM000001 Device.NAT.PortMapping.3."
     )]
     Delete {
         /// The device: id, serial number, or the beginning of its id

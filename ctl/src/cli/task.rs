@@ -85,7 +85,7 @@ pub enum TaskCommand {
         visible_alias = "ls",
         after_help = "Examples:
   hearthctl task list
-  hearthctl task list --device 00D09E-HomeRouter-000001 --state failed,expired
+  hearthctl task list --device 00D09E-HomeRouter-SIM000001 --state failed,expired
   hearthctl task list --open --limit 0 -o json"
     )]
     List {

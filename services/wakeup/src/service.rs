@@ -138,9 +138,9 @@ impl Inner {
         let attempt = timeout(self.config.timeout.0, self.attempt(url, login)).await;
         match attempt {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(refused @ Refused::Address(_))) => (
+            Ok(Err(ref refused @ Refused::Address(address))) => (
                 WakeOutcome::Forbidden,
-                format!("{refused}; allow its range in the server's configuration"),
+                format!("{refused}; {}", remedy(address)),
             ),
             Ok(Err(refused)) => (WakeOutcome::Unreachable, refused.to_string()),
             Err(_) => (
@@ -213,5 +213,12 @@ fn in_words(reply: &Reply) -> (WakeOutcome, String) {
             WakeOutcome::Unreachable,
             "the device's answer can't be read as HTTP".into(),
         ),
+    }
+}
+/// What to do so that an address is asked.
+fn remedy(address: std::net::IpAddr) -> &'static str {
+    match address.to_canonical().is_loopback() {
+        true => "for devices on the server's own machine set wakeup.allow_loopback=true",
+        false => "allow its range in the server's configuration",
     }
 }

@@ -23,6 +23,12 @@ const MAX_SKIPPED: usize = 64;
 /// How long a task that waits for another is left alone.
 const HOLD: Duration = Duration::from_secs(1);
 
+/// Whether a newer session than that of `epoch` has the task in flight.
+fn is_newer(work: &Work, epoch: u64) -> bool {
+    work.open_attempt()
+        .is_some_and(|attempt| attempt.epoch > epoch)
+}
+
 impl Turn<'_> {
     /// Chooses the next task and records its try; the commit is still to come.
     pub(super) async fn next(
@@ -53,6 +59,11 @@ impl Turn<'_> {
                 gone.map_err(queue_error)?;
                 continue;
             };
+            if is_newer(&work, self.epoch) {
+                // The index is an older copy of itself (a failover): a session that it doesn't know
+                // of has the task in flight. This one is over.
+                return Ok(None);
+            }
             if self.is_index_behind(&work).await? {
                 if self.close {
                     return Ok(None);
