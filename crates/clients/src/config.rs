@@ -124,7 +124,7 @@ impl Documented for InternalConfig {
             FieldDoc::new(
                 "resolve_interval",
                 Shape::Duration,
-                "How often the names in `internal.peers` are resolved.",
+                "How often the names in `internal.peers.*` are resolved.",
             ),
             FieldDoc::new(
                 "retry_percent",
@@ -225,7 +225,7 @@ impl Documented for InternalTlsConfig {
             FieldDoc::new(
                 "server_name",
                 Shape::Text,
-                "The name that all peers' certificates must have. Unset: the host in `internal.peers`.",
+                "The name that all peers' certificates must have. Unset: the host in `internal.peers.*`.",
             )
             .example("\"hearth.internal\""),
         ]

@@ -104,20 +104,29 @@ fn authorize<'a>(
     let Some(ticket) = ticket else {
         return Err(refuse("unauthorized", false));
     };
-    let password = ticket.password(&inner.key);
-    let stored = VerifyWith::Password(&password);
     let target = RequestTarget {
         method: request.method().as_str(),
         uri: request.uri().path_and_query().map_or("/", |p| p.as_str()),
     };
-    let (proved, stale) = match &authorization {
-        Authorization::Basic(basic) => (basic.verify(inner.digest.realm(), stored), false),
-        Authorization::Digest(digest) => match inner.digest.verify(target, digest, stored, now) {
-            Ok(_) => (true, false),
-            Err(failure) => (false, failure.is_stale()),
-        },
-        _ => (false, false),
-    };
+    let (mut proved, mut stale) = (false, false);
+    // Tickets of before the keys were rotated hold too.
+    for key in &inner.keys {
+        let password = ticket.password(key);
+        let stored = VerifyWith::Password(&password);
+        match &authorization {
+            Authorization::Basic(basic) => proved = basic.verify(inner.digest.realm(), stored),
+            Authorization::Digest(digest) => {
+                match inner.digest.verify(target, digest, stored, now) {
+                    Ok(_) => proved = true,
+                    Err(failure) => stale |= failure.is_stale(),
+                }
+            }
+            _ => {}
+        }
+        if proved || stale {
+            break;
+        }
+    }
     if proved {
         Ok(ticket)
     } else {

@@ -16,6 +16,10 @@ use ulid::Ulid;
 /// its way into the catalog.
 const SWEEP_AGE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
+/// A write that has gathered nothing for so long is one that was cut off: a
+/// device's stalls and the API's are shorter.
+const STAGED_AGE: std::time::Duration = std::time::Duration::from_secs(600);
+
 /// Where objects are.
 #[derive(Clone)]
 pub struct Objects(Arc<dyn ObjectStore>);
@@ -124,15 +128,27 @@ impl Objects {
     }
 }
 
-/// Removes the files in which a write gathers (`{object}#{number}`): nobody
-/// writes yet.
+/// Removes the files in which a write gathers (`{object}#{number}`) and that
+/// nobody writes to any more: another process may share the directory.
 fn remove_staged(directory: &std::path::Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             remove_staged(&entry.path())?;
-        } else if entry.file_name().to_string_lossy().contains('#') {
-            std::fs::remove_file(entry.path())?;
+            continue;
+        }
+        let is_staged = entry.file_name().to_string_lossy().contains('#');
+        let age = || {
+            entry
+                .metadata()
+                .and_then(|found| found.modified())
+                .map(|at| at.elapsed())
+        };
+        if is_staged && age().is_ok_and(|age| age.is_ok_and(|age| age > STAGED_AGE)) {
+            match std::fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
     }
     Ok(())
@@ -216,6 +232,11 @@ mod tests {
         let half = dir.path().join("default/01abc#1");
         std::fs::create_dir(dir.path().join("default")).unwrap();
         std::fs::write(&half, b"half").unwrap();
+        Objects::local(dir.path()).unwrap();
+        assert!(half.exists(), "another process may be writing it");
+        let file = std::fs::File::options().append(true).open(&half).unwrap();
+        file.set_modified(SystemTime::now() - STAGED_AGE * 2)
+            .unwrap();
         let objects = Objects::local(dir.path()).unwrap();
         assert!(!half.exists());
         let tenant = TenantId::default();

@@ -49,7 +49,8 @@ pub(crate) struct Inner {
     base_url: String,
     pub catalog: Catalog,
     pub objects: Objects,
-    pub key: zeroize::Zeroizing<[u8; 32]>,
+    /// What tickets are made with; the current one first.
+    pub keys: Vec<zeroize::Zeroizing<[u8; 32]>>,
     pub digest: DigestServer,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
@@ -77,7 +78,7 @@ impl FilesService {
             base_url,
             catalog: Catalog(store),
             objects: Objects::local(directory)?,
-            key: keys.derived(labels::FILE_ACCESS)?,
+            keys: keys.derived_ring(labels::FILE_ACCESS)?,
             digest: DigestServer::new(keys.digest_nonces()?, DigestOptions::new("Hearth files")),
             clock,
             metrics: Metrics::new(registry)?,
@@ -284,6 +285,10 @@ impl FilesService {
             task,
             expires: request.expire_time_us / 1_000_000,
         };
+        let Some(key) = self.inner.keys.first() else {
+            return Err(Error::internal("there is no key for transfers"));
+        };
+        let password = ticket.password(key);
         let letter = match direction {
             Direction::Download => 'd',
             Direction::Upload => 'u',
@@ -298,7 +303,7 @@ impl FilesService {
         Ok(pb::PrepareTransferResponse {
             url,
             username: ticket.username(),
-            password: ticket.password(&self.inner.key),
+            password,
             file_size,
             file: match direction {
                 Direction::Download => String::new(),

@@ -8,6 +8,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
+use rustls::pki_types::DnsName;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -97,9 +98,9 @@ fn issue(
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     for name in std::iter::once(name).chain(dns.iter().map(String::as_str)) {
-        let name = name
-            .try_into()
-            .with_context(|| format!("{name:?} is no DNS name"))?;
+        let told = || format!("{name:?} is no DNS name");
+        DnsName::try_from(name).with_context(told)?;
+        let name = name.try_into().with_context(told)?;
         params.subject_alt_names.push(SanType::DnsName(name));
     }
     let addresses = ip.iter().map(|address| SanType::IpAddress(*address));

@@ -143,13 +143,13 @@ impl Server {
         let sockets = Sockets::bind(config)?;
         let addresses = sockets.addresses()?;
         let identity = identity(config)?;
+        let secret_keys = keys::secret_keys(config)?;
+        let admin_token = keys::admin_token(config)?;
         if !config.is_distributed() {
             make_private_dir(&config.data_dir)?;
             // A data directory that was there before may be open to others.
             make_private_dir(&config.data_dir.join("db"))?;
         }
-        let secret_keys = keys::secret_keys(config)?;
-        let admin_token = keys::admin_token(config)?;
         let registry = Registry::new();
         let base = Base {
             keys: secret_keys,

@@ -145,6 +145,13 @@ fn metrics() -> Vec<(&'static str, Vec<MetricDef>)> {
             hearth_server::stats::METRICS.concat(),
         ),
         (
+            "Calls between processes",
+            hearth_clients::metrics::METRICS.to_vec(),
+        ),
+        ("NATS", hearth_bus::nats::METRICS.to_vec()),
+        ("Redis", hearth_queue::METRICS.to_vec()),
+        ("CQL", hearth_store::cql::METRICS.to_vec()),
+        (
             "Process, HTTP listeners",
             hearth_telemetry::METRICS.concat(),
         ),

@@ -8,6 +8,7 @@ use crate::cli::DemoArgs;
 use crate::config::HearthConfig;
 use crate::server::Server;
 use anyhow::{Context, Result};
+use hearth_auth::ApiToken;
 use hearth_runtime::Shutdown;
 use hearth_sim::{Fleet, FleetOptions};
 use show::Show;
@@ -70,6 +71,24 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
     }
     serving.await.context("the server panicked")??;
     Ok(code)
+}
+
+/// The tour alone, of a server that runs already: for tests of other forms of it. `fleet` runs as long.
+///
+/// # Errors
+/// What did not go as it should.
+pub async fn tour_of(api: SocketAddr, token: &ApiToken, fleet: FleetOptions) -> Result<()> {
+    let tour = Tour::connect(api, token, Show::new()).await?;
+    let (user, password) = (
+        &fleet.connection_request_username,
+        &fleet.connection_request_password,
+    );
+    tour.set_connection_request_login(user, password).await?;
+    let count = fleet.count;
+    let fleet = Fleet::start(fleet).await.context("can't start the fleet")?;
+    let outcome = tour.run(count).await;
+    fleet.stop().await;
+    outcome
 }
 
 /// The settings of a server that only this machine can reach.
