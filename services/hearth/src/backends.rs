@@ -11,11 +11,15 @@ use hearth_telemetry::Registry;
 use hearth_types::TenantId;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::task::AbortOnDropHandle;
 
 /// How often a server is asked whether it answers, and how long it may take.
 const PROBE: Duration = Duration::from_secs(2);
 /// Failures in a row after which a role that needs it isn't ready.
 const FAILURES: u32 = 2;
+
+/// Ends the asking of servers when it is dropped.
+pub(crate) type Watch = Vec<AbortOnDropHandle<()>>;
 
 /// The backends that this process's roles need.
 pub(crate) struct Backends {
@@ -91,34 +95,36 @@ impl Backends {
             .context("no role of this process was to need a store")
     }
 
-    /// Adds a line for each server to the readiness, and keeps it true until this process ends. The embedded backends
-    /// need none: with them it works or it ends.
-    pub fn watch(&self, readiness: &Readiness) {
+    /// Adds a line for each server to the readiness, and keeps it true as long as what is answered is held. The embedded
+    /// backends need none: with them it works or it ends.
+    pub fn watch(&self, readiness: &Readiness) -> Watch {
+        let mut watch = Vec::new();
         if self.engine.is_some() {
-            return;
+            return watch;
         }
         if let Some(bus) = self.bus.clone() {
-            probe(readiness, BUS, move || {
+            watch.push(probe(readiness, BUS, move || {
                 let bus = bus.clone();
                 async move { bus.dead_letters(None, 1).await.map(drop) }
-            });
+            }));
         }
         if let Some(queue) = self.queue.clone() {
-            probe(readiness, QUEUE, move || {
+            watch.push(probe(readiness, QUEUE, move || {
                 let queue = queue.clone();
                 async move { queue.depth().await.map(drop) }
-            });
+            }));
         }
         if let Some(store) = self.store.clone() {
             let tenant = TenantId::default();
-            probe(readiness, STORE, move || {
+            watch.push(probe(readiness, STORE, move || {
                 let (store, tenant) = (store.clone(), tenant.clone());
                 async move {
                     let read = store.document(DocumentKind::Setting, &tenant, "probe");
                     read.await.map(drop)
                 }
-            });
+            }));
         }
+        watch
     }
 
     /// Persists what waits and closes.
@@ -143,14 +149,18 @@ pub(crate) const QUEUE: &str = "redis";
 /// See [`BUS`].
 pub(crate) const STORE: &str = "cql";
 
-/// Asks again and again, and reports under `name`. Runs until the process ends.
-fn probe<F, E>(readiness: &Readiness, name: &'static str, ask: impl Fn() -> F + Send + 'static)
+/// Asks again and again, and reports under `name`.
+fn probe<F, E>(
+    readiness: &Readiness,
+    name: &'static str,
+    ask: impl Fn() -> F + Send + 'static,
+) -> AbortOnDropHandle<()>
 where
     F: Future<Output = Result<(), E>> + Send,
     E: std::fmt::Display + Send,
 {
     let line = readiness.register(name);
-    tokio::spawn(async move {
+    let asking = tokio::spawn(async move {
         let mut failures = FAILURES;
         loop {
             let problem = match tokio::time::timeout(PROBE, ask()).await {
@@ -180,6 +190,7 @@ where
             tokio::time::sleep(PROBE).await;
         }
     });
+    AbortOnDropHandle::new(asking)
 }
 
 fn open_engine(config: &HearthConfig) -> Result<Engine> {

@@ -1,6 +1,6 @@
 //! Wires the roles of one process together: stores first, then the roles in the order in which they need each other.
 
-use crate::backends::Backends;
+use crate::backends::{Backends, Watch};
 use crate::config::HearthConfig;
 use crate::internal::Internal;
 use crate::links::Links;
@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 pub struct Server {
     runtime: Runtime,
     backends: Backends,
+    watch: Watch,
     /// Where it listens, with the real ports.
     pub addresses: Addresses,
     /// The administrator's token, where the API is.
@@ -165,6 +166,7 @@ impl Server {
             ..RuntimeOptions::default()
         };
         let mut runtime = Runtime::new(Arc::clone(&base.clock), options);
+        let watch = base.backends.watch(&runtime.readiness());
         let onboarding = add_roles(
             &base,
             config,
@@ -177,6 +179,7 @@ impl Server {
         Ok(Self {
             runtime,
             backends: base.backends,
+            watch,
             addresses,
             admin_token,
             onboarding,
@@ -194,6 +197,7 @@ impl Server {
     /// The failure that ended it.
     pub async fn run(self, shutdown: Shutdown) -> Result<()> {
         let ended = self.runtime.run(shutdown).await;
+        drop(self.watch);
         self.backends.close().await?;
         Ok(ended?)
     }
@@ -214,7 +218,6 @@ async fn add_roles(
     if let Some(stats) = stats::register(&base.registry, &base.backends)? {
         runtime.add(stats);
     }
-    base.backends.watch(&readiness);
     let mut links = Links::new(config, identity.clone(), &base.registry, readiness.clone())?;
     let mut onboarding = None;
     if config.has(Role::DeviceState) {
