@@ -91,5 +91,5 @@ frontend monitor
     stats uri /
 
 {self._backend("gateway", "    http-reuse always", "")}
-{self._backend("northbound", "    timeout server 1h", "proto h2")}
+{self._backend("northbound", "    timeout server 1h", "proto h2 check-proto h1")}
 {self._backend("files", "    timeout server 10m", "")}"""
