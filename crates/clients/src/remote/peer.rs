@@ -167,10 +167,7 @@ impl Inner {
 }
 
 /// Those that calls want most.
-fn best<'a>(
-    endpoints: &'a [Arc<Endpoint>],
-    wanted: impl Fn(&Endpoint) -> bool,
-) -> Vec<&'a Arc<Endpoint>> {
+fn best(endpoints: &[Arc<Endpoint>], wanted: impl Fn(&Endpoint) -> bool) -> Vec<&Arc<Endpoint>> {
     let ranked = || {
         endpoints
             .iter()
