@@ -200,6 +200,25 @@ impl Ledger {
         }
     }
 
+    /// A task as it is now, where a part of its steps may only be in `kept`, what this process has of
+    /// its session: that counts unless another replica has written the task since.
+    pub(crate) async fn newest(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        kept: Option<Work>,
+    ) -> Result<Option<Work>, Error> {
+        let written = self.sound(tenant, id).await?;
+        Ok(match (kept, written) {
+            (Some(kept), Some(written))
+                if kept.id == id && kept.task.revision >= written.task.revision =>
+            {
+                Some(kept)
+            }
+            (_, written) => written,
+        })
+    }
+
     /// The task of a row; `None` for a damaged one, which is logged and counted.
     pub(crate) fn read(&self, row: &TaskRow) -> Option<Work> {
         let work = Work::decode(row);

@@ -97,6 +97,7 @@ impl Inner {
             // The steps of a read that the ledger doesn't have yet.
             if let Some(current) = lanes.remove(device).and_then(|lane| lane.current)
                 && current.id == work.id
+                && current.task.revision >= work.task.revision
             {
                 work = current;
             }

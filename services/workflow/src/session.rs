@@ -157,7 +157,11 @@ impl Inner {
         let restarted = told.bootstrap || told.boot || !told.rebooted.is_empty();
         if restarted || told.transfer || told.any_transfer_key {
             for work in self.open_tasks_of(opened.device).await? {
-                let mut work = works.remove(&work.id).unwrap_or(work);
+                // What was kept of the session before may be older: another replica had turns too.
+                let mut work = match works.remove(&work.id) {
+                    Some(kept) if kept.task.revision >= work.task.revision => kept,
+                    _ => work,
+                };
                 if let Some((state, reason)) = ended_by(&work, told) {
                     self.end(&mut work, state, reason, opened.now, &mut settled.ops);
                     settled.works.push(work);
@@ -184,10 +188,8 @@ impl Inner {
         works: &mut BTreeMap<TaskId, Work>,
         settled: &mut Settled,
     ) -> Result<()> {
-        let work = match works.remove(&id) {
-            Some(work) => Some(work),
-            None => self.ledger.sound(&opened.device.tenant, id).await?,
-        };
+        let kept = works.remove(&id);
+        let work = self.ledger.newest(&opened.device.tenant, id, kept).await?;
         let Some(mut work) = work.filter(Work::is_open) else {
             settled.ops.push(Op::Complete(id));
             return Ok(());

@@ -240,11 +240,9 @@ impl Turn<'_> {
         let Some(task) = task_of(request_id) else {
             return Ok(None);
         };
-        let cached = lane.current.as_ref().filter(|work| work.id == task);
-        let work = match cached {
-            Some(work) => Some(work.clone()),
-            None => self.inner.ledger.sound(&self.device.tenant, task).await?,
-        };
+        let kept = lane.current.clone();
+        let work = self.inner.ledger.newest(&self.device.tenant, task, kept);
+        let work = work.await?;
         Ok(work.filter(|work| {
             work.device == self.device
                 && work.is_open()

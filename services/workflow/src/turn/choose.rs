@@ -44,15 +44,9 @@ impl Turn<'_> {
             let Claim::Task { task, .. } = claim.await.map_err(queue_error)? else {
                 return Ok(None);
             };
-            let cached = lane
-                .current
-                .as_ref()
-                .filter(|work| work.id == task)
-                .cloned();
-            let work = match cached {
-                Some(work) => Some(work),
-                None => self.inner.ledger.sound(&self.device.tenant, task).await?,
-            };
+            let kept = lane.current.clone();
+            let work = self.inner.ledger.newest(&self.device.tenant, task, kept);
+            let work = work.await?;
             let Some(work) = work.filter(Work::is_open) else {
                 // The index was behind the ledger.
                 let gone = self.inner.queue.complete(&self.device, task).await;
