@@ -126,7 +126,8 @@ fn lines(config: &HearthConfig, service: ServiceName) -> Vec<String> {
         lines.extend(
             servers
                 .into_iter()
-                .filter_map(|(needed, name)| needed.then(|| name.to_owned())),
+                .filter(|(needed, _)| *needed)
+                .map(|(_, name)| name.to_owned()),
         );
     }
     lines.extend(role.needs().iter().map(|service| line_of(*service)));
