@@ -38,7 +38,11 @@ pub struct FaultArguments {
     /// Which not, of all that are possible.
     #[arg(long, value_delimiter = ',', value_name = "FAULTS")]
     except: Vec<String>,
-    /// How often each happens.
+    /// All of them happen to one fleet, with one verification at the end: shorter.
+    #[arg(long)]
+    together: bool,
+    /// How often each happens under load. It happens once more right behind the last
+    /// acknowledgement.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     times: u32,
     /// Devices that tasks are made for.
@@ -105,6 +109,7 @@ pub async fn run(arguments: FaultArguments) -> Result<()> {
     let options = FaultOptions {
         faults: arguments.faults.clone(),
         except: arguments.except.clone(),
+        together: arguments.together,
         times: arguments.times,
         devices: arguments.devices as usize,
         canaries: arguments.canaries as usize,

@@ -45,7 +45,9 @@ struct Window {
 /// A chapter that runs.
 pub struct Chapter<'a, S> {
     subject: &'a mut S,
-    fault: &'a Fault,
+    faults: &'a [Fault],
+    /// The one that happens now.
+    fault: Fault,
     options: &'a FaultOptions,
     api: Api,
     scene: Scene,
@@ -57,13 +59,13 @@ pub struct Chapter<'a, S> {
     preloaded: u64,
 }
 
-/// Runs one. `others` are the ids of all tasks that were made before, and get this chapter's too.
+/// Runs one: of these faults, one after the other, each so often. `others` are the ids of all tasks that were made before, and get this chapter's too.
 ///
 /// # Errors
 /// When it can't be carried out.
 pub async fn run<S: Subject>(
     subject: &mut S,
-    fault: &Fault,
+    faults: &[Fault],
     (api, login): (&Api, &Login),
     scene: &SceneOptions,
     options: &FaultOptions,
@@ -76,7 +78,7 @@ pub async fn run<S: Subject>(
     let playing = Scene::start(api.clone(), login, scene, &mut dice).await?;
     println!(
         "{}: {} devices have informed after {:.0} s",
-        fault.name(),
+        name_of(faults),
         playing.fleet.devices().len(),
         edge_begun.elapsed().as_secs_f64()
     );
@@ -89,7 +91,8 @@ pub async fn run<S: Subject>(
     let watch = Watch::start(playing.fleet.clone(), api, canaries.collect());
     let mut chapter = Chapter {
         subject,
-        fault,
+        faults,
+        fault: faults.first().context("no fault")?.clone(),
         options,
         api: api.clone(),
         scene: playing,
@@ -108,10 +111,13 @@ pub async fn run<S: Subject>(
 }
 
 impl<S: Subject> Chapter<'_, S> {
-    /// All but the last: under load, at random moments.
+    /// Under load, at random moments.
     async fn times(&mut self, dice: &mut Dice) -> Result<()> {
         let mut lasting = 0;
-        for number in 1..self.options.times.max(1) {
+        let count = u32::try_from(self.faults.len()).unwrap_or(1);
+        let faults = self.faults.iter().cycle();
+        for (number, fault) in (1..=self.options.times * count).zip(faults) {
+            self.fault = fault.clone();
             tokio::time::sleep(dice.between(Duration::ZERO, self.options.gap)).await;
             let well = self.once(number, dice).await?;
             lasting = if well { 0 } else { lasting + 1 };
@@ -266,7 +272,8 @@ impl<S: Subject> Chapter<'_, S> {
     async fn end(mut self, others: &mut BTreeSet<String>, dice: &mut Dice) -> Result<Row> {
         let settled = self.scene.settle().await;
         self.accidents.extend(settled);
-        self.once(self.options.times.max(1), dice).await?;
+        let number = u32::try_from(self.occurrences.len()).unwrap_or(0) + 1;
+        self.once(number, dice).await?;
         let (canaries, trouble) = self.watch.stop(self.options.limit).await;
         self.accidents.extend(trouble);
         let edge = self.scene.fleet.edge();
@@ -295,7 +302,7 @@ impl<S: Subject> Chapter<'_, S> {
             }
             println!(
                 "{}: {} violations; looking again",
-                self.fault.name(),
+                name_of(self.faults),
                 last.1.violations.len()
             );
         }
@@ -326,7 +333,7 @@ impl<S: Subject> Chapter<'_, S> {
             .filter_map(|occurrence| occurrence.recovered_ms)
             .collect();
         Row {
-            fault: self.fault.name(),
+            fault: name_of(self.faults),
             seed: 0,
             times: self.occurrences.len(),
             devices: self.scene.fleet.devices().len(),
@@ -350,5 +357,13 @@ impl<S: Subject> Chapter<'_, S> {
             occurrences: self.occurrences,
             not_run: None,
         }
+    }
+}
+
+/// What a chapter of these faults is called.
+pub fn name_of(faults: &[Fault]) -> String {
+    match faults {
+        [one] => one.name(),
+        all => format!("{} together", all.len()),
     }
 }

@@ -41,9 +41,12 @@ use crate::kill::work::Pace;
 pub struct FaultOptions {
     /// Which faults; all that can happen to the subject if empty.
     pub faults: Vec<Fault>,
+    /// All faults happen to one fleet, one after the other, with one verification at the end:
+    /// shorter, and a violation doesn't tell whose it is.
+    pub together: bool,
     /// Names of faults that are left out.
     pub except: Vec<String>,
-    /// How often each happens.
+    /// How often each happens under load; it happens once more when all is at rest.
     pub times: u32,
     /// Devices that tasks are made for.
     pub devices: usize,
@@ -110,9 +113,8 @@ impl FaultOptions {
     }
 
     /// Every fault has its own seed, so that one alone can be repeated.
-    fn seed_of(&self, fault: &Fault) -> u64 {
+    fn seed_of(&self, name: &str) -> u64 {
         // FNV-1a: the same on every machine and in every build.
-        let name = fault.name();
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
@@ -152,27 +154,32 @@ pub async fn run<S: Subject>(
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    for (number, fault) in faults.iter().enumerate() {
-        let seed = options.seed_of(fault);
-        let not_run = |why: String| Row {
-            fault: fault.name(),
-            seed,
-            not_run: Some(why),
-            ..Row::default()
-        };
-        let row = match fault.impossible(&members, &links) {
-            Some(why) => not_run(why),
+    let chapters: Vec<&[Fault]> = match options.together {
+        true => vec![&faults],
+        false => faults.chunks(1).collect(),
+    };
+    for (number, faults) in chapters.into_iter().enumerate() {
+        let name = chapter::name_of(faults);
+        let seed = options.seed_of(&name);
+        let impossible = faults
+            .iter()
+            .find_map(|fault| fault.impossible(&members, &links));
+        let done = match impossible {
+            Some(why) => Err(why),
             None => {
                 let scene = options.scene(format!("F{run:x}N{number}D"));
                 let begun = (&api, &login);
                 let chapter =
-                    chapter::run(subject, fault, begun, &scene, options, &mut others, seed);
-                match chapter.await {
-                    Ok(row) => row,
-                    Err(error) => not_run(format!("{error:#}")),
-                }
+                    chapter::run(subject, faults, begun, &scene, options, &mut others, seed);
+                chapter.await.map_err(|error| format!("{error:#}"))
             }
         };
+        let row = done.unwrap_or_else(|why| Row {
+            fault: name,
+            seed,
+            not_run: Some(why),
+            ..Row::default()
+        });
         match &row.not_run {
             Some(why) => println!("{}: NOT RUN: {why}", row.fault),
             None => print!("{}", row.summary()),
