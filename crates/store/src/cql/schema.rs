@@ -150,7 +150,7 @@ impl Schema<'_> {
         loop {
             let done = Box::pin(self.session.query_unpaged(text, values)).await;
             match done {
-                Err(error) if is_unknown_table(&error) && Instant::now() < deadline => {
+                Err(error) if is_unknown(&error) && Instant::now() < deadline => {
                     sleep(LOOK_AGAIN).await;
                 }
                 done => return done.map_err(|error| self.failed(error)),
@@ -188,12 +188,21 @@ impl Schema<'_> {
         self.define(text).await
     }
 
+    /// Makes what the text says; again while a keyspace that another process has just made is not there for all nodes.
     async fn define(&self, text: String) -> Result<(), ConnectError> {
         let mut statement = Statement::new(text.replace("$.", &format!("{}.", self.keyspace)));
         statement.set_request_timeout(Some(DDL_TIMEOUT));
-        // Nodes that make the same table at the same time may disagree for a moment.
-        let made = Box::pin(self.session.query_unpaged(statement, ()));
-        made.await.map(drop).map_err(|error| self.failed(error))
+        let deadline = Instant::now() + AGREEMENT;
+        loop {
+            // Nodes that make the same table at the same time may disagree for a moment.
+            let made = Box::pin(self.session.query_unpaged(statement.clone(), ())).await;
+            match made {
+                Err(error) if is_unknown(&error) && Instant::now() < deadline => {
+                    sleep(LOOK_AGAIN).await;
+                }
+                made => return made.map(drop).map_err(|error| self.failed(error)),
+            }
+        }
     }
 
     /// Brings the tables to this program's version.
@@ -316,12 +325,13 @@ impl Schema<'_> {
     }
 }
 
-fn is_unknown_table(error: &ExecutionError) -> bool {
+fn is_unknown(error: &ExecutionError) -> bool {
     let ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, message)) =
         error
     else {
         return false;
     };
-    // Cassandra, ScyllaDB.
-    message.contains("does not exist") || message.contains("unconfigured table")
+    // Tables and keyspaces of Cassandra, ScyllaDB's tables.
+    let told = ["does not exist", "doesn't exist", "unconfigured table"];
+    told.iter().any(|words| message.contains(words))
 }
