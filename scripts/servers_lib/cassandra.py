@@ -110,6 +110,10 @@ class Cassandra:
             "seed_provider": f'[{{class_name: org.apache.cassandra.locator.SimpleSeedProvider, parameters: [{{seeds: "{",".join(self.seeds)}"}}]}}]',
             # Tests drop what they made: a snapshot of it would only fill the disk.
             "auto_snapshot": "false",
+            # Three nodes that start on two cores are slower than a machine for each.
+            "read_request_timeout": "10s",
+            "write_request_timeout": "10s",
+            "cas_contention_timeout": "10s",
             "file_cache_size": "32MiB",
             "memtable_heap_space": "96MiB",
             "memtable_offheap_space": "96MiB",

@@ -172,7 +172,9 @@ class Topology:
         }
         port = by_name[served or "internal"]
         replica = Replica(folder, binary, role, LOOPBACK, port, by_name["admin"], settings)
-        self._add(name, "hearth", 10 + ROLES.index(role), replica, ports, names)
+        # The very first makes the tables alone: Cassandra lets two coordinators make a table twice.
+        stage = 9 if (role, n) == (ROLES[0], 1) else 10 + ROLES.index(role)
+        self._add(name, "hearth", stage, replica, ports, names)
 
     def _server_settings(self) -> dict[str, object]:
         of = lambda kind: [member for member in self.members if member.kind == kind]
