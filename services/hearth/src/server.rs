@@ -218,6 +218,14 @@ async fn add_roles(
     if let Some(stats) = stats::register(&base.registry, &base.backends)? {
         runtime.add(stats);
     }
+    let own = identity.clone();
+    let expiry = &[hearth_clients::metrics::CERTIFICATE_EXPIRY];
+    base.registry.polled(expiry, move || {
+        // Exact for some hundred million years.
+        #[allow(clippy::cast_precision_loss)]
+        let seconds = own.as_ref().map_or(0, Identity::expires) as f64;
+        vec![seconds]
+    })?;
     let mut links = Links::new(config, identity.clone(), &base.registry, readiness.clone())?;
     let mut onboarding = None;
     if config.has(Role::DeviceState) {
