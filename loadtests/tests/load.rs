@@ -26,6 +26,7 @@ async fn options() -> IdleOptions {
         first_device: 1,
         parameters: 1000,
         prepare: true,
+        changes: true,
         warm_up: Duration::from_millis(50),
         measure: Duration::from_millis(200),
     }

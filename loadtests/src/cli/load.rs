@@ -54,6 +54,9 @@ pub struct IdleArguments {
     /// The devices are known already: don't make them known first.
     #[arg(long)]
     no_prepare: bool,
+    /// No value changes from session to session.
+    #[arg(long)]
+    unchanged: bool,
     /// Before measuring.
     #[arg(long, default_value = "3s", value_parser = duration)]
     warm_up: Duration,
@@ -136,6 +139,7 @@ impl IdleArguments {
             first_device: self.first_device,
             parameters: self.parameters,
             prepare: !self.no_prepare,
+            changes: !self.unchanged,
             warm_up: self.warm_up,
             measure: self.measure,
         }

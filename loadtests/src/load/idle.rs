@@ -45,6 +45,8 @@ pub struct IdleOptions {
     pub parameters: usize,
     /// Whether to make them known first.
     pub prepare: bool,
+    /// Whether a value of each device has changed since its last session.
+    pub changes: bool,
     /// Before measuring.
     pub warm_up: Duration,
     /// Measuring.
@@ -117,6 +119,7 @@ pub async fn run(options: &IdleOptions) -> Result<IdleReport, LoadError> {
                 template: template.clone(),
                 first,
                 count,
+                changes: options.changes,
                 measuring: measuring.clone(),
                 stop: stop.clone(),
                 tally: Tally::default(),
@@ -300,6 +303,7 @@ struct Worker {
     template: Arc<Template>,
     first: u32,
     count: u32,
+    changes: bool,
     measuring: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     tally: Tally,
@@ -308,7 +312,8 @@ struct Worker {
 impl Worker {
     async fn work(mut self) -> Tally {
         let mut body = Vec::with_capacity(self.template.len());
-        let mut round = 2;
+        // The first value is the one that made the device known.
+        let mut round = 1 + u32::from(self.changes);
         while self.count > 0 {
             for number in self.first..self.first + self.count {
                 if self.stop.load(Ordering::Relaxed) {
@@ -326,7 +331,7 @@ impl Worker {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             }
-            round += 1;
+            round += u32::from(self.changes);
         }
         self.tally
     }
@@ -409,6 +414,7 @@ mod tests {
             first_device: 10,
             parameters: 0,
             prepare: false,
+            changes: true,
             warm_up: Duration::ZERO,
             measure: Duration::ZERO,
         };
