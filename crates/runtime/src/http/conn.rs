@@ -1,8 +1,9 @@
 //! One connection: its TLS handshake, its requests, its end.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::Request;
@@ -10,18 +11,21 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use rustls::HandshakeKind;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::handshake::Handshakes;
 use super::options::HttpOptions;
+use super::proxy::{Proxied, ProxiedBy};
 use super::stats::{HttpStats, count};
 use super::watch::{Activity, GuardedBody, Verdict, Watch, WatchedIo};
 use crate::BoxError;
 
-/// The peer's address; an extension of every request.
+/// The peer's address, told by the proxy if there is one; an extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
@@ -36,6 +40,45 @@ pub struct TlsDetails {
     pub server_name: Option<String>,
     /// The client's certificate chain as verified by rustls, leaf first; empty without one.
     pub peer_certificates: Vec<CertificateDer<'static>>,
+    /// What the service has made of them, so that it reads them once for a connection.
+    pub memo: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// The session was resumed: the certificates were verified when it began, not now.
+    pub resumed: bool,
+}
+
+/// Who is at the other end.
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    proxied: Option<Proxied>,
+}
+
+impl Peer {
+    pub(super) fn direct(address: SocketAddr) -> Self {
+        Self {
+            address,
+            proxied: None,
+        }
+    }
+
+    /// Reads what the proxy at `proxy` tells; `None` if that can't be used.
+    pub(super) async fn proxied<S>(
+        shared: &Shared<S>,
+        stream: &mut TcpStream,
+        proxy: SocketAddr,
+    ) -> Option<Self> {
+        let options = shared.options.proxy.as_ref()?;
+        match super::proxy::receive(stream, options.timeout).await {
+            Ok(header) => Some(Self {
+                address: header.source.unwrap_or(proxy),
+                proxied: Some(Proxied(Arc::new(ProxiedBy { proxy, header }))),
+            }),
+            Err(error) => {
+                count(&shared.stats.proxy_failures);
+                tracing::debug!(server = shared.options.name, %proxy, %error, "PROXY header");
+                None
+            }
+        }
+    }
 }
 
 /// The service gave no response; the connection ends with it.
@@ -48,6 +91,7 @@ pub(super) struct Shared<S> {
     pub(super) service: S,
     pub(super) options: HttpOptions,
     pub(super) stats: Arc<HttpStats>,
+    handshakes: Option<Handshakes>,
     pub(super) http1: hyper::server::conn::http1::Builder,
     pub(super) auto: hyper_util::server::conn::auto::Builder<TokioExecutor>,
     /// Stop taking requests.
@@ -87,6 +131,7 @@ impl<S> Shared<S> {
             .max_header_list_size(header_list)
             .max_concurrent_streams(Some(1024));
         Self {
+            handshakes: Handshakes::new(&options),
             service,
             options,
             stats,
@@ -99,7 +144,7 @@ impl<S> Shared<S> {
 }
 
 /// Serves one accepted connection to its end.
-pub(super) async fn serve<S, B>(shared: Arc<Shared<S>>, stream: TcpStream, peer: SocketAddr)
+pub(super) async fn serve<S, B>(shared: Arc<Shared<S>>, stream: TcpStream, peer: Peer)
 where
     S: tower::Service<Request<Incoming>, Response = http::Response<B>> + Clone + Send + 'static,
     S::Future: Send,
@@ -107,38 +152,41 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    let Some(tls) = shared.options.tls.clone() else {
+    let Some(handshakes) = &shared.handshakes else {
         return serve_stream(shared, stream, peer, None).await;
     };
-    let handshake = tokio_rustls::TlsAcceptor::from(tls).accept(stream);
-    let limit = shared.options.tls_handshake_timeout;
-    match tokio::time::timeout(limit, handshake).await {
-        Ok(Ok(stream)) => {
+    match handshakes.accept(stream).await {
+        Ok((stream, kind)) => {
             let (_, session) = stream.get_ref();
+            let resumed = kind == HandshakeKind::Resumed;
+            count(match resumed {
+                true => &shared.stats.handshakes_resumed,
+                false => &shared.stats.handshakes_full,
+            });
             let certificates = session.peer_certificates().unwrap_or_default();
             let details = TlsDetails {
                 server_name: session.server_name().map(str::to_owned),
                 peer_certificates: certificates.to_vec(),
+                resumed,
+                memo: OnceLock::new(),
             };
             serve_stream(shared, stream, peer, Some(TlsInfo(Arc::new(details)))).await;
         }
-        Ok(Err(error)) => {
-            count(&shared.stats.tls_failures);
-            tracing::debug!(server = shared.options.name, %peer, %error, "TLS handshake failed");
-        }
-        Err(_elapsed) => {
-            count(&shared.stats.tls_failures);
-            tracing::debug!(server = shared.options.name, %peer, "TLS handshake took too long");
+        Err(failed) => {
+            shared.stats.handshake_failed(failed.reason);
+            tracing::debug!(
+                server = shared.options.name,
+                peer = %peer.address,
+                reason = failed.reason.label(),
+                error = failed.error,
+                "TLS handshake failed"
+            );
         }
     }
 }
 
-async fn serve_stream<S, B, T>(
-    shared: Arc<Shared<S>>,
-    stream: T,
-    peer: SocketAddr,
-    tls: Option<TlsInfo>,
-) where
+async fn serve_stream<S, B, T>(shared: Arc<Shared<S>>, stream: T, peer: Peer, tls: Option<TlsInfo>)
+where
     S: tower::Service<Request<Incoming>, Response = http::Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
@@ -146,6 +194,10 @@ async fn serve_stream<S, B, T>(
     B::Error: Into<BoxError>,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Peer {
+        address: peer,
+        proxied,
+    } = peer;
     let activity = Arc::new(Activity::default());
     let io = TokioIo::new(WatchedIo {
         io: stream,
@@ -158,6 +210,9 @@ async fn serve_stream<S, B, T>(
             request.extensions_mut().insert(PeerAddr(peer));
             if let Some(tls) = &tls {
                 request.extensions_mut().insert(tls.clone());
+            }
+            if let Some(proxied) = &proxied {
+                request.extensions_mut().insert(proxied.clone());
             }
             let call = service.clone().oneshot(request);
             async move {

@@ -52,8 +52,9 @@ impl Places {
         }
     }
 
-    /// Takes a place for a connection from `peer`, and counts it or its refusal.
-    pub(super) fn take(&self, peer: IpAddr) -> Result<Place, Refused> {
+    /// Takes a place for a connection from `peer`, and counts it or its refusal. Of a proxy's
+    /// connection the peer isn't known yet (see [`Place::of_peer`]).
+    pub(super) fn take(&self, peer: Option<IpAddr>) -> Result<Place, Refused> {
         let inner = &self.inner;
         if inner.stats.open.fetch_add(1, Ordering::Relaxed) >= inner.max_total {
             inner.stats.open.fetch_sub(1, Ordering::Relaxed);
@@ -64,20 +65,31 @@ impl Places {
             inner: inner.clone(),
             peer: None,
         };
-        if let Some(max) = inner.max_per_peer {
-            let network = network_of(peer);
-            let mut peers = inner.peers.lock();
-            let open = peers.entry(network).or_insert(0);
-            if *open >= max {
-                drop(peers);
-                count(&inner.stats.refused_peer);
-                return Err(Refused);
-            }
-            *open += 1;
-            place.peer = Some(network);
+        if let Some(peer) = peer {
+            place.of_peer(peer)?;
         }
         count(&inner.stats.accepted);
         Ok(place)
+    }
+}
+
+impl Place {
+    /// Counts the place as one of `peer`'s.
+    pub(super) fn of_peer(&mut self, peer: IpAddr) -> Result<(), Refused> {
+        let Some(max) = self.inner.max_per_peer else {
+            return Ok(());
+        };
+        let network = network_of(peer);
+        let mut peers = self.inner.peers.lock();
+        let open = peers.entry(network).or_insert(0);
+        if *open >= max {
+            drop(peers);
+            count(&self.inner.stats.refused_peer);
+            return Err(Refused);
+        }
+        *open += 1;
+        self.peer = Some(network);
+        Ok(())
     }
 }
 
@@ -114,14 +126,17 @@ mod tests {
         let stats = Arc::new(HttpStats::default());
         let places = Places::new(3, Some(2), stats.clone());
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let first = places.take(ip("192.0.2.1")).unwrap();
+        let first = places.take(Some(ip("192.0.2.1"))).unwrap();
         // The same address, seen through a dual-stack socket.
-        let _second = places.take(ip("::ffff:192.0.2.1")).unwrap();
-        assert!(places.take(ip("192.0.2.1")).is_err());
-        let _third = places.take(ip("2001:db8::1")).unwrap();
-        assert!(places.take(ip("192.0.2.9")).is_err(), "three in total");
+        let _second = places.take(Some(ip("::ffff:192.0.2.1"))).unwrap();
+        assert!(places.take(Some(ip("192.0.2.1"))).is_err());
+        let _third = places.take(Some(ip("2001:db8::1"))).unwrap();
+        assert!(
+            places.take(Some(ip("192.0.2.9"))).is_err(),
+            "three in total"
+        );
         drop(first);
-        let _again = places.take(ip("192.0.2.1")).unwrap();
+        let _again = places.take(Some(ip("192.0.2.1"))).unwrap();
         let seen = stats.snapshot();
         assert_eq!((seen.open, seen.accepted), (3, 4));
         assert_eq!((seen.refused_peer, seen.refused_total), (1, 1));

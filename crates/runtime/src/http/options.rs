@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::proxy::ProxyOptions;
+
 /// Settings of an [`crate::http::HttpServer`].
 #[derive(Clone)]
 pub struct HttpOptions {
@@ -35,11 +37,25 @@ pub struct HttpOptions {
     pub drain_timeout: Duration,
     /// TLS, when set. HTTP/2 needs `h2` in its ALPN protocols.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// As `tls`, and asked at every connection, so that certificates can change.
+    pub tls_source: Option<TlsSource>,
     /// Time for a TLS handshake.
     pub tls_handshake_timeout: Duration,
+    /// TLS handshakes worked on at once; more wait, within their time.
+    pub max_tls_handshakes: usize,
+    /// Connections of proxies, which tell the real peer; `None`: there are no such.
+    pub proxy: Option<ProxyOptions>,
 }
 
+/// Answers what TLS is to be for a connection from now.
+pub type TlsSource = Arc<dyn Fn() -> Arc<rustls::ServerConfig> + Send + Sync>;
+
 impl HttpOptions {
+    /// Whether it speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some() || self.tls_source.is_some()
+    }
+
     /// Defaults for a server of this name: HTTP/1.1 without TLS, 10 s for a header, 60 s idle,
     /// 16 KiB of header, 100,000 connections.
     pub fn new(name: impl Into<String>) -> Self {
@@ -56,7 +72,10 @@ impl HttpOptions {
             retry_after_secs: 30,
             drain_timeout: Duration::from_secs(10),
             tls: None,
+            tls_source: None,
             tls_handshake_timeout: Duration::from_secs(10),
+            max_tls_handshakes: 1024,
+            proxy: None,
         }
     }
 }
@@ -67,7 +86,8 @@ impl fmt::Debug for HttpOptions {
         f.debug_struct("HttpOptions")
             .field("name", &self.name)
             .field("http2", &self.http2)
-            .field("tls", &self.tls.is_some())
+            .field("tls", &self.is_tls())
+            .field("proxy", &self.proxy)
             .field("max_connections", &self.max_connections)
             .field("max_connections_per_peer", &self.max_connections_per_peer)
             .finish_non_exhaustive()

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::conn::{Shared, serve};
+use super::conn::{Peer, Shared, serve};
 use super::limits::Places;
 use super::options::HttpOptions;
 use super::stats::{HttpStats, count};
@@ -30,7 +30,8 @@ const LINGER: Duration = Duration::from_secs(2);
 /// An HTTP server on a listener that is already bound.
 ///
 /// The service is cloned for each request, so its clone should be cheap. Requests carry
-/// [`super::PeerAddr`] and, over TLS, [`super::TlsInfo`] as extensions. A handler must bound its own
+/// [`super::PeerAddr`] and, over TLS, [`super::TlsInfo`] as extensions, and [`super::Proxied`]
+/// when they came through a proxy. A handler must bound its own
 /// time: a client that half-closes after its request is still answered, so one that is gone does
 /// not end its handler.
 ///
@@ -94,7 +95,7 @@ where
         );
         let shared = Arc::new(Shared::new(service, options, stats, stop.clone()));
         let connections = TaskTracker::new();
-        let refusal = Refusal::new(&shared.options);
+        let refusal = Arc::new(Refusal::new(&shared.options));
         let mut backoff = Backoff::default();
         loop {
             let accepted = tokio::select! {
@@ -113,14 +114,33 @@ where
                 }
             };
             backoff = Backoff::default();
-            let Ok(place) = places.take(peer.ip()) else {
+            let proxies = shared.options.proxy.as_ref();
+            let by_proxy = proxies.is_some_and(|proxies| proxies.is_proxy(peer.ip()));
+            if !by_proxy && proxies.is_some_and(|proxies| proxies.only) {
+                count(&shared.stats.proxy_failures);
+                tracing::debug!(server = shared.options.name, %peer, "not a proxy: closed");
+                continue;
+            }
+            let Ok(mut place) = places.take((!by_proxy).then(|| peer.ip())) else {
                 refusal.send(stream);
                 continue;
             };
             // Requests and responses are small: waiting for more to send only costs time.
             let _ = stream.set_nodelay(true);
             let shared = shared.clone();
+            let refusal = refusal.clone();
             connections.spawn(async move {
+                let mut stream = stream;
+                let peer = match by_proxy {
+                    false => Peer::direct(peer),
+                    true => match Peer::proxied(&shared, &mut stream, peer).await {
+                        Some(peer) => peer,
+                        None => return,
+                    },
+                };
+                if by_proxy && place.of_peer(peer.address.ip()).is_err() {
+                    return refusal.send(stream);
+                }
                 serve(shared, stream, peer).await;
                 drop(place);
             });
@@ -180,7 +200,7 @@ impl Refusal {
             options.retry_after_secs
         );
         // Inside TLS it would cost a handshake, which is what the limit is to save.
-        let answer = options.tls.is_none().then(|| Bytes::from(answer));
+        let answer = (!options.is_tls()).then(|| Bytes::from(answer));
         Self {
             answer,
             lingering: Arc::default(),

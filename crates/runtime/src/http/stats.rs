@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::handshake::HandshakeFailure;
+
 /// Counters of one server, shared with whoever exports them as metrics.
 #[derive(Debug, Default)]
 pub struct HttpStats {
@@ -16,6 +18,10 @@ pub struct HttpStats {
     pub(super) tls_failures: AtomicU64,
     pub(super) protocol_errors: AtomicU64,
     pub(super) cut_at_drain: AtomicU64,
+    pub(super) handshakes_full: AtomicU64,
+    pub(super) handshakes_resumed: AtomicU64,
+    pub(super) proxy_failures: AtomicU64,
+    handshake_failures: [AtomicU64; HandshakeFailure::ALL.len()],
 }
 
 /// The counters at one moment.
@@ -65,6 +71,31 @@ impl HttpStatsSnapshot {
 }
 
 impl HttpStats {
+    pub(super) fn handshake_failed(&self, reason: HandshakeFailure) {
+        count(&self.tls_failures);
+        count(&self.handshake_failures[reason as usize]);
+    }
+
+    /// TLS handshakes that failed, by reason.
+    pub fn handshake_failures(&self) -> [(HandshakeFailure, u64); HandshakeFailure::ALL.len()] {
+        HandshakeFailure::ALL.map(|reason| {
+            let counter = &self.handshake_failures[reason as usize];
+            (reason, counter.load(Ordering::Relaxed))
+        })
+    }
+
+    /// TLS handshakes that were done: in full, and resumed.
+    pub fn handshakes(&self) -> (u64, u64) {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (get(&self.handshakes_full), get(&self.handshakes_resumed))
+    }
+
+    /// Connections that were closed for their PROXY header, or for coming from no proxy where only
+    /// proxies may come.
+    pub fn proxy_failures(&self) -> u64 {
+        self.proxy_failures.load(Ordering::Relaxed)
+    }
+
     /// The counters now.
     pub fn snapshot(&self) -> HttpStatsSnapshot {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
