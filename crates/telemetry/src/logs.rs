@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 
 use serde::{Deserialize, Serialize};
 use tracing::Subscriber;
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::{Layered, SubscriberExt as _};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 
 use crate::trace::{self, TraceConfig, TraceError, Traces};
@@ -119,11 +119,13 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     // Spans of traces are for traces only: in a log line they would say everything twice.
-    let lines = config
-        .read_filter()?
-        .and(filter_fn(|metadata| metadata.target() != trace::TARGET));
+    // The hint lets the filter's own level count: without it the libraries' finest spans (every
+    // HTTP/2 frame) are made and thrown away again.
+    let no_traces = filter_fn(|metadata| metadata.target() != trace::TARGET)
+        .with_max_level_hint(LevelFilter::TRACE);
+    let lines = config.read_filter()?.and(no_traces);
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
-    let layer: trace::Layered<Layers> = match config.format {
+    let layer: trace::Layered<Registry> = match config.format {
         LogFormat::Text => layer.with_ansi(color).with_filter(lines).boxed(),
         LogFormat::Json => layer
             .json()
@@ -133,11 +135,10 @@ where
             .with_filter(lines)
             .boxed(),
     };
-    Ok(Box::new(Registry::default().with(traces).with(layer)))
+    // No empty place for an absent layer: it would count as one that wants everything.
+    let layers: Vec<_> = std::iter::once(layer).chain(traces).collect();
+    Ok(Box::new(Registry::default().with(layers)))
 }
-
-/// The registry with the layer of traces, if there is one.
-type Layers = Layered<Option<trace::Layered<Registry>>, Registry>;
 
 #[cfg(test)]
 mod tests {
@@ -170,6 +171,22 @@ mod tests {
         });
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn what_no_one_reads_is_not_made() {
+        let (layer, _traces) = trace::simple(
+            opentelemetry_sdk::trace::InMemorySpanExporter::default(),
+            1.0,
+        );
+        for traces in [None, layer] {
+            let config = LogConfig::default();
+            let subscriber = subscriber(&config, false, std::io::sink, traces).unwrap();
+            assert_eq!(subscriber.max_level_hint(), Some(LevelFilter::INFO));
+            tracing::subscriber::with_default(subscriber, || {
+                assert!(tracing::trace_span!("a library's finest").is_disabled());
+            });
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use opentelemetry_sdk::trace::{
 };
 use tracing::Subscriber;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::{TARGET, TraceConfig, TraceError};
@@ -81,7 +81,7 @@ where
 
 /// [`layer`] with an exporter of one's own that is told of each span at its end; for tests.
 #[cfg(test)]
-pub(super) fn simple<S, E>(exporter: E, sample: f64) -> (Option<Layered<S>>, Traces)
+pub(crate) fn simple<S, E>(exporter: E, sample: f64) -> (Option<Layered<S>>, Traces)
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     E: opentelemetry_sdk::trace::SpanExporter + 'static,
@@ -111,7 +111,11 @@ where
         .with_location(false)
         .with_threads(false)
         .with_target(false)
-        .with_filter(filter_fn(|metadata| metadata.target() == TARGET));
+        .with_filter(
+            // Spans of traces are of this level; see the hint in `logs`.
+            filter_fn(|metadata| metadata.target() == TARGET)
+                .with_max_level_hint(LevelFilter::INFO),
+        );
     EXPORTER.get_or_init(|| Exporter { tracer, sample });
     (Some(Box::new(layer)), Traces(Some(provider)))
 }

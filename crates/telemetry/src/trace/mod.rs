@@ -18,6 +18,8 @@ pub use config::{TraceConfig, TraceError};
 pub use export::Traces;
 pub use session::{end_session, session_span};
 
+#[cfg(test)]
+pub(crate) use export::simple;
 pub(crate) use export::{Layered, layer};
 
 use opentelemetry::Context;
