@@ -100,12 +100,16 @@ class Topology:
             self._add(name, "nats", 0, Nats(HOME / name, LOOPBACK, ports, routes), ports, ("client", "monitor", "route"))
 
     def _valkey(self) -> None:
-        replicas = 2 if self.options.sentinels else 1
+        # With one replica alone its loss would stop all writes: a primary without a replica takes none.
+        servers = 3 if self.options.sentinels else 1
         primary = self.ports.of("valkey-1", "client")[0]
-        for n in range(1, replicas + 1):
+        # What a primary takes that no replica has is lost when another one takes its place: one that was held and
+        # goes on must not take writes until the sentinels have told it that it is none any more.
+        safe = "min-replicas-to-write 1\nmin-replicas-max-lag 3\n" if servers > 1 else ""
+        for n in range(1, servers + 1):
             name = f"valkey-{n}"
             ports = self.ports.of(name, "client")
-            extra = f"replicaof {LOOPBACK} {primary}\n" if n > 1 else ""
+            extra = safe + (f"replicaof {LOOPBACK} {primary}\n" if n > 1 else "")
             self._add(name, "valkey", 0, Valkey(HOME / name, LOOPBACK, ports[0], extra), ports, ("client",))
         group = SENTINEL_GROUP
         # Two of three must agree that the primary is gone for two seconds.

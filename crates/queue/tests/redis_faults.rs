@@ -386,3 +386,51 @@ async fn a_failover_by_a_sentinel() {
     );
     assert_eq!(queue.depth().await.unwrap().open, 2);
 }
+
+/// Whatever the primary takes must be on a replica, too: one that has none refuses, and Hearth says what is missing and
+/// goes on by itself.
+#[tokio::test]
+async fn a_primary_without_its_replica() {
+    let Some(program) = program() else { return };
+    let careful = [
+        "--min-replicas-to-write",
+        "1",
+        "--min-replicas-max-lag",
+        "2",
+    ];
+    let primary = Server::start(&program, &careful);
+    let config = config(primary.url());
+    let line = refusal(&config).await;
+    assert!(
+        line.contains("takes no writes") && line.contains("min-replicas-to-write"),
+        "{line}"
+    );
+
+    let follow = format!("127.0.0.1 {}", primary.port);
+    let follow = ["--replicaof", &follow];
+    let mut replica = Server::start(&program, &follow);
+    let queue = connect(&config).await;
+    rebuild(&queue, &[]).await;
+    queue.enqueue(&device(1), pending()).await.unwrap();
+
+    replica.kill();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let refused = loop {
+        match queue.enqueue(&device(1), pending()).await {
+            Err(error) => break error,
+            Ok(_) => assert!(Instant::now() < deadline, "writes are taken"),
+        }
+        sleep(Duration::from_millis(50)).await;
+    };
+    assert!(matches!(refused, Error::Unavailable(_)), "{refused:?}");
+    let text = format!("{refused:?}");
+    assert!(text.contains("min-replicas-to-write"), "{text}");
+
+    replica.run();
+    let started = Instant::now();
+    while let Err(error) = queue.enqueue(&device(1), pending()).await {
+        assert!(started.elapsed() < Duration::from_secs(20), "{error}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    println!("back after {:?}", started.elapsed());
+}

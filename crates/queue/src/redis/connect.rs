@@ -2,9 +2,9 @@
 
 use super::{
     config::{RedisConfig, host_and_port},
+    connect_error::ConnectError,
     link::load_command,
 };
-use hearth_telemetry::MetricError;
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
     IntoConnectionInfo, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, TlsMode,
@@ -15,118 +15,20 @@ use redis::{
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 use std::{path::Path, time::Duration};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
 
 /// Between tries while the server isn't there.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long a server may take to answer what is no TLS.
+const GREETING: Duration = Duration::from_secs(1);
+/// What errors of TLS say.
+const TLS: [&str; 4] = ["certificate", "handshake", "fatal alert", "tls"];
 /// How long one try may take.
 const ONE_TRY: Duration = Duration::from_secs(5);
-
-/// Why the queue can't be opened on Redis. Each is one line for the operator.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// No server is configured.
-    #[error("no Redis server is configured: set redis.nodes")]
-    NoNodes,
-    /// A setting that can't work.
-    #[error("redis.{key}: {problem}")]
-    Setting {
-        /// The setting, below `redis`.
-        key: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Nobody answers.
-    #[error("no Redis answers at {nodes} ({reason}): check redis.nodes and that Redis runs")]
-    Unreachable {
-        /// The addresses that were tried.
-        nodes: String,
-        /// What the last try failed with.
-        reason: String,
-    },
-    /// Wrong credentials, or none where some are needed.
-    #[error(
-        "Redis at {nodes} refuses the credentials ({reason}): check redis.user and redis.password, \
-         and redis.sentinel_password where Sentinels ask for one"
-    )]
-    Credentials {
-        /// The addresses that were tried.
-        nodes: String,
-        /// What the server said.
-        reason: String,
-    },
-    /// The user may not do what is needed.
-    #[error(
-        "the user at Redis at {nodes} lacks a permission ({reason}): it needs \
-         `~{{h1:{prefix}:*}}* +@all` or at least fcall, function|load, info and the commands on \
-         hashes, sets and sorted sets"
-    )]
-    Permission {
-        /// The addresses.
-        nodes: String,
-        /// What the server said.
-        reason: String,
-        /// What the keys begin with.
-        prefix: String,
-    },
-    /// Certificates don't fit, or can't be read.
-    #[error(
-        "TLS with Redis at {nodes} fails ({reason}): check redis.tls, redis.tls_ca, redis.tls_cert \
-         and redis.tls_key"
-    )]
-    Tls {
-        /// The addresses that were tried.
-        nodes: String,
-        /// What was wrong.
-        reason: String,
-    },
-    /// The server has no functions.
-    #[error("Redis at {nodes} is version {version}: Hearth needs Redis 7.0 or newer, or Valkey")]
-    TooOld {
-        /// The addresses.
-        nodes: String,
-        /// The server's version.
-        version: String,
-    },
-    /// The server does not take the functions.
-    #[error("Redis at {nodes} does not take the functions of the task queue ({reason})")]
-    Functions {
-        /// The addresses.
-        nodes: String,
-        /// What the server said.
-        reason: String,
-    },
-    /// The server would throw keys away.
-    #[error(
-        "Redis at {nodes} has maxmemory-policy {policy}, by which it may drop keys of the task \
-         queue: set `maxmemory-policy noeviction`, or give Hearth a Redis of its own"
-    )]
-    Eviction {
-        /// The addresses.
-        nodes: String,
-        /// The policy.
-        policy: String,
-    },
-    /// The Sentinels don't know the group.
-    #[error("the Sentinels at {nodes} watch no group {group:?}: check redis.sentinel_group")]
-    Group {
-        /// The addresses.
-        nodes: String,
-        /// The group.
-        group: String,
-    },
-    /// A metric's name is taken: two queues on one registry.
-    #[error(transparent)]
-    Metrics(#[from] MetricError),
-}
-
-impl ConnectError {
-    /// Whether the server may be starting.
-    const fn may_pass(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
-    }
-}
 
 /// A connection: to one server, or to a cluster.
 #[derive(Clone)]
@@ -192,6 +94,19 @@ async fn primary(
     Ok((connection, info))
 }
 
+/// The first byte of the answer to a greeting without TLS; `None` from one who hangs up instead.
+async fn greet(host: &str, port: u16) -> std::io::Result<Option<u8>> {
+    let mut stream = TcpStream::connect((host, port)).await?;
+    let asked = async {
+        stream.write_all(b"PING\r\n").await?;
+        let mut first = [0];
+        let read = stream.read(&mut first).await?;
+        Ok((read > 0).then_some(first[0]))
+    };
+    let answer: std::io::Result<_> = asked.await;
+    Ok(answer.unwrap_or(None))
+}
+
 /// What a server says of itself.
 struct Info(String);
 
@@ -227,10 +142,11 @@ pub(super) async fn prepare(
         let error = match tried {
             Ok(Ok(connectors)) => return Ok(connectors),
             Ok(Err(error)) => error,
-            Err(_) => ConnectError::Unreachable {
-                nodes: target.nodes.clone(),
-                reason: "no answer".into(),
-            },
+            Err(_) => target.unreachable("no answer"),
+        };
+        let error = match error {
+            ConnectError::Unreachable { nodes, reason } => target.told_apart(nodes, reason).await,
+            other => other,
         };
         if !error.may_pass() || Instant::now() + PAUSE >= deadline {
             return Err(error);
@@ -317,6 +233,31 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// An answer that did not come is often a question of TLS: a server without it waits for more of
+    /// what it takes for a command, one with it hangs up.
+    async fn told_apart(&self, nodes: String, reason: String) -> ConnectError {
+        let tls = self.certificates.is_some();
+        for node in &self.config.nodes {
+            let Some((host, port)) = host_and_port(node) else {
+                continue;
+            };
+            let greeted = timeout(GREETING, greet(&host, port)).await;
+            let (spoken, scheme) = match greeted {
+                Ok(Ok(Some(b'+' | b'-'))) if tls => ("no TLS", "redis"),
+                Ok(Ok(None)) if !tls => ("TLS, as it seems", "rediss"),
+                _ => continue,
+            };
+            return ConnectError::Scheme {
+                nodes,
+                spoken,
+                reason,
+                wanted: !tls,
+                scheme,
+            };
+        }
+        ConnectError::Unreachable { nodes, reason }
+    }
+
     fn unreachable(&self, reason: impl Into<String>) -> ConnectError {
         ConnectError::Unreachable {
             nodes: self.nodes.clone(),
@@ -340,9 +281,15 @@ impl<'a> Target<'a> {
                 nodes,
                 group: self.config.sentinel_group.clone().unwrap_or_default(),
             },
-            _ if lower.contains("certificate") || lower.contains("invalidcontenttype") => {
-                ConnectError::Tls { nodes, reason }
-            }
+            (_, Some("NOREPLICAS")) => ConnectError::FewReplicas { nodes, reason },
+            _ if lower.contains("invalidcontenttype") => ConnectError::Scheme {
+                nodes,
+                spoken: "no TLS",
+                reason,
+                wanted: false,
+                scheme: "redis",
+            },
+            _ if TLS.iter().any(|word| lower.contains(word)) => ConnectError::Tls { nodes, reason },
             _ => ConnectError::Unreachable { nodes, reason },
         }
     }
@@ -445,6 +392,11 @@ impl<'a> Target<'a> {
 }
 
 async fn certificates(config: &RedisConfig, nodes: &str) -> Result<TlsCertificates, ConnectError> {
+    // The driver takes the process's provider, and fails where several are built in and none is
+    // chosen. An error says that one is.
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .ok();
     let root_cert = match &config.tls_ca {
         Some(path) => Some(read(path, nodes).await?),
         None => None,

@@ -48,10 +48,12 @@ impl From<Failure> for crate::Error {
 
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
-        let full = error.code() == Some("OOM");
-        let hint = match full {
-            true => " (its maxmemory is reached: give it more; see the queue's sizing in the docs)",
-            false => "",
+        let hint = match error.code() {
+            Some("OOM") => {
+                " (its maxmemory is reached: give it more; see the queue's sizing in the docs)"
+            }
+            Some("NOREPLICAS") => " (fewer replicas follow it than its min-replicas-to-write)",
+            _ => "",
         };
         Self::Refused(format!("{error}{hint}"))
     }

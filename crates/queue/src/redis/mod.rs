@@ -11,13 +11,14 @@
 
 mod config;
 mod connect;
+mod connect_error;
 mod library;
 mod link;
 mod metrics;
 mod wire;
 
 pub use config::RedisConfig;
-pub use connect::ConnectError;
+pub use connect_error::ConnectError;
 pub use metrics::METRICS;
 
 use crate::{

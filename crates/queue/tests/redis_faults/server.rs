@@ -91,7 +91,12 @@ impl Server {
     pub(crate) fn run(&mut self) {
         let mut command = Command::new(&self.program);
         if self.arguments.iter().all(|text| text != "--sentinel") {
-            command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
+            let tls = self.arguments.iter().any(|text| text == "--tls-cert-file");
+            let port = if tls { "--tls-port" } else { "--port" };
+            command.args([port, &self.port.to_string(), "--bind", "127.0.0.1"]);
+            if tls {
+                command.args(["--port", "0"]);
+            }
             command.args(["--save", ""]);
         }
         command

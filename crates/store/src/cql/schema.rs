@@ -1,9 +1,15 @@
 //! The keyspace, its tables, and how they come to the version of this program.
 //!
 //! Versions are rows of `schema_version`. Whoever starts first takes `schema_lock` (a conditional
-//! write that expires by itself), makes what is missing, and enters the new version; the others
-//! wait. A keyspace of a newer version is refused.
+//! write that expires by itself, renewed while it is needed), waits until the nodes agree on what
+//! there is, makes what is missing, and enters the new version; the others wait. A keyspace of a
+//! newer version is refused.
+//!
+//! Only the keyspace and the table of the lock are made without the lock, by all who start at once.
+//! `IF NOT EXISTS` asks one node: two of them that make a table at the same time give it two ids
+//! (Cassandra before 6), and never agree again. So that table's id is fixed, by the keyspace's name.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use scylla::client::session::Session;
@@ -11,6 +17,7 @@ use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 use scylla::response::query_result::QueryResult;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::unprepared::Statement;
+use scylla::value::{CqlValue, Row};
 use tokio::time::{Instant, sleep};
 
 use super::connect::ConnectError;
@@ -21,14 +28,16 @@ const LOCK_SECONDS: i32 = 60;
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How long the start waits for another process that makes tables.
 const WAIT: Duration = Duration::from_secs(120);
+/// How often the lock is renewed.
+const RENEW: Duration = Duration::from_secs(15);
 /// How long nodes may take to agree that a table is there.
-const AGREEMENT: Duration = Duration::from_secs(15);
+const AGREEMENT: Duration = Duration::from_secs(30);
 /// Making a table takes long where nodes must agree on it.
 const DDL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What each version adds to the one before; never changed once released. `$.` stands for the
 /// keyspace.
-const VERSIONS: &[&[&str]] = &[FIRST];
+const VERSIONS: &[&[&str]] = &[FIRST, SECOND];
 
 /// Rows are rewritten in place and read by key or range: levelled compaction keeps a read to few
 /// files. `gc_grace_seconds` is how long deletes go on hiding older writes.
@@ -108,13 +117,22 @@ const FIRST: &[&str] = &[
         WITH compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000",
 ];
 
-/// What a version and a lock need before there is any version.
-const FOUNDATION: &[&str] = &[
-    "CREATE TABLE IF NOT EXISTS $.schema_version (
-        part text, version int, PRIMARY KEY ((part), version))
-        WITH CLUSTERING ORDER BY (version DESC)",
-    "CREATE TABLE IF NOT EXISTS $.schema_lock (part text PRIMARY KEY, owner text)",
-];
+/// Tasks have a partition each, so that what is decided about one (Paxos goes by partition) is in
+/// nobody's way. What `task` has of a task's state is of the version before; it is moved when the
+/// task is written next.
+const SECOND: &[&str] = &["CREATE TABLE IF NOT EXISTS $.ledger (
+        tenant text, id blob, device text, state blob, revision bigint, key text,
+        PRIMARY KEY ((tenant, id)))
+        WITH compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000"];
+
+/// What versions are kept in.
+const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS $.schema_version (
+    part text, version int, PRIMARY KEY ((part), version))
+    WITH CLUSTERING ORDER BY (version DESC)";
+
+/// What the lock is kept in; with the id of [`lock_id`].
+const LOCK_TABLE: &str =
+    "CREATE TABLE IF NOT EXISTS $.schema_lock (part text PRIMARY KEY, owner text) WITH id = ";
 
 /// The part of the schema that versions and lock are of; others may come.
 const PART: &str = "store";
@@ -140,7 +158,8 @@ impl Schema<'_> {
         }
     }
 
-    /// Asks; again while a table that another process has just made is not there for all nodes.
+    /// Asks; again while a table that another process has just made is not there for all nodes, or
+    /// their replicas don't answer. Only for what may be repeated.
     async fn ask(
         &self,
         text: &str,
@@ -150,7 +169,7 @@ impl Schema<'_> {
         loop {
             let done = Box::pin(self.session.query_unpaged(text, values)).await;
             match done {
-                Err(error) if is_unknown(&error) && Instant::now() < deadline => {
+                Err(error) if is_passing(&error) && Instant::now() < deadline => {
                     sleep(LOOK_AGAIN).await;
                 }
                 done => return done.map_err(|error| self.failed(error)),
@@ -210,11 +229,10 @@ impl Schema<'_> {
         if self.stored_version().await? == Some(version()) {
             return Ok(());
         }
-        for text in FOUNDATION {
-            self.define((*text).to_owned()).await?;
-        }
+        self.define(format!("{LOCK_TABLE}{}", lock_id(self.keyspace)))
+            .await?;
         self.lock().await?;
-        let migrated = self.migrate_locked().await;
+        let migrated = self.while_locked(self.migrate_locked()).await;
         let unlocked = self.unlock().await;
         migrated.and(unlocked)
     }
@@ -251,12 +269,16 @@ impl Schema<'_> {
 
     async fn migrate_locked(&self) -> Result<(), ConnectError> {
         // Another process may have made them while this one waited.
+        if self.stored_version().await? == Some(version()) {
+            return Ok(());
+        }
+        self.agreement().await?;
+        self.define(VERSION_TABLE.to_owned()).await?;
         let stored = self.stored_version().await?.unwrap_or_default();
         let done = usize::try_from(stored).unwrap_or_default();
         for (place, statements) in VERSIONS.iter().enumerate().skip(done) {
             for text in *statements {
                 self.define((*text).to_owned()).await?;
-                self.renew().await?;
             }
             let number = i32::try_from(place + 1).unwrap_or(i32::MAX);
             let text = format!(
@@ -271,6 +293,29 @@ impl Schema<'_> {
             );
         }
         Ok(())
+    }
+
+    /// Waits until the nodes know the same tables: one that lacks a table would make another one.
+    async fn agreement(&self) -> Result<(), ConnectError> {
+        let agreed = Box::pin(self.session.await_schema_agreement()).await;
+        agreed.map(drop).map_err(|error| ConnectError::Schema {
+            keyspace: self.keyspace.to_owned(),
+            reason: format!("the nodes do not agree on the tables that are there: {error}"),
+        })
+    }
+
+    /// Renews the lock while the work is done; ends the work when it is another's.
+    async fn while_locked(
+        &self,
+        work: impl Future<Output = Result<(), ConnectError>>,
+    ) -> Result<(), ConnectError> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = sleep(RENEW) => self.renew().await?,
+            }
+        }
     }
 
     /// Takes the lock; waits for another owner.
@@ -314,15 +359,68 @@ impl Schema<'_> {
         self.decide(&text, (PART, owner)).await.map(drop)
     }
 
-    /// A conditional write; whether it was applied.
+    /// A conditional write; whether it was applied, or the row is this process's: one whose answer
+    /// was lost is made again.
     async fn decide(&self, text: &str, values: impl SerializeRow) -> Result<bool, ConnectError> {
         let rows = self.ask(text, &values).await?.into_rows_result();
-        let row = rows
-            .ok()
-            .and_then(|rows| rows.first_row::<scylla::value::Row>().ok());
-        let applied = row.and_then(|row| row.columns.first().cloned().flatten());
-        Ok(applied.and_then(|applied| applied.as_boolean()) == Some(true))
+        let Ok(rows) = rows else { return Ok(false) };
+        let owner = rows.column_specs().iter().position(|c| c.name() == "owner");
+        let Ok(row) = rows.first_row::<Row>() else {
+            return Ok(false);
+        };
+        let column = |place: usize| row.columns.get(place).and_then(Option::as_ref);
+        let applied = column(0).and_then(CqlValue::as_boolean) == Some(true);
+        let holder = owner.and_then(column).and_then(CqlValue::as_text);
+        Ok(applied || holder.is_some_and(|holder| *holder == self.owner))
     }
+}
+
+/// The id of the lock's table: one for each keyspace of a cluster, the same for all who start.
+fn lock_id(keyspace: &str) -> String {
+    // FNV-1a with 128 bits.
+    let hash = |hash: u128, byte: u8| {
+        (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+    };
+    let name = format!("hearth schema_lock {keyspace}");
+    let id = name
+        .bytes()
+        .fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, hash);
+    // The form of a UUID that is made from a name (version 3).
+    let id = id & !(0xf << 76) & !(0x3 << 62) | 0x3 << 76 | 0x2 << 62;
+    let hex = format!("{id:032x}");
+    let (a, b, c, d, e) = (
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    );
+    format!("{a}-{b}-{c}-{d}-{e}")
+}
+
+/// Whether the same may work a moment later: also replicas that have not heard of a table yet fail,
+/// each in its way.
+fn is_passing(error: &ExecutionError) -> bool {
+    use RequestAttemptError::DbError as Told;
+    let ExecutionError::LastAttemptError(attempt) = error else {
+        return matches!(error, ExecutionError::RequestTimeout(_));
+    };
+    match attempt {
+        Told(error, _) if is_replicas(error) => true,
+        _ => is_unknown(error),
+    }
+}
+
+const fn is_replicas(error: &DbError) -> bool {
+    matches!(
+        error,
+        DbError::Unavailable { .. }
+            | DbError::ReadTimeout { .. }
+            | DbError::WriteTimeout { .. }
+            | DbError::ReadFailure { .. }
+            | DbError::WriteFailure { .. }
+            | DbError::Overloaded
+    )
 }
 
 fn is_unknown(error: &ExecutionError) -> bool {
@@ -334,4 +432,19 @@ fn is_unknown(error: &ExecutionError) -> bool {
     // Tables and keyspaces of Cassandra, ScyllaDB's tables.
     let told = ["does not exist", "doesn't exist", "unconfigured table"];
     told.iter().any(|words| message.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_locks_table_has_an_id_of_its_keyspace() {
+        let id = lock_id("hearth");
+        // Never changed: an older version that starts at the same time makes the same table.
+        assert_eq!(id, "c2b9191b-2e4e-3237-bebc-07b41f5edc92");
+        assert_eq!(id, lock_id("hearth"));
+        assert_ne!(id, lock_id("hearth_b"));
+        assert_eq!((id.len(), &id[14..15]), (36, "3"), "{id}");
+    }
 }

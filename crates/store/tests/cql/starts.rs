@@ -1,5 +1,7 @@
 //! Starts: what is wrong is one clear line, and many at once make the tables once.
 
+use std::collections::HashSet;
+
 use hearth_config::{HumanDuration, SecretString};
 use hearth_store::cql::ConnectError;
 use hearth_store::{CqlConfig, CqlStore, Store};
@@ -141,4 +143,49 @@ async fn many_starts_make_the_tables_once_and_a_newer_keyspace_is_refused() {
         "{refused:?}"
     );
     keyspace.drop().await;
+}
+
+/// `CREATE TABLE IF NOT EXISTS` looks at one node only: two that make a table at once through two nodes could give it
+/// two ids, and the nodes would never agree again. Each start here begins with another node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_starts_through_different_nodes_make_the_tables_once() {
+    let Ok(ring) = std::env::var("HEARTH_TEST_CQL_RING") else {
+        eprintln!(
+            "SKIPPED: HEARTH_TEST_CQL_RING is not set (host:port of each node of one cluster, comma-separated)"
+        );
+        return;
+    };
+    let nodes: Vec<&str> = ring.split(',').collect();
+    for round in 0..5 {
+        let keyspace = Keyspace::new(nodes[round % nodes.len()]).await;
+        let mut starts = tokio::task::JoinSet::new();
+        for start in 0..6_u32 {
+            let config = CqlConfig {
+                nodes: vec![nodes[start as usize % nodes.len()].to_owned()],
+                connect_timeout: HumanDuration::secs(60),
+                ..keyspace.config()
+            };
+            starts.spawn(async move {
+                let store = CqlStore::connect(&config, HISTORY, &Registry::new()).await;
+                let store = store.unwrap_or_else(|error| panic!("{error}"));
+                let device = device(start);
+                let written = vec![value(&device, "Device.X".into(), 1, "x")];
+                store.write(written).await.unwrap();
+                store.parameters(&device, "", None, 9).await.unwrap().len()
+            });
+        }
+        while let Some(found) = starts.join_next().await {
+            assert_eq!(found.unwrap(), 1, "round {round}");
+        }
+        let mut known = HashSet::new();
+        for node in &nodes {
+            known.insert(keyspace.ids_known_by(node).await);
+        }
+        assert_eq!(
+            known.len(),
+            1,
+            "the nodes know tables by other ids: {known:?}"
+        );
+        keyspace.drop().await;
+    }
 }

@@ -1,5 +1,6 @@
 //! A keyspace for each test, and small writes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use hearth_telemetry::Registry;
 use hearth_types::{DeviceKey, TenantId, Timestamp, ValueType};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use scylla::policies::host_filter::AllowListHostFilter;
+use scylla::value::CqlValue;
 
 pub const HISTORY: Duration = Duration::from_secs(90 * 24 * 3600);
 
@@ -68,6 +71,22 @@ impl Keyspace {
         CqlStore::connect(&self.config(), HISTORY, &Registry::new())
             .await
             .unwrap()
+    }
+
+    /// The ids that this node, asked alone, knows the keyspace's tables by.
+    pub async fn ids_known_by(&self, node: &str) -> Vec<(String, String)> {
+        let one: std::net::SocketAddr = node.parse().unwrap();
+        let filter = AllowListHostFilter::new([one]).unwrap();
+        let session = SessionBuilder::new().known_node_addr(one);
+        let session = session.host_filter(Arc::new(filter));
+        let session = session.build().await.unwrap();
+        let text = "SELECT table_name, id FROM system_schema.tables WHERE keyspace_name = ?";
+        let rows = session.query_unpaged(text, (&self.name,)).await.unwrap();
+        let rows = rows.into_rows_result().unwrap();
+        let rows = rows.rows::<(String, CqlValue)>().unwrap();
+        rows.map(Result::unwrap)
+            .map(|(name, id)| (name, id.to_string()))
+            .collect()
     }
 
     pub async fn drop(self) {
