@@ -3,7 +3,8 @@
 use crate::{error::Error, settings::Settings};
 use hearth_proto::northbound::v1::{
     credential_service_client::CredentialServiceClient, device_service_client::DeviceServiceClient,
-    file_service_client::FileServiceClient, task_service_client::TaskServiceClient,
+    file_service_client::FileServiceClient, policy_service_client::PolicyServiceClient,
+    task_service_client::TaskServiceClient,
 };
 use hearth_types::TenantId;
 use secrecy::ExposeSecret;
@@ -115,6 +116,11 @@ impl Api {
     /// Credentials.
     pub(crate) fn credentials(&self) -> CredentialServiceClient<Transport> {
         CredentialServiceClient::new(self.transport.clone())
+    }
+
+    /// The policy of the edge.
+    pub(crate) fn policies(&self) -> PolicyServiceClient<Transport> {
+        PolicyServiceClient::new(self.transport.clone())
     }
 
     /// Waits for an answer, at most `--timeout`.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hearth_types::DeviceKey;
+use hearth_types::{DeviceKey, TenantId};
 use parking_lot::Mutex;
 
 use crate::NoRandomness;
@@ -23,6 +23,13 @@ use crate::NoRandomness;
 #[must_use]
 pub fn parameter_place(device: &DeviceKey, path: &str) -> Vec<u8> {
     format!("{device}/{path}").into_bytes()
+}
+
+/// The associated data of a secret of a tenant's policy: `{tenant}/policy/{field}`. device-state seals
+/// it, gateways open it.
+#[must_use]
+pub fn policy_place(tenant: &TenantId, field: &str) -> Vec<u8> {
+    format!("{tenant}/policy/{field}").into_bytes()
 }
 
 const TAG: usize = 16;

@@ -118,6 +118,16 @@ macro_rules! device_state_methods {
             delete_credential "DeleteCredential" (DeleteCredentialRequest) -> DeleteCredentialResponse: Writes, once;
             get_model "GetModel" (GetModelRequest) -> GetModelResponse: Reads, repeatable;
             put_model "PutModel" (PutModelRequest) -> PutModelResponse: Writes, repeatable;
+            get_edge_policy "GetEdgePolicy" (GetEdgePolicyRequest) -> GetEdgePolicyResponse: Reads, repeatable;
+            update_edge_policy "UpdateEdgePolicy" (UpdateEdgePolicyRequest) -> UpdateEdgePolicyResponse: Writes, repeatable;
+            set_device_state "SetDeviceState" (SetDeviceStateRequest) -> SetDeviceStateResponse: Writes, repeatable;
+            import_credentials "ImportCredentials" (ImportCredentialsRequest) -> ImportCredentialsResponse: Writes, repeatable;
+            prepare_rotation "PrepareRotation" (PrepareRotationRequest) -> PrepareRotationResponse: Writes, repeatable;
+            open_rotation "OpenRotation" (OpenRotationRequest) -> OpenRotationResponse: Reads, repeatable;
+            set_line "SetLine" (SetLineRequest) -> SetLineResponse: Writes, repeatable;
+            list_lines "ListLines" (ListLinesRequest) -> ListLinesResponse: Reads, repeatable;
+            delete_line "DeleteLine" (DeleteLineRequest) -> DeleteLineResponse: Writes, once;
+            find_line "FindLine" (FindLineRequest) -> FindLineResponse: Reads, repeatable;
         } }
     };
 }

@@ -17,6 +17,11 @@ pub type ByteStream = BoxStream<'static, Result<Bytes>>;
 /// Events as they happen.
 pub type EventStream = BoxStream<'static, Result<ds::WatchEventsResponse>>;
 
+/// What a service answers to a call that it doesn't serve.
+fn not_served<T>(call: &str) -> Result<T> {
+    Err(Error::internal(format!("{call} is not served here")))
+}
+
 macro_rules! service {
     ($(#[$doc:meta])* $name:ident { $($method:ident($request:ty) -> $response:ty;)* $(; $($extra:tt)*)? }) => {
         $(#[$doc])*
@@ -67,6 +72,46 @@ service! {
         ;
         /// `WatchEvents` of the contract: events from now on.
         async fn watch_events(&self, request: ds::WatchEventsRequest) -> Result<EventStream>;
+        /// `GetEdgePolicy` of the contract. Where no policies are kept: the default one.
+        async fn get_edge_policy(&self, _: ds::GetEdgePolicyRequest) -> Result<ds::GetEdgePolicyResponse> {
+            Ok(ds::GetEdgePolicyResponse::default())
+        }
+        /// `UpdateEdgePolicy` of the contract.
+        async fn update_edge_policy(&self, _: ds::UpdateEdgePolicyRequest) -> Result<ds::UpdateEdgePolicyResponse> {
+            not_served("UpdateEdgePolicy")
+        }
+        /// `SetDeviceState` of the contract.
+        async fn set_device_state(&self, _: ds::SetDeviceStateRequest) -> Result<ds::SetDeviceStateResponse> {
+            not_served("SetDeviceState")
+        }
+        /// `ImportCredentials` of the contract.
+        async fn import_credentials(&self, _: ds::ImportCredentialsRequest) -> Result<ds::ImportCredentialsResponse> {
+            not_served("ImportCredentials")
+        }
+        /// `PrepareRotation` of the contract.
+        async fn prepare_rotation(&self, _: ds::PrepareRotationRequest) -> Result<ds::PrepareRotationResponse> {
+            not_served("PrepareRotation")
+        }
+        /// `OpenRotation` of the contract.
+        async fn open_rotation(&self, _: ds::OpenRotationRequest) -> Result<ds::OpenRotationResponse> {
+            not_served("OpenRotation")
+        }
+        /// `SetLine` of the contract.
+        async fn set_line(&self, _: ds::SetLineRequest) -> Result<ds::SetLineResponse> {
+            not_served("SetLine")
+        }
+        /// `ListLines` of the contract.
+        async fn list_lines(&self, _: ds::ListLinesRequest) -> Result<ds::ListLinesResponse> {
+            not_served("ListLines")
+        }
+        /// `DeleteLine` of the contract.
+        async fn delete_line(&self, _: ds::DeleteLineRequest) -> Result<ds::DeleteLineResponse> {
+            not_served("DeleteLine")
+        }
+        /// `FindLine` of the contract. Where no lines are kept: none.
+        async fn find_line(&self, _: ds::FindLineRequest) -> Result<ds::FindLineResponse> {
+            Ok(ds::FindLineResponse::default())
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod admin;
 mod device;
 mod file;
 mod param;
+mod policy;
 mod task;
 
 pub use admin::{
@@ -17,6 +18,7 @@ pub use file::{
 pub use param::{
     AttrCommand, AttrSetArgs, ObjectCommand, ParamCommand, ParamGetArgs, ParamSetArgs,
 };
+pub use policy::{CredentialImportArgs, LineCommand, PolicyCommand};
 pub use task::{StateArg, TaskCommand, TaskOptions, When};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -163,6 +165,9 @@ pub enum Command {
     /// Logins of devices, and of the server towards devices
     #[command(subcommand, visible_alias = "credentials")]
     Credential(CredentialCommand),
+    /// The tenant's policy for the edge: what devices must prove, what they are given
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Named servers with their tokens
     #[command(subcommand, visible_alias = "contexts")]
     Context(ContextCommand),

@@ -5,6 +5,7 @@ mod credential;
 mod device;
 mod file;
 mod param;
+mod policy;
 mod task;
 mod transfer;
 
@@ -40,6 +41,7 @@ pub(crate) async fn run(command: Command, app: &mut App<'_>) -> Result<(), Error
         }
         Command::Task(command) => Box::pin(task::run(command, app)).await,
         Command::Credential(command) => Box::pin(credential::run(command, app)).await,
+        Command::Policy(command) => Box::pin(policy::run(command, app)).await,
         Command::Context(command) => context::run(command, app),
         Command::Completion { shell } => {
             let mut text = Vec::new();

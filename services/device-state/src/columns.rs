@@ -171,6 +171,7 @@ pub fn message(device: &DeviceKey, row: &DeviceRow, now: Timestamp) -> ds::Devic
         cwmp_namespace: text(C::CwmpNamespace),
         inform_count: u64::try_from(int(row, C::InformCount)).unwrap_or_default(),
         online: is_online(row, now),
+        ..ds::Device::default()
     }
 }
 

@@ -20,6 +20,7 @@ use crate::models::ModelCache;
 use crate::online::Online;
 use crate::overlay::Overlay;
 use crate::parts::Parts;
+use crate::policy::PolicyCache;
 use crate::replicas::Replicas;
 use crate::secrets::Secrets;
 
@@ -66,6 +67,7 @@ pub struct Core {
     pub cache: Cache,
     pub credentials: CredentialCache,
     pub models: ModelCache,
+    pub policies: PolicyCache,
     /// By part.
     online: Vec<Mutex<Online>>,
     pub parts: Parts,
@@ -118,6 +120,7 @@ impl Core {
             cache: Cache::new(config.cached_devices),
             credentials: CredentialCache::new(config.credential_cache_time.get()),
             models: ModelCache::new(),
+            policies: PolicyCache::new(),
             store: with.store,
             bus: with.bus,
             clock: with.clock,

@@ -28,6 +28,8 @@ mod online;
 mod overlay;
 mod page;
 mod parts;
+mod policy;
+mod prefix;
 mod queries;
 mod reindex;
 mod replicas;

@@ -43,6 +43,11 @@ impl Secrets {
         self.sealer.seal(place.as_bytes(), password.as_bytes())
     }
 
+    /// Seals a text for a place of its own.
+    pub fn seal_at(&self, place: &[u8], text: &str) -> Result<Vec<u8>, SealError> {
+        self.sealer.seal(place, text.as_bytes())
+    }
+
     /// Opens a credential's password.
     pub fn open_password(
         &self,

@@ -110,4 +110,6 @@ delegate! {
     delete_credential(DeleteCredentialRequest) -> DeleteCredentialResponse;
     get_model(GetModelRequest) -> GetModelResponse;
     put_model(PutModelRequest) -> PutModelResponse;
+    get_edge_policy(GetEdgePolicyRequest) -> GetEdgePolicyResponse;
+    update_edge_policy(UpdateEdgePolicyRequest) -> UpdateEdgePolicyResponse;
 }

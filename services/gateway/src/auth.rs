@@ -156,6 +156,7 @@ impl Authenticator {
             username: username.to_owned(),
             device: device.to_owned(),
             bootstrap: bootstrap && self.bootstrap_reopens,
+            ..ds::CheckIdentityRequest::default()
         };
         let answer = self.device_state.check_identity(request).await;
         let answer = answer.map_err(|error| device_state_failed(&error))?;

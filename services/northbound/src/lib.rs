@@ -21,6 +21,7 @@ mod files;
 mod filter;
 pub mod metrics;
 mod page;
+mod policy;
 mod reflection;
 mod service;
 mod tags;

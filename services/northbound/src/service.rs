@@ -8,12 +8,14 @@ use crate::devices::Devices;
 use crate::edge::{Edge, Methods};
 use crate::files::FileStore;
 use crate::metrics::Metrics;
+use crate::policy::Policies;
 use crate::reflection;
 use crate::tasks::Tasks;
 use async_trait::async_trait;
 use hearth_proto::northbound::v1::{
     credential_service_server::CredentialServiceServer, device_service_server::DeviceServiceServer,
-    file_service_server::FileServiceServer, task_service_server::TaskServiceServer,
+    file_service_server::FileServiceServer, policy_service_server::PolicyServiceServer,
+    task_service_server::TaskServiceServer,
 };
 use hearth_runtime::http::{HttpOptions, HttpServer};
 use hearth_runtime::{BoxError, Service, ServiceContext};
@@ -80,11 +82,12 @@ impl NorthboundService {
 }
 
 /// Names of the services, for health and reflection.
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     DeviceServiceServer::<Devices>::NAME,
     TaskServiceServer::<Tasks>::NAME,
     FileServiceServer::<FileStore>::NAME,
     CredentialServiceServer::<Credentials>::NAME,
+    PolicyServiceServer::<Policies>::NAME,
 ];
 
 #[async_trait]
@@ -171,6 +174,9 @@ fn routes(
         .add_service(
             CredentialServiceServer::new(Credentials(core.clone()))
                 .max_decoding_message_size(limit),
+        )
+        .add_service(
+            PolicyServiceServer::new(Policies(core.clone())).max_decoding_message_size(limit),
         )
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
         .add_service(reflection().build_v1()?)

@@ -119,6 +119,16 @@ macro_rules! every_call {
             DeviceState, delete_credential, ds::DeleteCredentialRequest { kind: 3, ..Default::default() };
             DeviceState, get_model, ds::GetModelRequest { oui: "o".into(), ..Default::default() };
             DeviceState, put_model, ds::PutModelRequest { model: Some(Default::default()), ..Default::default() };
+            DeviceState, get_edge_policy, ds::GetEdgePolicyRequest { tenant: "t".into() };
+            DeviceState, update_edge_policy, ds::UpdateEdgePolicyRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, set_device_state, ds::SetDeviceStateRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, import_credentials, ds::ImportCredentialsRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, prepare_rotation, ds::PrepareRotationRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, open_rotation, ds::OpenRotationRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, set_line, ds::SetLineRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, list_lines, ds::ListLinesRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, delete_line, ds::DeleteLineRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, find_line, ds::FindLineRequest { tenant: "t".into(), ..Default::default() };
             Wakeup, wake, wk::WakeRequest { device: "d".into(), ..Default::default() };
             Files, get_file, fs::GetFileRequest { name: "n".into(), ..Default::default() };
             Files, list_files, fs::ListFilesRequest { page_size: 9, ..Default::default() };
@@ -159,6 +169,16 @@ answered! {
     ds::DeleteCredentialRequest => DeleteCredentialResponse;
     ds::GetModelRequest => GetModelResponse;
     ds::PutModelRequest => PutModelResponse;
+    ds::GetEdgePolicyRequest => GetEdgePolicyResponse;
+    ds::UpdateEdgePolicyRequest => UpdateEdgePolicyResponse;
+    ds::SetDeviceStateRequest => SetDeviceStateResponse;
+    ds::ImportCredentialsRequest => ImportCredentialsResponse;
+    ds::PrepareRotationRequest => PrepareRotationResponse;
+    ds::OpenRotationRequest => OpenRotationResponse;
+    ds::SetLineRequest => SetLineResponse;
+    ds::ListLinesRequest => ListLinesResponse;
+    ds::DeleteLineRequest => DeleteLineResponse;
+    ds::FindLineRequest => FindLineResponse;
     wk::WakeRequest => WakeResponse;
     fs::GetFileRequest => GetFileResponse;
     fs::ListFilesRequest => ListFilesResponse;
@@ -188,12 +208,22 @@ fake! { DeviceState, ds {
     list_history(ListHistoryRequest {}) -> ds::ListHistoryResponse { entries: vec![ds::HistoryEntry::default()], ..Default::default() };
     get_connection_request(GetConnectionRequestRequest {}) -> ds::GetConnectionRequestResponse { url: "http://x/".into(), ..Default::default() };
     get_credential(GetCredentialRequest {}) -> ds::GetCredentialResponse { password: "p".into(), ..Default::default() };
-    check_identity(CheckIdentityRequest {}) -> ds::CheckIdentityResponse { allowed: true, reason: "r".into() };
+    check_identity(CheckIdentityRequest {}) -> ds::CheckIdentityResponse { allowed: true, reason: "r".into(), ..Default::default() };
     put_credential(PutCredentialRequest {}) -> ds::PutCredentialResponse {};
     list_credentials(ListCredentialsRequest {}) -> ds::ListCredentialsResponse { credentials: vec![ds::Credential::default()], ..Default::default() };
     delete_credential(DeleteCredentialRequest {}) -> ds::DeleteCredentialResponse { existed: true };
     get_model(GetModelRequest {}) -> ds::GetModelResponse { model: Some(ds::Model { gpv_batch: 5, ..Default::default() }) };
     put_model(PutModelRequest {}) -> ds::PutModelResponse {};
+    get_edge_policy(GetEdgePolicyRequest {}) -> ds::GetEdgePolicyResponse::default();
+    update_edge_policy(UpdateEdgePolicyRequest {}) -> ds::UpdateEdgePolicyResponse::default();
+    set_device_state(SetDeviceStateRequest {}) -> ds::SetDeviceStateResponse::default();
+    import_credentials(ImportCredentialsRequest {}) -> ds::ImportCredentialsResponse::default();
+    prepare_rotation(PrepareRotationRequest {}) -> ds::PrepareRotationResponse::default();
+    open_rotation(OpenRotationRequest {}) -> ds::OpenRotationResponse::default();
+    set_line(SetLineRequest {}) -> ds::SetLineResponse::default();
+    list_lines(ListLinesRequest {}) -> ds::ListLinesResponse::default();
+    delete_line(DeleteLineRequest {}) -> ds::DeleteLineResponse::default();
+    find_line(FindLineRequest {}) -> ds::FindLineResponse::default();
 }
     async fn watch_events(&self, request: ds::WatchEventsRequest) -> Result<EventStream> {
         self.work(&request).await?;

@@ -33,6 +33,7 @@ impl Core {
             Ok(ds::CheckIdentityResponse {
                 allowed: false,
                 reason,
+                ..ds::CheckIdentityResponse::default()
             })
         };
         let Some(user) = self.user(&device.tenant, username).await? else {
@@ -68,7 +69,7 @@ impl Core {
         self.note_use(&device.tenant, username);
         Ok(ds::CheckIdentityResponse {
             allowed: true,
-            reason: String::new(),
+            ..ds::CheckIdentityResponse::default()
         })
     }
 

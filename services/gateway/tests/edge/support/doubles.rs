@@ -263,6 +263,7 @@ impl DeviceState for DeviceStateDouble {
         Ok(ds::CheckIdentityResponse {
             allowed,
             reason: "the credential is another device's".to_owned(),
+            ..ds::CheckIdentityResponse::default()
         })
     }
 
