@@ -15,6 +15,7 @@ use http::request::Parts;
 
 use crate::config::{AuthSchemes, GatewayConfig};
 use crate::http::target;
+use crate::looked_up::LookedUp;
 use crate::refusal::Refusal;
 
 /// Longest user name that is looked up.
@@ -27,6 +28,7 @@ pub(crate) struct Authenticator {
     bootstrap_reopens: bool,
     basic_challenge: String,
     device_state: Arc<dyn DeviceState>,
+    looked_up: LookedUp,
 }
 
 impl Authenticator {
@@ -45,6 +47,7 @@ impl Authenticator {
             bootstrap_reopens: config.bootstrap_reopens,
             basic_challenge: format!("Basic realm=\"{realm}\""),
             device_state,
+            looked_up: LookedUp::new(config.credential_cache.get()),
         }
     }
 
@@ -89,27 +92,37 @@ impl Authenticator {
         if !allowed {
             return Err(unauthorized("scheme", username));
         }
+        let verify = |password: &SecretString| {
+            let stored = VerifyWith::Password(password.expose_secret());
+            match &claim {
+                Authorization::Digest(response) => {
+                    let request = RequestTarget {
+                        method: parts.method.as_str(),
+                        uri: target(parts),
+                    };
+                    let now = Timestamp::from_micros(now);
+                    let verified = self.digest.verify(request, response, stored, now);
+                    verified.map(|_| ())
+                }
+                Authorization::Basic(basic) if basic.verify(self.digest.realm(), stored) => Ok(()),
+                _ => Err(DigestFailure::WrongResponse),
+            }
+        };
+        // What doesn't fit is looked up again: the password may be a new one.
+        let kept = self.looked_up.get(tenant, username);
+        if kept.is_some_and(|password| verify(&password).is_ok()) {
+            return Ok(Some(username.to_owned()));
+        }
         let password = self.password(tenant, username).await?;
         // An unknown user is verified too, so that the time taken doesn't tell.
         let (known, password) = match password {
             Some(password) => (true, password),
             None => (false, SecretString::from("no such user".to_owned())),
         };
-        let stored = VerifyWith::Password(password.expose_secret());
-        let verified = match &claim {
-            Authorization::Digest(response) => {
-                let request = RequestTarget {
-                    method: parts.method.as_str(),
-                    uri: target(parts),
-                };
-                let now = Timestamp::from_micros(now);
-                self.digest
-                    .verify(request, response, stored, now)
-                    .map(|_| ())
-            }
-            Authorization::Basic(basic) if basic.verify(self.digest.realm(), stored) => Ok(()),
-            _ => Err(DigestFailure::WrongResponse),
-        };
+        let verified = verify(&password);
+        if known && verified.is_ok() {
+            self.looked_up.keep(tenant, username, &password);
+        }
         match verified {
             _ if !known => Err(unauthorized("unknown_user", username)),
             Ok(()) => Ok(Some(username.to_owned())),

@@ -1,7 +1,9 @@
 //! Settings of the CPE edge.
 
-use hearth_config::{ByteSize, Documented, FieldDoc, HumanDuration, Shape};
+use hearth_config::{ByteSize, Documented, FieldDoc, HumanDuration, Shape, section};
 use serde::{Deserialize, Serialize};
+
+use crate::tls::config::{LegacyConfig, ProxyConfig, RedirectRule, TlsConfig};
 
 /// How CPEs may prove who they are (TR-069 3.4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -43,6 +45,9 @@ pub struct GatewayConfig {
     /// Whether a device that has used a credential of its own may come back with the onboarding
     /// one by `0 BOOTSTRAP`: a factory reset makes it forget its own (TR-069 3.7.1.5).
     pub bootstrap_reopens: bool,
+    /// How long a credential that was looked up is used again. A password that was changed or taken
+    /// away serves so long at a gateway that has just seen it.
+    pub credential_cache: HumanDuration,
     /// How long a Digest nonce can be used.
     pub nonce_lifetime: HumanDuration,
     /// Largest body of a CPE, before and after decompression.
@@ -82,6 +87,16 @@ pub struct GatewayConfig {
     /// What `{host}` in a transfer's URL stands for when a CPE sends no usable Host header; empty
     /// for the address listened on.
     pub public_host: String,
+    /// Whether CPEs may connect without TLS, on `listen.cwmp`.
+    pub plain: bool,
+    /// Where devices of tenants are sent instead.
+    pub redirects: Vec<RedirectRule>,
+    /// TLS.
+    pub tls: TlsConfig,
+    /// Proxies in front.
+    pub proxy: ProxyConfig,
+    /// A listener behind a proxy that ends TLS for old devices.
+    pub legacy: LegacyConfig,
 }
 
 impl Default for GatewayConfig {
@@ -92,6 +107,7 @@ impl Default for GatewayConfig {
             reauthenticate_every_turn: false,
             digest_qop_required: false,
             bootstrap_reopens: true,
+            credential_cache: HumanDuration::secs(5),
             nonce_lifetime: HumanDuration::secs(300),
             max_body: ByteSize::mib(16),
             max_decompression_ratio: 200,
@@ -109,6 +125,11 @@ impl Default for GatewayConfig {
             keep_alive: HumanDuration::secs(60),
             drain_timeout: HumanDuration::secs(10),
             public_host: String::new(),
+            plain: true,
+            redirects: Vec::new(),
+            tls: TlsConfig::default(),
+            proxy: ProxyConfig::default(),
+            legacy: LegacyConfig::default(),
         }
     }
 }
@@ -117,7 +138,7 @@ impl Documented for GatewayConfig {
     fn fields() -> Vec<FieldDoc> {
         use Shape::{Bool, Choice, Duration, Integer, Size, Text};
         let doc = FieldDoc::new;
-        vec![
+        let own = vec![
             doc("realm", Text, "The realm of the challenges."),
             doc(
                 "auth",
@@ -143,6 +164,12 @@ impl Documented for GatewayConfig {
                  login by 0 BOOTSTRAP, as after a factory reset. On, whoever has the onboarding \
                  login and knows a device's id can pose as it; off, an operator sets a login for \
                  each device that was reset.",
+            ),
+            doc(
+                "credential_cache",
+                Duration,
+                "How long a gateway uses a login again that it has looked up; 0s looks it up at each \
+                 request. So long may a password go on serving that was changed or taken away.",
             ),
             doc(
                 "nonce_lifetime",
@@ -222,7 +249,25 @@ impl Documented for GatewayConfig {
                 "What {host} in a transfer's URL stands for when a CPE sends no usable Host header; \
                  empty for the address listened on.",
             ),
+            doc(
+                "plain",
+                Bool,
+                "Whether devices may connect without TLS, on listen.cwmp.",
+            ),
+            doc(
+                "redirects",
+                Shape::List("tables { tenant, url, status }"),
+                "Devices of a tenant (unset: of all others) are sent to another ACS URL when they begin a session, by \
+                 302 (unset) or 307.",
+            ),
+        ];
+        [
+            own,
+            section("tls", TlsConfig::fields()),
+            section("proxy", ProxyConfig::fields()),
+            section("legacy", LegacyConfig::fields()),
         ]
+        .concat()
     }
 
     fn validate(&self) -> Vec<(String, String)> {
@@ -271,6 +316,32 @@ impl Documented for GatewayConfig {
             "idle_timeout_max",
             "expected at most 18h",
         );
+        let listens = self.plain || self.tls.listen.is_some() || self.legacy.listen.is_some();
+        need(
+            listens,
+            "plain",
+            "expected true, since neither gateway.tls nor gateway.legacy listens",
+        );
+        need(
+            self.legacy.listen.is_none() || !self.proxy.networks.0.is_empty(),
+            "proxy.networks",
+            "expected at least one, since gateway.legacy.listen is set",
+        );
+        need(
+            self.proxy.certificate_header.is_empty() || !self.tls.trust_anchors.is_empty(),
+            "tls.trust_anchors",
+            "expected at least one, since gateway.proxy.certificate_header is set",
+        );
+        for problem in crate::redirect::problems(self) {
+            need(false, "redirects", problem);
+        }
+        for (section, found) in [
+            ("tls", self.tls.validate()),
+            ("proxy", self.proxy.validate()),
+        ] {
+            let within = |(key, problem)| (format!("{section}.{key}"), problem);
+            problems.extend(found.into_iter().map(within));
+        }
         problems
     }
 }
