@@ -28,6 +28,7 @@ mod heard;
 mod http;
 mod inform;
 mod logs;
+mod looked_up;
 mod metrics;
 mod outcome;
 mod publish;
