@@ -124,6 +124,12 @@ pub trait Queue: Send + Sync + 'static {
     /// What there is of a device.
     async fn peek(&self, device: &DeviceKey, now: Timestamp) -> Result<Peek>;
 
+    /// Tells of the device at `at`: as [`crate::DueKind::Ready`], by one of its tasks that a session
+    /// may have now. Another time, or [`Timestamp::ZERO`] for none, takes the place of an earlier
+    /// one; a device that no session may have a task of is left as it is. So the plans of a process
+    /// that has died are known to the others.
+    async fn remind(&self, device: &DeviceKey, at: Timestamp, now: Timestamp) -> Result<()>;
+
     /// At most `limit` tasks whose time has come, without looking at the others. Each is told
     /// again after `again`, until something is done about it (so that a caller that died loses
     /// none), except [`crate::DueKind::Ready`], which is told once.

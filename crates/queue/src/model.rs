@@ -124,7 +124,8 @@ pub enum DueKind {
     Parked,
     /// The lease of the session that has it has passed.
     Lease,
-    /// Its retry's delay has passed: a session may have it now. Told once.
+    /// Its retry's delay has passed, or the time of [`crate::Queue::remind`]: a session may have it
+    /// now. Told once.
     Ready,
 }
 

@@ -42,6 +42,7 @@ where
     timers::leases_and_renewal(make().await).await;
     timers::parked_and_unparked(make().await).await;
     timers::delays_are_told_once(make().await).await;
+    timers::reminders_are_told_once(make().await).await;
     timers::limits_are_kept(make().await).await;
 }
 

@@ -83,6 +83,47 @@ pub(super) async fn delays_are_told_once(queue: Arc<dyn Queue>) {
     assert_eq!(due(&queue, at(100)).await, [(id(1), DueKind::Deadline)]);
 }
 
+pub(super) async fn reminders_are_told_once(queue: Arc<dyn Queue>) {
+    let device = device("a");
+    ok!(queue.remind(&device, at(1), at(0)));
+    assert_eq!(due(&queue, at(2)).await, [], "it has no task");
+    let late = Enqueue {
+        deadline: at(100),
+        ..pending(id(1))
+    };
+    for task in [late, pending(id(2))] {
+        ok!(queue.enqueue(&device, task));
+    }
+    for time in [10, 20] {
+        ok!(queue.remind(&device, at(time), at(3)));
+    }
+    assert_eq!(due(&queue, at(19)).await, [], "moved on");
+    assert_eq!(due(&queue, at(20)).await, [(id(1), DueKind::Ready)]);
+    assert_eq!(due(&queue, at(21)).await, []);
+    // A more urgent one comes, and takes it over.
+    ok!(queue.remind(&device, at(30), at(21)));
+    let urgent = Enqueue {
+        priority: 1,
+        ..pending(id(3))
+    };
+    ok!(queue.enqueue(&device, urgent));
+    ok!(queue.remind(&device, at(40), at(22)));
+    assert_eq!(due(&queue, at(39)).await, []);
+    assert_eq!(due(&queue, at(40)).await, [(id(3), DueKind::Ready)]);
+    // None any more; and what a session has is not told of.
+    ok!(queue.remind(&device, at(50), at(41)));
+    ok!(queue.remind(&device, Timestamp::ZERO, at(42)));
+    assert_eq!(due(&queue, at(50)).await, []);
+    ok!(queue.remind(&device, at(60), at(51)));
+    let epoch = open(&queue, &device, "s", at(52)).await;
+    assert_eq!(claimed(&queue, &device, epoch, at(52)).await, Some(id(3)));
+    assert_eq!(due(&queue, at(61)).await, []);
+    // A deadline comes before.
+    ok!(queue.complete(&device, id(3)));
+    ok!(queue.remind(&device, at(200), at(62)));
+    assert_eq!(due(&queue, at(100)).await, [(id(1), DueKind::Deadline)]);
+}
+
 pub(super) async fn limits_are_kept(queue: Arc<dyn Queue>) {
     for number in 0..50 {
         let task = Enqueue {

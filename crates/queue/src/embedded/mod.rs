@@ -143,6 +143,11 @@ impl Queue for EmbeddedQueue {
         Ok(self.shard(device).peek(device, now))
     }
 
+    async fn remind(&self, device: &DeviceKey, at: Timestamp, now: Timestamp) -> Result<()> {
+        self.shard(device).remind(device, at, now);
+        Ok(())
+    }
+
     async fn due(&self, now: Timestamp, again: Duration, limit: usize) -> Result<Vec<Due>> {
         let mut found = Vec::new();
         let start = self.turn.fetch_add(1, Ordering::Relaxed);

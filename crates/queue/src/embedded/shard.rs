@@ -277,6 +277,24 @@ impl Shard {
             })
     }
 
+    pub(super) fn remind(&mut self, device: &DeviceKey, at: Timestamp, now: Timestamp) {
+        let Some(record) = self.devices.get_mut(device) else {
+            return;
+        };
+        let mut at = at;
+        for entry in record.tasks.iter_mut().filter(|entry| entry.is_ready(now)) {
+            let own = entry.next_alarm();
+            let alarm = match (at.is_set(), own.is_set()) {
+                (true, true) => at.min(own),
+                (true, false) => at,
+                (false, _) => own,
+            };
+            move_alarm(&mut self.alarms, device, entry, alarm);
+            // The first one says it for all.
+            at = Timestamp::ZERO;
+        }
+    }
+
     pub(super) fn due(
         &mut self,
         now: Timestamp,
@@ -383,6 +401,15 @@ fn set_alarm(
     entry: &mut Entry,
 ) {
     let alarm = entry.next_alarm();
+    move_alarm(alarms, device, entry, alarm);
+}
+
+fn move_alarm(
+    alarms: &mut BTreeSet<(Timestamp, TaskId, DeviceKey)>,
+    device: &DeviceKey,
+    entry: &mut Entry,
+    alarm: Timestamp,
+) {
     if alarm == entry.alarm {
         return;
     }

@@ -17,6 +17,7 @@ pub(super) enum Call {
     Unpark,
     Contains,
     Peek,
+    Remind,
     Due,
     DueCount,
     Depth,
@@ -28,7 +29,7 @@ pub(super) enum Call {
 
 impl Call {
     /// All, in their order.
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Open,
         Self::Claim,
         Self::Renew,
@@ -39,6 +40,7 @@ impl Call {
         Self::Unpark,
         Self::Contains,
         Self::Peek,
+        Self::Remind,
         Self::Due,
         Self::DueCount,
         Self::Depth,
@@ -61,6 +63,7 @@ impl Call {
             Self::Unpark => "unpark",
             Self::Contains => "contains",
             Self::Peek => "peek",
+            Self::Remind => "remind",
             Self::Due => "due",
             Self::DueCount => "due_count",
             Self::Depth => "depth",

@@ -27,7 +27,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use futures::future::try_join_all;
-use hearth_telemetry::{Histogram, Registry};
+use hearth_telemetry::{Histogram, Registry, trace};
 use hearth_types::{DeviceKey, TaskId, Timestamp};
 use library::{Call, Library};
 use link::Link;
@@ -40,6 +40,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use wire::{Answer, Keys, Request, parse_alarm};
 
 /// What a function answers where the bucket is not whole.
@@ -120,17 +121,22 @@ impl RedisQueue {
     }
 
     async fn send(&self, request: Request) -> Result<Answer> {
-        let timer = self.seconds[request.call as usize].start_timer();
-        let answer = self.link.call(&request.cmd).await;
-        timer.observe_duration();
-        match answer {
-            Ok(value) => Ok(Answer::new(value)),
-            Err(failure) => {
-                self.metrics.failed.inc();
-                self.complain(request.call, &failure);
-                Err(failure.into())
+        let span = trace::request("redis", request.call.name());
+        let work = async {
+            let timer = self.seconds[request.call as usize].start_timer();
+            let answer = self.link.call(&request.cmd).await;
+            timer.observe_duration();
+            match answer {
+                Ok(value) => Ok(Answer::new(value)),
+                Err(failure) => {
+                    trace::failed();
+                    self.metrics.failed.inc();
+                    self.complain(request.call, &failure);
+                    Err(failure.into())
+                }
             }
-        }
+        };
+        work.instrument(span).await
     }
 
     /// Sends one call for each bucket, all at once.
@@ -334,6 +340,11 @@ impl Queue for RedisQueue {
             ready: answer.size()?,
             in_session: answer.flag()?,
         })
+    }
+
+    async fn remind(&self, device: &DeviceKey, at: Timestamp, now: Timestamp) -> Result<()> {
+        let request = self.request(Call::Remind, device);
+        self.send(request.time(at).time(now)).await.map(drop)
     }
 
     /// One round trip when nothing is due, two otherwise.

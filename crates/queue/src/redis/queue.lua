@@ -372,6 +372,28 @@ local function peek(k, a)
   return { #record[T], ready, record[X] > now and 1 or 0 }
 end
 
+local function remind(k, a)
+  local device, at, now = a[1], number(a[2]), number(a[3])
+  local record = load(k, device)
+  local changed = false
+  for _, task in ipairs(record and record[T] or {}) do
+    if is_ready(task, now) then
+      local alarm, before = next_alarm(task), task[ALARM]
+      if at > 0 and (alarm == 0 or at < alarm) then
+        alarm = at
+      end
+      set_alarm(k, device, task, alarm)
+      changed = changed or alarm ~= before
+      -- The first one says it for all.
+      at = 0
+    end
+  end
+  if changed then
+    save(k, device, record)
+  end
+  return 1
+end
+
 -- What an alarm says; sets the task's next one.
 local function ring(k, device, record, task, now, again)
   if task[PHASE] == PENDING and not (task[DEADLINE] > 0 and task[DEADLINE] <= now) then
@@ -497,6 +519,7 @@ register('close', close, 'allow-oom')
 register('remove', remove, 'allow-oom')
 register('give_back', give_back, 'allow-oom')
 register('unpark', unpark, 'allow-oom')
+register('remind', remind, 'allow-oom')
 register('due', due, 'allow-oom')
 register('finish', finish, 'allow-oom')
 register('contains', contains, 'no-writes')

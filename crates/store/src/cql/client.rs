@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use hearth_telemetry::trace;
 use scylla::client::session::Session;
 use scylla::deserialize::row::DeserializeRow;
 use scylla::errors::{
@@ -20,6 +21,7 @@ use scylla::statement::Consistency;
 use scylla::statement::batch::{Batch, BatchStatement, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::{Instrument as _, Span};
 
 use super::config::{CqlConfig, CqlConsistency};
 use super::metrics::Metrics;
@@ -111,6 +113,7 @@ impl Client {
     }
 
     fn count_error(&self, kind: &str) {
+        trace::failed();
         self.metrics.errors.with_label_values(&[kind]).inc();
     }
 
@@ -131,14 +134,17 @@ impl Client {
         statement: Statement,
         values: impl SerializeRow + Send,
     ) -> Result<QueryResult> {
-        let permit = self.permit().await?;
-        let started = Instant::now();
-        let prepared = &self.prepared[statement as usize];
-        // The driver's futures are large; the store's callers hold many.
-        let done = Box::pin(self.session.execute_unpaged(prepared, values)).await;
-        self.took(statement, started);
-        drop(permit);
-        done.map_err(|error| self.failed(error))
+        let work = async {
+            let permit = self.permit().await?;
+            let started = Instant::now();
+            let prepared = &self.prepared[statement as usize];
+            // The driver's futures are large; the store's callers hold many.
+            let done = Box::pin(self.session.execute_unpaged(prepared, values)).await;
+            self.took(statement, started);
+            drop(permit);
+            done.map_err(|error| self.failed(error))
+        };
+        work.instrument(span(statement)).await
     }
 
     fn took(&self, statement: Statement, started: Instant) {
@@ -171,19 +177,22 @@ impl Client {
         if let [row] = rows {
             return self.run(statement, row).await;
         }
-        let permit = self.permit().await?;
-        let started = Instant::now();
-        let prepared = &self.prepared[statement as usize];
-        let one = BatchStatement::PreparedStatement(prepared.clone());
-        // Unlogged: it touches one partition, and is repeated when it fails.
-        let mut batch = Batch::new_with_statements(BatchType::Unlogged, vec![one; rows.len()]);
-        batch.set_is_idempotent(true);
-        let done = Box::pin(self.session.batch(&batch, rows)).await;
-        self.took(statement, started);
-        drop(permit);
-        let rows = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        self.metrics.batch_rows.observe(rows.into());
-        done.map(drop).map_err(|error| self.failed(error))
+        let work = async {
+            let permit = self.permit().await?;
+            let started = Instant::now();
+            let prepared = &self.prepared[statement as usize];
+            let one = BatchStatement::PreparedStatement(prepared.clone());
+            // Unlogged: it touches one partition, and is repeated when it fails.
+            let mut batch = Batch::new_with_statements(BatchType::Unlogged, vec![one; rows.len()]);
+            batch.set_is_idempotent(true);
+            let done = Box::pin(self.session.batch(&batch, rows)).await;
+            self.took(statement, started);
+            drop(permit);
+            let rows = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+            self.metrics.batch_rows.observe(rows.into());
+            done.map(drop).map_err(|error| self.failed(error))
+        };
+        work.instrument(span(statement)).await
     }
 
     /// The rows of a read that is short by itself (a key, or a `LIMIT`).
@@ -213,14 +222,17 @@ impl Client {
         statement: Statement,
         values: impl SerializeRow + Send,
     ) -> Result<Option<R>> {
-        let permit = self.permit().await?;
-        let started = Instant::now();
-        let mut prepared = self.prepared[statement as usize].clone();
-        prepared.set_consistency(self.serial);
-        let done = Box::pin(self.session.execute_unpaged(&prepared, values)).await;
-        self.took(statement, started);
-        drop(permit);
-        let result = done.map_err(|error| self.failed(error))?;
+        let work = async {
+            let permit = self.permit().await?;
+            let started = Instant::now();
+            let mut prepared = self.prepared[statement as usize].clone();
+            prepared.set_consistency(self.serial);
+            let done = Box::pin(self.session.execute_unpaged(&prepared, values)).await;
+            self.took(statement, started);
+            drop(permit);
+            done.map_err(|error| self.failed(error))
+        };
+        let result = work.instrument(span(statement)).await?;
         let rows = result.into_rows_result().map_err(damaged)?;
         rows.maybe_first_row::<R>().map_err(damaged)
     }
@@ -232,23 +244,26 @@ impl Client {
         values: impl SerializeRow + Send,
         mut visit: impl FnMut(R) -> ControlFlow<()> + Send,
     ) -> Result<()> {
-        let _permit = self.permit().await?;
-        let started = Instant::now();
-        let prepared = self.prepared[statement as usize].clone();
-        let pager = Box::pin(self.session.execute_iter(prepared, values)).await;
-        let rows = pager
-            .map_err(|error| self.failed_pager(error))?
-            .rows_stream::<R>()
-            .map_err(damaged)?;
-        let mut rows = pin!(rows);
-        while let Some(row) = rows.next().await {
-            let row = row.map_err(|error| self.failed_page(error))?;
-            if visit(row).is_break() {
-                break;
+        let work = async {
+            let _permit = self.permit().await?;
+            let started = Instant::now();
+            let prepared = self.prepared[statement as usize].clone();
+            let pager = Box::pin(self.session.execute_iter(prepared, values)).await;
+            let rows = pager
+                .map_err(|error| self.failed_pager(error))?
+                .rows_stream::<R>()
+                .map_err(damaged)?;
+            let mut rows = pin!(rows);
+            while let Some(row) = rows.next().await {
+                let row = row.map_err(|error| self.failed_page(error))?;
+                if visit(row).is_break() {
+                    break;
+                }
             }
-        }
-        self.took(statement, started);
-        Ok(())
+            self.took(statement, started);
+            Ok(())
+        };
+        work.instrument(span(statement)).await
     }
 
     fn failed_pager(&self, error: PagerExecutionError) -> Error {
@@ -291,6 +306,11 @@ impl Client {
             }
         }
     }
+}
+
+/// The request's span in the trace that it is part of, if it is; its wait for a place included.
+fn span(statement: Statement) -> Span {
+    trace::request("cassandra", statement.label())
 }
 
 /// A place among the requests under way.

@@ -15,6 +15,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::quiet::Quiet;
 use super::{TARGET, TraceConfig, TraceError};
 
 /// How long the last spans may take to leave when the process ends.
@@ -75,7 +76,8 @@ where
             endpoint: endpoint.clone(),
             reason: error.to_string(),
         })?;
-    let builder = SdkTracerProvider::builder().with_batch_exporter(exporter);
+    // Its queue is bounded (2,048 spans, or OTEL_BSP_MAX_QUEUE_SIZE): what doesn't fit is lost.
+    let builder = SdkTracerProvider::builder().with_batch_exporter(Quiet::new(exporter));
     Ok(layer_of(builder, config.sample))
 }
 

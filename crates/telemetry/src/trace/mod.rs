@@ -12,6 +12,7 @@
 
 mod config;
 mod export;
+mod quiet;
 mod session;
 
 pub use config::{TraceConfig, TraceError};
@@ -39,13 +40,7 @@ pub const TRACEPARENT: &str = "traceparent";
 /// are off.
 #[must_use]
 pub fn traceparent() -> Option<String> {
-    if !export::is_on() {
-        return None;
-    }
-    let context = Span::current().context();
-    let span = context.span();
-    let context = span.span_context();
-    (context.is_valid() && context.is_sampled()).then(|| {
+    current().map(|context| {
         format!(
             "00-{:032x}-{:016x}-{:02x}",
             context.trace_id(),
@@ -53,6 +48,17 @@ pub fn traceparent() -> Option<String> {
             context.trace_flags()
         )
     })
+}
+
+/// The current span's place in a sampled trace.
+fn current() -> Option<SpanContext> {
+    // Off, or outside of a sampled trace, where no span is made: nothing to ask for.
+    if !export::is_on() || Span::current().is_disabled() {
+        return None;
+    }
+    let context = Span::current().context();
+    let span = context.span().span_context().clone();
+    (span.is_valid() && span.is_sampled()).then_some(span)
 }
 
 /// The span of `make` as a child of the span that a `traceparent` names; none without one, or when
@@ -67,10 +73,31 @@ pub fn continued(traceparent: Option<&str>, make: impl FnOnce() -> Span) -> Span
 
 /// The span of `make` as a child of the current one; none outside of a sampled trace.
 pub fn child(make: impl FnOnce() -> Span) -> Span {
-    match traceparent() {
+    match current() {
         Some(_) => make(),
         None => Span::none(),
     }
+}
+
+/// The span of one request to a server (`redis`, `cassandra`) as a child of the current one; none
+/// outside of a sampled trace. `operation` is what is asked, as it is named in metrics.
+pub fn request(system: &'static str, operation: &'static str) -> Span {
+    child(|| {
+        tracing::info_span!(
+            target: TARGET,
+            "request",
+            otel.name = operation,
+            otel.kind = "client",
+            otel.status_code = tracing::field::Empty,
+            db.system.name = system,
+            db.operation.name = operation,
+        )
+    })
+}
+
+/// Marks the current request's span as failed.
+pub fn failed() {
+    Span::current().record("otel.status_code", "ERROR");
 }
 
 /// `00-{32 hex}-{16 hex}-{2 hex}` (W3C Trace Context, version 00; later versions begin alike).
