@@ -79,6 +79,32 @@ fn files_and_functions_exist() {
     assert!(checked > 50, "only {checked} references found");
 }
 
+#[test]
+fn each_fact_of_cwmp_has_a_test_or_a_reason() {
+    let text = fs::read_to_string(root().join("docs/cwmp-facts.md")).unwrap();
+    let mut facts = 0;
+    for row in text.lines() {
+        let cells: Vec<_> = row.split(" | ").collect();
+        let kinds = ["S-", "R-", "E-", "C-", "X-", "D-", "Q-"];
+        if !kinds.contains(&row.get(2..4).unwrap_or_default()) {
+            continue;
+        }
+        facts += 1;
+        let proof = cells.get(3).unwrap().trim_end_matches([' ', '|']);
+        let tested = code_spans(proof).iter().any(|span| span.contains("::"));
+        assert!(
+            tested || proof.contains("f(") || proof.contains("not yet"),
+            "no test and no reason: {row}"
+        );
+        for fixture in proof.split("f(").skip(1) {
+            let (file, _) = fixture.split_once(')').unwrap();
+            let path = root().join("crates/cwmp/tests/fixtures").join(file);
+            assert!(path.exists(), "there is no fixture {file}");
+        }
+    }
+    assert!(facts > 60, "only {facts} facts found");
+}
+
 /// The arguments of a `hearth` command in a line of shell, if it is one.
 fn hearth_command(line: &str) -> Option<Vec<String>> {
     let line = line.split(" # ").next()?.split(" > ").next()?.trim();
