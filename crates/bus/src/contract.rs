@@ -19,6 +19,8 @@ use crate::{Ack, DeadLetter, Delivery, Error, PARTITIONS, Part, Publish, Result,
 ///   its `publish` returns the first one's number and `duplicate: true`, and no sooner than the
 ///   first one is on disk. The window SHOULD survive a restart.
 /// - A payload over the limit MUST be refused with [`Error::TooLarge`].
+/// - A message without an id MAY be delivered more than once though it was published once: a
+///   backend that got no answer sends it again.
 /// - A failed `publish` was not acknowledged; the message MAY be delivered all the same when the
 ///   error is [`Error::Unavailable`]. After a failure the bus MUST recover by itself.
 /// - With no room for more unworked messages, `publish` MUST fail with [`Error::Full`] rather than

@@ -253,3 +253,75 @@ async fn a_start_between_two_parts_drops_nothing() {
     }
     assert_eq!(count, 20);
 }
+
+#[tokio::test]
+async fn parts_that_come_in_another_order_drop_nothing() {
+    let Some(harness) = Nats::new() else { return };
+    let part = |index| ConsumerSpec {
+        part: Some(hearth_bus::Part { index, of: 4 }),
+        ..ConsumerSpec::new(format!("part-{index}"), Stream::ALL)
+    };
+    let bus = harness.connect().await;
+    // As after servers that lost everything: whoever notices first is there first.
+    let mut consumers = vec![bus.consumer(part(3)).await.unwrap()];
+    for n in 0..20 {
+        let early = message(Stream::Inform, n, "early");
+        bus.publish(early).await.unwrap();
+        if n == 10 {
+            consumers.push(bus.consumer(part(1)).await.unwrap());
+            drop(harness.connect().await);
+        }
+    }
+    for index in [0, 2] {
+        consumers.push(bus.consumer(part(index)).await.unwrap());
+    }
+    let mut count = 0;
+    for consumer in &consumers {
+        let wait = std::time::Duration::from_secs(1);
+        let got = consumer.fetch(100, wait).await.unwrap();
+        let seqs: Vec<_> = got.iter().map(|m| m.seq).collect();
+        count += got.len();
+        consumer.ack(&seqs).await.unwrap();
+    }
+    assert_eq!(count, 20);
+    // The keeper has gone: what all parts have worked on is no longer kept.
+    let started = std::time::Instant::now();
+    while bus.stats().await.backlog_bytes > 0 {
+        assert!(started.elapsed().as_secs() < 10);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn parts_without_their_keeper_get_one_at_the_next_start() {
+    let Some(harness) = Nats::new() else { return };
+    let part = |index| ConsumerSpec {
+        part: Some(hearth_bus::Part { index, of: 2 }),
+        ..ConsumerSpec::new(format!("part-{index}"), Stream::ALL)
+    };
+    let bus = harness.connect().await;
+    let first = bus.consumer(part(0)).await.unwrap();
+    let client = async_nats::connect(harness.config.servers.clone());
+    let context = async_nats::jetstream::new(client.await.unwrap());
+    let stream = format!("{}-events", harness.config.prefix);
+    let stream = context.get_stream(stream).await.unwrap();
+    stream.delete_consumer("_unclaimed").await.unwrap();
+    drop(harness.connect().await);
+    for n in 0..20 {
+        let early = message(Stream::Inform, n, "early");
+        bus.publish(early).await.unwrap();
+    }
+    let second = bus.consumer(part(1)).await.unwrap();
+    let mut count = 0;
+    for consumer in [&first, &second] {
+        let wait = std::time::Duration::from_secs(1);
+        count += consumer.fetch(100, wait).await.unwrap().len();
+    }
+    assert_eq!(count, 20);
+    assert!(
+        stream
+            .get_consumer::<async_nats::jetstream::consumer::pull::Config>("_unclaimed")
+            .await
+            .is_err()
+    );
+}

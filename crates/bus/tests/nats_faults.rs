@@ -191,7 +191,7 @@ async fn a_stopped_server_is_waited_for_and_given_up() {
     server.pause();
     sleep(Duration::from_millis(500)).await;
     let started = Instant::now();
-    let refused = bus.publish(message(Stream::Inform, 99, "0")).await;
+    let refused = bus.publish(message(Stream::Inform, 99, "99/0")).await;
     assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
     assert!(started.elapsed() < Duration::from_secs(5));
     // Long enough for the connection to be given up.
@@ -227,6 +227,72 @@ async fn a_cluster_goes_on_without_one_of_three() {
         sleep(Duration::from_secs(6)).await;
     }
     load.check(&*consumer).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_leader_holds_nobody_up_for_longer_than_an_election() {
+    let Some(mut cluster) = Cluster::start() else {
+        return;
+    };
+    // The defaults: what a gateway publishes waits for the new leader and is not refused.
+    let config = NatsConfig {
+        servers: cluster.urls(),
+        replicas: 3,
+        max_bytes: ByteSize::mib(256),
+        dead_letter_bytes: ByteSize::mib(16),
+        connect_timeout: HumanDuration::secs(60),
+        ..NatsConfig::default()
+    };
+    let bus = Arc::new(connect(&config).await);
+    let part = |index| ConsumerSpec {
+        part: Some(hearth_bus::Part { index, of: 8 }),
+        ..ConsumerSpec::new(format!("part-{index}"), Stream::ALL)
+    };
+    let mut consumers: Vec<Arc<dyn Consumer>> = Vec::new();
+    for index in 0..8 {
+        consumers.push(bus.consumer(part(index)).await.unwrap().into());
+    }
+    let leader = cluster.leader(&config, "hearth-events").await;
+    cluster.nodes[leader].kill();
+    let started = Instant::now();
+    for n in 0..32 {
+        let published = bus.publish(message(Stream::Inform, n, "after")).await;
+        published.unwrap_or_else(|error| panic!("{n} after {:?}: {error}", started.elapsed()));
+    }
+    println!(
+        "published {:?} after the leader was killed",
+        started.elapsed()
+    );
+    let mut fetching = tokio::task::JoinSet::new();
+    for consumer in consumers {
+        fetching.spawn(async move {
+            let mut count = 0;
+            // Until nothing came for a while.
+            let mut last = Instant::now();
+            while last.elapsed() < Duration::from_secs(14) {
+                if let Ok(got) = consumer.fetch(100, Duration::from_secs(1)).await
+                    && !got.is_empty()
+                {
+                    let seqs: Vec<_> = got.iter().map(|m| m.seq).collect();
+                    let _ = consumer.ack(&seqs).await;
+                    count += got.len();
+                    last = Instant::now();
+                }
+            }
+            (count, last)
+        });
+    }
+    let (mut count, mut last) = (0, started);
+    while let Some(fetched) = fetching.join_next().await {
+        let (of_part, at) = fetched.unwrap();
+        count += of_part;
+        last = last.max(at);
+    }
+    let took = last.duration_since(started);
+    println!("fetched {took:?} after the leader was killed");
+    assert!(count >= 32, "{count}");
+    // Nine seconds at most for an election, and what a busy machine adds.
+    assert!(took < Duration::from_secs(14), "{took:?}");
 }
 
 #[tokio::test]

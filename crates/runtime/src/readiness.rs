@@ -31,12 +31,15 @@ pub struct ServiceReadiness {
     pub name: String,
     /// Its last report.
     pub state: ServiceState,
+    /// Whether the process isn't ready without it.
+    pub counts: bool,
 }
 
 /// The registry of all services' readiness; a handle, cheap to clone.
 ///
-/// The process is ready when it isn't draining and every registered service is. A service that
-/// was dropped without a last word stays as it was: the [`crate::Runtime`] ends the process then.
+/// The process is ready when it isn't draining and every registered service that counts is. A
+/// service that was dropped without a last word stays as it was: the [`crate::Runtime`] ends the
+/// process then.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     inner: Arc<Inner>,
@@ -44,8 +47,15 @@ pub struct Readiness {
 
 #[derive(Debug, Default)]
 struct Inner {
-    services: Mutex<Vec<(String, watch::Sender<ServiceState>)>>,
+    services: Mutex<Vec<Line>>,
     draining: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Line {
+    name: String,
+    sender: watch::Sender<ServiceState>,
+    counts: bool,
 }
 
 impl Readiness {
@@ -57,11 +67,24 @@ impl Readiness {
     /// Adds a service, which starts as "starting". A second registration under the same name
     /// replaces the first one's state.
     pub fn register(&self, name: impl Into<String>) -> ReadinessReporter {
-        let name = name.into();
+        self.add(name.into(), true)
+    }
+
+    /// Adds a line that is told and doesn't count: something without which the process does less,
+    /// and not nothing.
+    pub fn register_noted(&self, name: impl Into<String>) -> ReadinessReporter {
+        self.add(name.into(), false)
+    }
+
+    fn add(&self, name: String, counts: bool) -> ReadinessReporter {
         let (sender, _) = watch::channel(ServiceState::NotReady("starting".to_owned()));
         let mut services = self.inner.services.lock();
-        services.retain(|(existing, _)| *existing != name);
-        services.push((name, sender.clone()));
+        services.retain(|line| line.name != name);
+        services.push(Line {
+            name,
+            sender: sender.clone(),
+            counts,
+        });
         ReadinessReporter { sender }
     }
 
@@ -70,9 +93,10 @@ impl Readiness {
         let services = self.inner.services.lock();
         services
             .iter()
-            .map(|(name, sender)| ServiceReadiness {
-                name: name.clone(),
-                state: sender.borrow().clone(),
+            .map(|line| ServiceReadiness {
+                name: line.name.clone(),
+                state: line.sender.borrow().clone(),
+                counts: line.counts,
             })
             .collect()
     }
@@ -85,7 +109,8 @@ impl Readiness {
                 .services
                 .lock()
                 .iter()
-                .all(|(_, sender)| *sender.borrow() == ServiceState::Ready)
+                .filter(|line| line.counts)
+                .all(|line| *line.sender.borrow() == ServiceState::Ready)
     }
 
     /// Says that the process is going away: it is not ready from now on.
@@ -104,8 +129,8 @@ impl Readiness {
             let services = self.inner.services.lock();
             services
                 .iter()
-                .find(|(existing, _)| existing == name)
-                .map(|(_, sender)| sender.subscribe())
+                .find(|line| line.name == name)
+                .map(|line| line.sender.subscribe())
         };
         if let Some(mut receiver) = receiver {
             // The registry holds a sender, so the channel can't close while we wait.
@@ -115,7 +140,7 @@ impl Readiness {
         }
     }
 
-    /// Waits until every service registered now is ready.
+    /// Waits until every service registered now is ready, those that don't count too.
     pub async fn wait_all_ready(&self) {
         for service in self.snapshot() {
             self.wait_ready(&service.name).await;
@@ -178,6 +203,19 @@ mod tests {
         bus.ready();
         readiness.set_draining();
         assert!(!readiness.is_ready(), "a draining process takes no work");
+    }
+
+    #[test]
+    fn what_is_only_noted_does_not_count() {
+        let readiness = Readiness::new();
+        readiness.register("reads").ready();
+        let bus = readiness.register_noted("bus");
+        assert!(readiness.is_ready());
+        bus.not_ready("no leader");
+        assert!(readiness.is_ready());
+        let told = readiness.snapshot();
+        assert_eq!(told[1].state.to_string(), "not ready: no leader");
+        assert!(told[0].counts && !told[1].counts);
     }
 
     #[tokio::test]

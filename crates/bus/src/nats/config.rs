@@ -64,7 +64,7 @@ impl Default for NatsConfig {
             dead_letter_age: None,
             dedupe_window: HumanDuration::secs(120),
             connect_timeout: HumanDuration::secs(10),
-            ack_timeout: HumanDuration::secs(5),
+            ack_timeout: HumanDuration::secs(10),
             publish_in_flight: 4096,
             lease: HumanDuration::secs(10),
         }
@@ -260,7 +260,8 @@ fn client_fields() -> Vec<FieldDoc> {
         FieldDoc::new(
             "ack_timeout",
             Shape::Duration,
-            "How long a message may take until NATS has it on disk, reconnecting included.",
+            "How long a message may take until NATS has it on disk, reconnecting included. Electing a \
+             leader takes NATS 4 to 9 s: with less, what is published meanwhile is refused.",
         ),
         FieldDoc::new(
             "publish_in_flight",

@@ -24,13 +24,13 @@ const PAUSE: Duration = Duration::from_millis(250);
 const ONE_TRY: Duration = Duration::from_secs(5);
 /// A server that doesn't answer three of these is given up: also one that was stopped and not
 /// killed.
-const PING: Duration = Duration::from_secs(3);
+const PING: Duration = Duration::from_secs(2);
 /// Reconnecting waits at most about so long between tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// Messages that wait in this process for one reader: a watcher that is further behind misses
 /// some, and a consumer never asks for more.
 pub(crate) const SUBSCRIPTION: usize = 16_384;
-/// Below this, values of large devices don't fit into a message.
+/// Below this, names of large devices don't fit into a message.
 const SMALL_PAYLOAD: usize = 4 << 20;
 
 /// Why the bus can't be opened on NATS. Each is one line for the operator.
@@ -304,8 +304,8 @@ fn check_payload(link: &Link) {
     if max_payload < SMALL_PAYLOAD {
         tracing::warn!(
             max_payload,
-            "NATS takes small messages only: values of large devices will be refused; set \
-             max_payload: 8MB on the servers"
+            "NATS takes small messages only: values of large devices go in many pieces, their names \
+             may be refused; set max_payload: 8MB on the servers"
         );
     }
 }

@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::connect::nanos;
-use super::core::Core;
+use super::core::{Core, LOOK};
 use super::delivered::Held;
 use super::layout;
 use super::link::Trouble;
@@ -152,16 +152,29 @@ impl Member {
         if !core.members.lock().contains_key(&self.name) {
             return Err(Error::NotFound("consumer"));
         }
-        if core.repair().await {
-            let spec = self.spec.lock().clone();
-            let lease = lease(core, &spec);
-            layout::register(&core.link, &core.names, &spec, lease).await?;
+        core.repair().await;
+        // Without an answer it is looked again soon: mostly a leader is being elected.
+        if let Ok(registered) = timeout(LOOK, self.register_again(core)).await {
+            registered?;
         }
         sleep_until(deadline.min(Instant::now() + RETRY_DEAD)).await;
         match Instant::now() >= deadline {
             true => Err(Trouble::NoResponders.into()),
             false => Ok(()),
         }
+    }
+
+    /// Registers the consumer once more where the servers know none of its name.
+    async fn register_again(&self, core: &Core) -> Result<()> {
+        let Ok(known) = layout::names_of_consumers(&core.link, &core.names).await else {
+            return Ok(());
+        };
+        if known.contains(&self.name) {
+            return Ok(());
+        }
+        let spec = self.spec.lock().clone();
+        let lease = lease(core, &spec);
+        Ok(layout::register(&core.link, &core.names, &spec, lease).await?)
     }
 
     /// Makes a dead letter; if that fails, the message stays and it is tried again.

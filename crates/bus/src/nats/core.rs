@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::config::NatsConfig;
 use super::consumer::Member;
@@ -18,6 +18,8 @@ use super::wire::Names;
 
 /// Streams that a server lost are made again at most so often.
 const REPAIR_PAUSE: Duration = Duration::from_secs(5);
+/// A look after what servers may have lost takes at most so long.
+pub(crate) const LOOK: Duration = Duration::from_secs(2);
 
 pub(crate) struct Core {
     pub(crate) link: Arc<Link>,
@@ -68,6 +70,11 @@ impl Core {
     /// Nobody answers for a stream: perhaps the servers lost it (a disk was replaced). Makes it
     /// again, so that work goes on without a restart. Whether it did.
     pub(crate) async fn repair(&self) -> bool {
+        // It may be nothing but an election: nobody waits for long.
+        timeout(LOOK, self.try_repair()).await.unwrap_or(false)
+    }
+
+    async fn try_repair(&self) -> bool {
         {
             let mut repaired = self.repaired.lock();
             if repaired.is_some_and(|at| at.elapsed() < REPAIR_PAUSE) {

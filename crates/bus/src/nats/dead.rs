@@ -39,7 +39,6 @@ impl Core {
             subject: self.names.dead(consumer),
             headers,
             payload: condemned.payload.clone(),
-            has_id: true,
         };
         self.put(letter).await?;
         self.levels.forget();
@@ -90,7 +89,6 @@ impl Core {
             subject,
             headers,
             payload: letter.payload,
-            has_id: true,
         };
         let ack = self.put(again).await?;
         match self.delete_dead_letter(id).await {

@@ -18,9 +18,11 @@ use crate::ConsumerSpec;
 
 /// No consumer's name has an underscore.
 pub(crate) const UNCLAIMED: &str = "_unclaimed";
-/// In the metadata of a consumer: with it all messages have one. Those of parts have not until the
-/// last part has its own.
+/// In the metadata of a consumer: with it all messages have one.
 const CLAIMS: &str = "hearth-claims";
+/// In the metadata of a part's consumer: how many parts there are. All messages have a consumer
+/// when each part has, whoever came first.
+const PARTS: &str = "hearth-parts";
 /// A dead letter written twice within this time is one.
 const DEAD_DEDUPE: std::time::Duration = std::time::Duration::from_secs(3600);
 
@@ -140,13 +142,25 @@ struct ConsumerSettings {
 }
 
 impl ConsumerLevels {
-    /// Whether all messages have a consumer since this one was registered.
-    fn claims(&self) -> bool {
-        self.config.metadata.contains_key(CLAIMS)
+    /// Whether all messages have a consumer: this one, or with it all other parts' among `known`.
+    fn claims(&self, known: &[String]) -> bool {
+        let metadata = &self.config.metadata;
+        let parts = metadata.get(PARTS).and_then(|parts| parts.parse().ok());
+        metadata.contains_key(CLAIMS)
+            || parts.is_some_and(|parts| all_parts(&self.name, parts, known) == Some(true))
     }
 }
 
-/// Every registered consumer.
+/// Whether each of `parts` has a consumer among `known`, named as this one's; `None`: its name
+/// doesn't say which part it has.
+fn all_parts(name: &str, parts: u16, known: &[String]) -> Option<bool> {
+    let (group, index) = name.rsplit_once('-')?;
+    index.parse::<u16>().ok()?;
+    let has = |part| known.iter().any(|name| *name == format!("{group}-{part}"));
+    Some((0..parts).all(has))
+}
+
+/// Every registered consumer whose server answers.
 pub(crate) async fn consumers(link: &Link, names: &Names) -> Result<Vec<ConsumerLevels>, Trouble> {
     #[derive(Deserialize)]
     struct Page {
@@ -172,7 +186,7 @@ pub(crate) async fn consumers(link: &Link, names: &Names) -> Result<Vec<Consumer
 }
 
 /// Every consumer's name, also of those whose server is away; [`UNCLAIMED`] among them.
-async fn names_of_consumers(link: &Link, names: &Names) -> Result<Vec<String>, Trouble> {
+pub(crate) async fn names_of_consumers(link: &Link, names: &Names) -> Result<Vec<String>, Trouble> {
     #[derive(Deserialize)]
     struct Page {
         total: usize,
@@ -195,20 +209,26 @@ async fn names_of_consumers(link: &Link, names: &Names) -> Result<Vec<String>, T
 
 /// Keeps messages that nobody asked for yet, until someone does.
 pub(crate) async fn keep_unclaimed(link: &Link, names: &Names) -> Result<(), Trouble> {
-    let known = names_of_consumers(link, names).await?;
-    let kept = known.iter().any(|name| name == UNCLAIMED);
+    let mut known = names_of_consumers(link, names).await?;
     if known.is_empty() {
         make_unclaimed(link, names, "all").await?;
-    } else if !kept || known.len() == 1 {
+        // A consumer may have come in between and not have seen the keeper.
+        known = names_of_consumers(link, names).await?;
+    }
+    let kept = known.iter().any(|name| name == UNCLAIMED);
+    let real = known.len() - usize::from(kept);
+    if kept && real == 0 {
         return Ok(());
     }
-    // A consumer may have come in between and not have seen the keeper, or have died before it
-    // could remove it.
     let all = consumers(link, names).await?;
-    if all.iter().any(ConsumerLevels::claims) {
-        claim(link, names).await?;
+    match all.iter().any(|levels| levels.claims(&known)) {
+        // Who was to remove it died before.
+        true if kept => claim(link, names).await,
+        // Some parts have none yet, and lost their keeper. Where a server doesn't answer, it is
+        // not known whether they have.
+        false if !kept && all.len() == real => make_unclaimed(link, names, "all").await,
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 async fn make_unclaimed(link: &Link, names: &Names, from: &str) -> Result<(), Trouble> {
@@ -237,11 +257,9 @@ pub(crate) async fn register(
     spec: &ConsumerSpec,
     ack_wait: std::time::Duration,
 ) -> Result<(), Trouble> {
-    let claims = spec.part.is_none_or(|part| part.index + 1 >= part.of);
-    let metadata = if claims {
-        json!({ CLAIMS: "all" })
-    } else {
-        json!({})
+    let metadata = match spec.part {
+        None => json!({ CLAIMS: "all" }),
+        Some(part) => json!({ PARTS: part.of.to_string() }),
     };
     let config = json!({
         "durable_name": spec.name,
@@ -256,7 +274,15 @@ pub(crate) async fn register(
         "metadata": metadata,
     });
     create_consumer(link, names, &spec.name, config).await?;
-    match claims {
+    let claimed = match spec.part {
+        None => true,
+        Some(part) => {
+            let known = names_of_consumers(link, names).await?;
+            known.iter().any(|name| name == UNCLAIMED)
+                && all_parts(&spec.name, part.of, &known).unwrap_or(part.index + 1 >= part.of)
+        }
+    };
+    match claimed {
         true => claim(link, names).await,
         false => Ok(()),
     }
@@ -286,4 +312,23 @@ pub(crate) async fn unregister(link: &Link, names: &Names, name: &str) -> Result
 async fn remove(link: &Link, names: &Names, name: &str) -> Result<(), Trouble> {
     let what = format!("CONSUMER.DELETE.{}.{name}", names.events_stream());
     link.api::<Value>(what, &Value::Null).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_part_that_comes_claims_whichever_it_is() {
+        let known = |parts: &[u16]| -> Vec<String> {
+            let names = parts.iter().map(|part| format!("device-state-{part}"));
+            names.chain([UNCLAIMED.to_owned()]).collect()
+        };
+        let claims = |parts: &[u16]| all_parts("device-state-3", 4, &known(parts));
+        assert_eq!(claims(&[3]), Some(false));
+        assert_eq!(claims(&[3, 0, 1]), Some(false));
+        assert_eq!(claims(&[2, 3, 0, 1]), Some(true));
+        assert_eq!(all_parts("other-3", 4, &known(&[0, 1, 2, 3])), Some(false));
+        assert_eq!(all_parts("alone", 4, &[]), None);
+    }
 }

@@ -14,9 +14,12 @@ use super::wire::{self, ApiError, PubAck};
 use crate::{Ack, Error, Publish, Result};
 
 /// Room in a message for subject and headers.
-const HEADROOM: usize = 4096;
+const HEADROOM: usize = 8192;
 /// The longest message id, as in every backend.
 const MAX_ID: usize = 255;
+/// A message that isn't answered for a third of the whole time is sent once more, but not sooner
+/// than this: a leader that is stopped, or was elected away with the message, never answers.
+const SHORTEST_TRY: Duration = Duration::from_secs(1);
 /// The first pause before a message is sent once more; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -26,8 +29,6 @@ pub(crate) struct Outgoing {
     pub(crate) subject: String,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Bytes,
-    /// Whether it has an id, so that sending it twice is harmless.
-    pub(crate) has_id: bool,
 }
 
 impl Core {
@@ -41,7 +42,6 @@ impl Core {
             let outgoing = Outgoing {
                 subject: self.names.subject(message.stream, &message.device),
                 headers: wire::headers(&message),
-                has_id: message.message_id.is_some(),
                 payload: message.payload,
             };
             self.put(outgoing).await
@@ -59,13 +59,16 @@ impl Core {
         done
     }
 
-    /// Sends a message and waits until it is on disk.
+    /// Sends a message and waits until it is on disk. What gets no answer is sent again: with an id
+    /// it is one message all the same, without one it may be delivered twice, as after a failure
+    /// whose caller tries again.
     pub(crate) async fn put(&self, message: Outgoing) -> Result<Ack> {
         let max = self.link.client.max_payload().saturating_sub(HEADROOM);
         let len = message.payload.len();
         if len > max {
             return Err(Error::TooLarge { len, max });
         }
+        let short = (self.link.patience / 3).max(SHORTEST_TRY);
         if self.is_closed() {
             return Err(Error::Closed);
         }
@@ -73,13 +76,16 @@ impl Core {
         let _permit = self.permit(deadline).await?;
         let mut pause = FIRST_PAUSE;
         loop {
-            let trouble = match self.try_put(&message, deadline).await {
+            let until = deadline.min(Instant::now() + short);
+            let trouble = match self.try_put(&message, until).await {
                 Ok(ack) => return Ok(ack),
                 Err(trouble) => trouble,
             };
             let again = trouble.is_passing()
-                || matches!(trouble, Trouble::Disconnected)
-                || (message.has_id && matches!(trouble, Trouble::Lost));
+                || matches!(
+                    trouble,
+                    Trouble::Disconnected | Trouble::Lost | Trouble::TimedOut(_)
+                );
             let next = Instant::now() + pause.mul_f64(rand::random_range(0.5..1.5));
             if !again || next >= deadline {
                 return Err(self.refused(trouble));

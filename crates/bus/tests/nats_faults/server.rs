@@ -151,4 +151,14 @@ impl Cluster {
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(Server::url).collect()
     }
+
+    /// The node that leads a stream.
+    pub async fn leader(&self, config: &hearth_bus::NatsConfig, stream: &str) -> usize {
+        let client = async_nats::connect(config.servers.clone()).await.unwrap();
+        let context = async_nats::jetstream::new(client);
+        let stream = context.get_stream(stream).await.unwrap();
+        let info = stream.cached_info().cluster.as_ref();
+        let leader = info.and_then(|info| info.leader.clone()).unwrap();
+        leader.trim_start_matches('n').parse().unwrap()
+    }
 }
