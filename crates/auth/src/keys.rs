@@ -28,6 +28,8 @@ pub mod labels {
     pub const AT_REST: &str = "at-rest";
     /// Page tokens of the API.
     pub const PAGE_TOKEN: &str = "page-token";
+    /// TLS session tickets of the CPE edge.
+    pub const TLS_TICKET: &str = "tls-ticket";
     /// Credentials in the URLs of files.
     pub const FILE_ACCESS: &str = "file-access";
 }

@@ -25,12 +25,15 @@ use tracing::Instrument as _;
 use crate::admission::{Admission, Taken};
 use crate::auth::Authenticator;
 use crate::config::GatewayConfig;
-use crate::cookie::{Cookies, Found, Session, user_mark};
+use crate::cookie::{Cookies, Found, Session};
 use crate::heard::{Heard, decode, input_in, refused, turn_kind};
 use crate::http::{Bodies, ReadBody, Reply};
 use crate::logs::LogGate;
 use crate::metrics::{Metrics, TurnKind};
+use crate::proof::Proof;
+use crate::redirect::Redirects;
 use crate::refusal::Refusal;
+use crate::tls::door::Door;
 use crate::trace::{self, turn_span};
 
 /// Above this, an envelope is read on a thread of its own.
@@ -44,6 +47,8 @@ pub(crate) struct Edge {
     pub cookies: Cookies,
     pub at_rest: Sealer,
     pub auth: Authenticator,
+    pub door: Door,
+    pub redirects: Redirects,
     pub admission: Arc<Admission>,
     pub metrics: Metrics,
     pub clock: Arc<dyn Clock>,
@@ -92,15 +97,22 @@ impl Edge {
         now: i64,
         kind: &mut TurnKind,
     ) -> Result<Reply, Refusal> {
-        let tenant = crate::http::tenant(parts, &self.default_tenant)?;
+        let named = self.door.tenant(parts);
+        let tenant = crate::http::tenant(parts, &self.default_tenant, named)?;
         let (session, over) = self.session(parts, &tenant, now);
+        if session.is_none()
+            && let Some(to) = self.redirects.find(parts, &tenant)
+        {
+            let unread = !self.bodies.discard(body).await;
+            return Ok(crate::http::redirect(to, unread));
+        }
         let entered = self.enter(parts, &tenant, now, session.is_none()).await;
-        let (user, place) = match entered {
+        let (proof, place) = match entered {
             Ok(entered) => entered,
             Err(refusal) => return Err(self.unread(refusal, body).await),
         };
         let known = session.is_some() && !self.config.reauthenticate_every_turn;
-        if user.is_none() && !known {
+        if !proof.opens() && !known {
             return Err(self.unread(missing(), body).await);
         }
         // Not kept while the body comes: a few slow senders would keep all others out.
@@ -120,7 +132,7 @@ impl Edge {
         } = match read.await {
             Ok(read) => read,
             Err(Refusal::TooLarge) => {
-                turn.over_the_limit(session, user).await;
+                turn.over_the_limit(session, &proof).await;
                 return Err(Refusal::TooLarge);
             }
             Err(refusal) => return Err(refusal),
@@ -135,7 +147,7 @@ impl Edge {
         if over && *kind != TurnKind::Inform {
             self.metrics.sessions_expired.inc();
         }
-        turn.act(session, user, heard).await
+        turn.act(session, proof, heard).await
     }
 
     /// The live session of a request's cookie, or whether it was one.
@@ -162,14 +174,15 @@ impl Edge {
         tenant: &TenantId,
         now: i64,
         new: bool,
-    ) -> Result<(Option<String>, Option<Taken<'_>>), Refusal> {
-        let claims = parts.headers.contains_key(http::header::AUTHORIZATION);
+    ) -> Result<(Proof, Option<Taken<'_>>), Refusal> {
+        let mut proof = self.door.proof(parts)?;
+        let claims = proof.opens() || parts.headers.contains_key(http::header::AUTHORIZATION);
         let place = match new && claims {
             true => Some(self.admission.inform().ok_or(BUSY)?),
             false => None,
         };
-        let user = self.auth.check(parts, tenant, now).await?;
-        Ok((user, place))
+        proof.user = self.auth.check(parts, tenant, now).await?;
+        Ok((proof, place))
     }
 
     /// Refuses a request whose body isn't read yet: reads it away if it is small, so that the
@@ -233,7 +246,10 @@ impl Edge {
                 self.metrics.auth_failed(reason);
                 challenges = self.auth.challenges(now, *stale);
             }
-            Refusal::Identity(_) | Refusal::OtherUser => {
+            Refusal::Identity(_)
+            | Refusal::OtherUser
+            | Refusal::Certificate(_)
+            | Refusal::ForwardedCertificate => {
                 self.metrics.auth_failed(refusal.reason());
             }
             Refusal::Superseded => self.metrics.sessions_superseded.inc(),
@@ -305,7 +321,7 @@ impl Turn {
     async fn act(
         self,
         session: Option<Session>,
-        user: Option<String>,
+        proof: Proof,
         heard: Heard,
     ) -> Result<Reply, Refusal> {
         let state = session
@@ -314,7 +330,7 @@ impl Turn {
             .unwrap_or_default();
         let (state, action) = state.on(input_in(state, &heard));
         if action == Action::AcceptInform {
-            let (Some(user), Some(Ok(decoded))) = (user, heard.decoded) else {
+            let (true, Some(Ok(decoded))) = (proof.opens(), heard.decoded) else {
                 // The cookie of the session before proves nothing about this one.
                 return Err(missing());
             };
@@ -323,14 +339,12 @@ impl Turn {
                 reason: "busy_informs",
                 unread: false,
             })?;
-            return Box::pin(self.inform(state, decoded, &user)).await;
+            return Box::pin(self.inform(state, decoded, &proof)).await;
         }
         let Some(mut session) = session else {
             return self.without_session(heard, action);
         };
-        if let Some(user) = user {
-            self.check_user(&mut session, &user).await?;
-        }
+        self.check_proof(&mut session, &proof).await?;
         session.state = state;
         // Whatever a device says of itself may bring work.
         session.ask |= heard.input != Input::Empty;
@@ -345,15 +359,13 @@ impl Turn {
 
     /// Tells workflow that the answer to the request in flight was too large to be read, so that
     /// less is asked for. Its connection is of no more use, and so the session ends.
-    async fn over_the_limit(&self, session: Option<Session>, user: Option<String>) {
+    async fn over_the_limit(&self, session: Option<Session>, proof: &Proof) {
         let Some(mut session) = session.filter(awaits_answer) else {
             return;
         };
         self.edge.metrics.answers_too_large.inc();
         let told = async {
-            if let Some(user) = user {
-                self.check_user(&mut session, &user).await?;
-            }
+            self.check_proof(&mut session, proof).await?;
             let limit = self.edge.config.max_body;
             let what = format!("its body exceeds gateway.max_body ({limit})");
             self.give_up(&session, Kind::TooLarge(what)).await
@@ -415,21 +427,29 @@ impl Turn {
         }
     }
 
-    /// Another user in mid-session is normal when the CPE was just given new credentials; it must
-    /// be one who may be this device.
-    async fn check_user(&self, session: &mut Session, user: &str) -> Result<(), Refusal> {
-        let mark = user_mark(user);
-        if mark == session.user {
-            return Ok(());
-        }
-        let checked = self
-            .edge
-            .auth
-            .check_identity(&self.tenant, user, &session.device, false)
-            .await;
-        match checked {
-            Ok(()) => {
-                session.user = mark;
+    /// What a turn in mid-session proves must be right for its device; nothing is needed. Another
+    /// user is normal when the CPE was just given new credentials; it must be one who may be this
+    /// device. A client certificate must be the device's.
+    async fn check_proof(&self, session: &mut Session, proof: &Proof) -> Result<(), Refusal> {
+        let checked = async {
+            if proof.certificate.is_some() {
+                let key = session.key().map_err(|_| Refusal::OtherUser)?;
+                proof.check(&key.device)?;
+            }
+            let mark = proof.mark();
+            match &proof.user {
+                Some(user) if mark != session.user => {
+                    let auth = &self.edge.auth;
+                    auth.check_identity(&self.tenant, user, &session.device, false)
+                        .await?;
+                    Ok(Some(mark))
+                }
+                _ => Ok(None),
+            }
+        };
+        match checked.await {
+            Ok(mark) => {
+                session.user = mark.unwrap_or(session.user);
                 Ok(())
             }
             Err(Refusal::Identity(_)) => Err(Refusal::OtherUser),

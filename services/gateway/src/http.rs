@@ -15,6 +15,7 @@ use http_body_util::{BodyExt as _, Full};
 
 use crate::admission::{Admission, Taken};
 use crate::config::GatewayConfig;
+use crate::redirect::Redirect;
 use crate::refusal::Refusal;
 
 /// What goes back to a CPE: always in one piece, so that Content-Length is known.
@@ -31,18 +32,28 @@ const LARGE_PACKED: usize = 64 * 1024;
 /// A body may always grow to this, whatever the ratio.
 const SMALL_UNPACKED: usize = 256 * 1024;
 
-/// The tenant of an ACS URL: `/` and `/acs` are the default one's, `/t/{tenant}` names it.
-pub(crate) fn tenant(parts: &Parts, default: &TenantId) -> Result<TenantId, Refusal> {
+/// The tenant of an ACS URL: `/` and `/acs` are the default one's, `/t/{tenant}` names it. Where the
+/// server name (SNI) says whose it is, those two are that tenant's, and no other may be named.
+pub(crate) fn tenant(
+    parts: &Parts,
+    default: &TenantId,
+    named: Option<&TenantId>,
+) -> Result<TenantId, Refusal> {
     if parts.method != Method::POST {
         return Err(Refusal::Method);
     }
     let path = parts.uri.path();
     match path.strip_suffix('/').unwrap_or(path) {
-        "" | "/acs" => Ok(default.clone()),
-        path => path
-            .strip_prefix("/t/")
-            .and_then(|tenant| tenant.parse().ok())
-            .ok_or(Refusal::Path),
+        "" | "/acs" => Ok(named.unwrap_or(default).clone()),
+        path => {
+            let tenant = path.strip_prefix("/t/");
+            let tenant: Option<TenantId> = tenant.and_then(|tenant| tenant.parse().ok());
+            let tenant = tenant.ok_or(Refusal::Path)?;
+            match named.is_some_and(|named| *named != tenant) {
+                true => Err(Refusal::Tenant),
+                false => Ok(tenant),
+            }
+        }
     }
 }
 
@@ -363,6 +374,17 @@ pub(crate) fn no_content(cookie: Option<HeaderValue>) -> Reply {
     reply
 }
 
+/// Sends a device elsewhere (TR-069 3.4.1).
+pub(crate) fn redirect(to: Redirect, unread: bool) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::new()));
+    *reply.status_mut() = to.status;
+    reply.headers_mut().insert(header::LOCATION, to.location);
+    if unread {
+        close(&mut reply);
+    }
+    reply
+}
+
 /// Tells the peer that the connection ends.
 pub(crate) fn close(reply: &mut Reply) {
     let close = HeaderValue::from_static("close");
@@ -411,7 +433,7 @@ mod tests {
 
     #[test]
     fn acs_urls() {
-        let of = |method, uri| tenant(&parts(method, uri, &[]), &TenantId::default());
+        let of = |method, uri| tenant(&parts(method, uri, &[]), &TenantId::default(), None);
         for uri in ["/", "/acs", "/acs/", "/?x=1", "http://acs.example:7547/"] {
             assert_eq!(of("POST", uri).unwrap().as_str(), "default", "{uri}");
         }

@@ -13,11 +13,12 @@ use tracing::Instrument as _;
 use ulid::Ulid;
 
 use crate::admission::Class;
-use crate::cookie::{InFlight, MAX_IDENTITY, Session, session_text, user_mark};
+use crate::cookie::{InFlight, MAX_IDENTITY, Session, UserMark, session_text};
 use crate::edge::Turn;
 use crate::heard::into_inform;
 use crate::http::Reply;
 use crate::outcome;
+use crate::proof::Proof;
 use crate::publish::Source;
 use crate::refusal::Refusal;
 use crate::trace::turn_span;
@@ -29,7 +30,7 @@ impl Turn {
         self,
         state: State,
         decoded: Decoded,
-        user: &str,
+        proof: &Proof,
     ) -> Result<Reply, Refusal> {
         let truncated = decoded.repairs.truncated_tail > 0;
         let mut envelope = decoded.envelope;
@@ -69,11 +70,14 @@ impl Turn {
             .event
             .iter()
             .any(|event| event.code() == EventCode::Bootstrap);
-        self.edge
-            .auth
-            .check_identity(&self.tenant, user, key.device.as_str(), bootstrap)
-            .await?;
-        let mut session = self.begin(state, &envelope, &key, user);
+        proof.check(&key.device)?;
+        if let Some(user) = &proof.user {
+            self.edge
+                .auth
+                .check_identity(&self.tenant, user, key.device.as_str(), bootstrap)
+                .await?;
+        }
+        let mut session = self.begin(state, &envelope, &key, proof.mark());
         let span = turn_span(&session, Input::Inform);
         let opened = self.open(&session, &key, &envelope, inform);
         let opened = opened.instrument(span).await?;
@@ -117,7 +121,7 @@ impl Turn {
         Ok(DeviceKey::new(self.tenant.clone(), device))
     }
 
-    fn begin(&self, state: State, envelope: &Envelope, key: &DeviceKey, user: &str) -> Session {
+    fn begin(&self, state: State, envelope: &Envelope, key: &DeviceKey, user: UserMark) -> Session {
         let config = &self.edge.config;
         let idle = match envelope.session_timeout {
             // 0 is no timeout of the CPE's own.
@@ -134,7 +138,7 @@ impl Turn {
             started: self.now,
             last_turn: self.edge.clock.now_micros(),
             idle_secs: u16::try_from(idle.max(1)).unwrap_or(u16::MAX),
-            user: user_mark(user),
+            user,
             in_flight: InFlight::None,
             ask: true,
             tenant: key.tenant.clone(),

@@ -27,17 +27,27 @@ mod edge;
 mod heard;
 mod http;
 mod inform;
+mod listeners;
 mod logs;
 mod looked_up;
 mod metrics;
 mod outcome;
+mod proof;
 mod publish;
+mod redirect;
 mod refusal;
 mod request;
 mod service;
+mod tls;
 mod trace;
 mod turn;
 
 pub use config::{AuthSchemes, GatewayConfig};
+pub use listeners::{ListenAddresses, Listeners};
 pub use metrics::METRICS;
 pub use service::{Dependencies, Gateway, GatewayError};
+pub use tls::config::{
+    CertificateFiles, CertificateRule, ClientAuth, LegacyConfig, ModelCertificate, ProxyConfig,
+    RedirectRule, ServerName, TlsConfig, TlsVersion, TrustAnchor,
+};
+pub use tls::files::TlsError;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use hearth_cwmp::Repairs;
-use hearth_runtime::http::HttpStats;
+use hearth_runtime::http::{HandshakeFailure, HttpStats, HttpStatsSnapshot};
 use hearth_telemetry::{
     Histogram, IntCounter, IntCounterVec, MetricDef, MetricError, Registry, buckets,
 };
 
 use crate::admission::{Admission, Class};
 use crate::refusal::Refusal;
+use crate::tls::source::Followed;
 
 const SESSIONS: MetricDef = MetricDef::counter(
     "hearth_gateway_sessions_total",
@@ -93,6 +94,36 @@ const CONNECTIONS_TIMED_OUT: MetricDef = MetricDef::counter(
     "hearth_gateway_connections_timed_out_total",
     "Connections closed for a late header, for silence, or for not reading a response",
 );
+const REDIRECTED: MetricDef = MetricDef::counter(
+    "hearth_gateway_redirected_total",
+    "Sessions that were sent to another ACS URL",
+);
+const HANDSHAKES: MetricDef = MetricDef::counter(
+    "hearth_gateway_tls_handshakes_total",
+    "TLS handshakes that were done: full or resumed",
+)
+.labels(&["kind"]);
+const HANDSHAKE_FAILURES: MetricDef = MetricDef::counter(
+    "hearth_gateway_tls_handshake_failures_total",
+    "TLS handshakes that failed, by reason",
+)
+.labels(&["reason"]);
+const TLS_RELOADS: MetricDef = MetricDef::counter(
+    "hearth_gateway_tls_reloads_total",
+    "Changed certificates, trust anchors or revocation lists: taken (changed), or not usable (failed)",
+)
+.labels(&["result"]);
+const TLS_EXPIRES: MetricDef = MetricDef::gauge(
+    "hearth_gateway_tls_expires_seconds",
+    "Seconds until a certificate or trust anchor ends or a revocation list is to be replaced, by kind \
+     and name; below 0 when it has",
+)
+.labels(&["kind", "name"]);
+const PROXY_FAILURES: MetricDef = MetricDef::counter(
+    "hearth_gateway_proxy_failures_total",
+    "Connections closed for a missing or wrong PROXY header, or for coming from no proxy where only \
+     proxies may",
+);
 
 /// All metrics of this crate.
 pub const METRICS: &[MetricDef] = &[
@@ -114,6 +145,12 @@ pub const METRICS: &[MetricDef] = &[
     CONNECTIONS_ACCEPTED,
     CONNECTIONS_REFUSED,
     CONNECTIONS_TIMED_OUT,
+    REDIRECTED,
+    HANDSHAKES,
+    HANDSHAKE_FAILURES,
+    TLS_RELOADS,
+    TLS_EXPIRES,
+    PROXY_FAILURES,
 ];
 
 /// What a request carried.
@@ -156,6 +193,7 @@ pub(crate) struct Metrics {
     faults: IntCounterVec,
     repairs: IntCounterVec,
     pub cookies_over: IntCounter,
+    pub redirected: IntCounter,
 }
 
 impl Metrics {
@@ -186,6 +224,7 @@ impl Metrics {
             auth_failures: registry.counter_vec(&AUTH_FAILURES)?,
             faults: registry.counter_vec(&FAULTS)?,
             repairs: registry.counter_vec(&REPAIRS)?,
+            redirected: registry.counter(&REDIRECTED)?,
         })
     }
 
@@ -236,7 +275,7 @@ impl Metrics {
 pub(crate) fn register_levels(
     registry: &Registry,
     levels: impl AsRef<Admission> + Send + Sync + 'static,
-    stats: Arc<HttpStats>,
+    stats: Vec<Arc<HttpStats>>,
 ) -> Result<(), MetricError> {
     let defs = [
         INFORMS_IN_FLIGHT,
@@ -245,21 +284,55 @@ pub(crate) fn register_levels(
         CONNECTIONS_ACCEPTED,
         CONNECTIONS_REFUSED,
         CONNECTIONS_TIMED_OUT,
+        PROXY_FAILURES,
     ];
     registry.polled(&defs, move || {
         let (informs, bytes) = levels.as_ref().levels();
-        let http = stats.snapshot();
-        let timed_out = http.header_timeouts + http.idle_timeouts + http.stalled_writes;
+        let sum = |read: fn(&HttpStatsSnapshot) -> u64| -> u64 {
+            stats.iter().map(|stats| read(&stats.snapshot())).sum()
+        };
         #[allow(clippy::cast_precision_loss)]
         let values = [
             informs as u64,
             bytes as u64,
-            http.open,
-            http.accepted,
-            http.refused_total + http.refused_peer,
-            timed_out,
+            sum(|http| http.open),
+            sum(|http| http.accepted),
+            sum(|http| http.refused_total + http.refused_peer),
+            sum(|http| http.header_timeouts + http.idle_timeouts + http.stalled_writes),
+            stats.iter().map(|stats| stats.proxy_failures()).sum(),
         ]
         .map(|value| value as f64);
         values.to_vec()
+    })
+}
+
+/// Registers what the TLS listener counts itself.
+pub(crate) fn register_tls(registry: &Registry, stats: Arc<HttpStats>) -> Result<(), MetricError> {
+    #[allow(clippy::cast_precision_loss)]
+    let value = |count: u64| vec![count as f64];
+    let of = stats.clone();
+    registry.polled_for(&[HANDSHAKES], &["full"], move || value(of.handshakes().0))?;
+    let of = stats.clone();
+    registry.polled_for(&[HANDSHAKES], &["resumed"], move || {
+        value(of.handshakes().1)
+    })?;
+    for reason in HandshakeFailure::ALL {
+        let of = stats.clone();
+        registry.polled_for(&[HANDSHAKE_FAILURES], &[reason.label()], move || {
+            let counts = of.handshake_failures();
+            let found = counts.into_iter().find(|(of, _)| *of == reason);
+            value(found.map_or(0, |(_, count)| count))
+        })?;
+    }
+    Ok(())
+}
+
+/// What following the files of TLS counts and shows.
+pub(crate) fn followed(registry: &Registry) -> Result<Followed, MetricError> {
+    let reloads = registry.counter_vec(&TLS_RELOADS)?;
+    Ok(Followed {
+        changed: reloads.with_label_values(&["changed"]),
+        failed: reloads.with_label_values(&["failed"]),
+        expires: registry.gauge_f64_vec(&TLS_EXPIRES)?,
     })
 }

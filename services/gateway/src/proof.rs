@@ -102,6 +102,20 @@ impl Proof {
         }
     }
 
+    /// What it is made of, for the record: `credential`, `certificate`, or both joined by `+`. A
+    /// model's certificate is `model_certificate`; one that names no device proves nothing.
+    pub(crate) fn label(&self) -> String {
+        let credential = self.user.as_ref().map(|_| "credential");
+        let shown = self.certificate.as_ref().map(|shown| &shown.subject);
+        let certificate = match shown {
+            Some(Subject::Device(_)) => Some("certificate"),
+            Some(Subject::Model { .. }) => Some("model_certificate"),
+            Some(Subject::Other(_)) | None => None,
+        };
+        let parts: Vec<&str> = credential.into_iter().chain(certificate).collect();
+        parts.join("+")
+    }
+
     /// Tells in a cookie whose session it is.
     pub(crate) fn mark(&self) -> UserMark {
         match (&self.user, self.device()) {
@@ -176,6 +190,7 @@ mod tests {
         assert!(!own.opens());
         own.user = Some("cpe".to_owned());
         assert!(own.opens() && own.check(&device("0000CA-Router-0001")).is_ok());
+        assert_eq!(own.label(), "credential+certificate");
         own.certificate = None;
         assert!(own.check(&device("0000CA-Router-0001")).is_err());
         let mut other = proof(Subject::Other("CN=x".to_owned()));

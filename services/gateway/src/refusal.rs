@@ -39,6 +39,12 @@ pub(crate) enum Refusal {
     NoSession,
     /// A newer session of the device has taken over (TR-069 3.7.1.5).
     Superseded,
+    /// The ACS URL names another tenant than the server name does.
+    Tenant,
+    /// A client certificate that is not good, or not good any more: why, for the log.
+    Certificate(String),
+    /// A client certificate in a header, from who may not pass any on.
+    ForwardedCertificate,
     /// Over a limit of admission; the reason is a label.
     Busy {
         reason: &'static str,
@@ -53,9 +59,12 @@ impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Path => StatusCode::NOT_FOUND,
+            Self::Path | Self::Tenant => StatusCode::NOT_FOUND,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
-            Self::Identity(_) | Self::OtherUser => StatusCode::FORBIDDEN,
+            Self::Identity(_)
+            | Self::OtherUser
+            | Self::Certificate(_)
+            | Self::ForwardedCertificate => StatusCode::FORBIDDEN,
             Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
@@ -77,6 +86,9 @@ impl Refusal {
             Self::Unauthorized { reason, .. } => reason,
             Self::Identity(_) => "identity",
             Self::OtherUser => "other_user",
+            Self::Tenant => "tenant",
+            Self::Certificate(_) => "client_certificate",
+            Self::ForwardedCertificate => "forwarded_certificate",
             Self::Encoding => "encoding",
             Self::BadEncoding => "bad_encoding",
             Self::TooLarge => "too_large",
@@ -93,9 +105,10 @@ impl Refusal {
     /// More for the log, from devices and from errors: to be escaped.
     pub(crate) fn detail(&self) -> &str {
         match self {
-            Self::Identity(why) | Self::Undecodable { why, .. } | Self::Unavailable { why, .. } => {
-                why
-            }
+            Self::Identity(why)
+            | Self::Certificate(why)
+            | Self::Undecodable { why, .. }
+            | Self::Unavailable { why, .. } => why,
             Self::Unauthorized { user, .. } => user,
             _ => "",
         }
@@ -124,6 +137,9 @@ impl Refusal {
         match self {
             Self::Method => "This is a CWMP server (TR-069): CPEs POST to it.\n",
             Self::Path => "No such ACS URL: it is / or /acs or /t/{tenant}.\n",
+            Self::Tenant => "This ACS URL is not of this server name.\n",
+            Self::Certificate(_) => "The client certificate can't be used.\n",
+            Self::ForwardedCertificate => "A client certificate can't be passed on from here.\n",
             Self::Unauthorized { .. } => "",
             Self::Identity(_) | Self::OtherUser => "These credentials are not for this device.\n",
             Self::Encoding => "Content-Encoding must be gzip or deflate, or none.\n",

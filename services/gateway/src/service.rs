@@ -10,11 +10,11 @@ use hearth_bus::Bus;
 use hearth_clients::{DeviceState, Workflow};
 use hearth_config::Documented;
 use hearth_cwmp::Limits;
-use hearth_runtime::http::{BindError, HttpOptions, HttpServer, bind};
+use hearth_runtime::http::{BindError, HttpServer};
 use hearth_runtime::{BoxError, Clock, Service, ServiceContext};
 use hearth_telemetry::{MetricError, Registry};
 use hearth_types::TenantId;
-use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::admission::Admission;
 use crate::auth::Authenticator;
@@ -22,8 +22,13 @@ use crate::config::GatewayConfig;
 use crate::cookie::Cookies;
 use crate::edge::Edge;
 use crate::http::{Bodies, host_of};
+use crate::listeners::{Kind, ListenAddresses, Listeners, options};
 use crate::logs::LogGate;
-use crate::metrics::{Metrics, register_levels};
+use crate::metrics::{Metrics, followed, register_levels, register_tls};
+use crate::redirect::Redirects;
+use crate::tls::door::Door;
+use crate::tls::files::TlsError;
+use crate::tls::source::Tls;
 
 /// What a gateway needs from the rest of the house.
 #[derive(Clone)]
@@ -56,6 +61,9 @@ pub enum GatewayError {
     /// A setting can't be used: which, and what is expected.
     #[error("{0}")]
     Config(String),
+    /// Its certificates can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The listener doesn't tell its address.
     #[error("the listener is of no use")]
     Listener(#[source] std::io::Error),
@@ -63,14 +71,15 @@ pub enum GatewayError {
 
 /// The CPE edge, listening since it was made; serving once it runs.
 pub struct Gateway {
-    listener: TcpListener,
-    address: SocketAddr,
+    listeners: Listeners,
+    addresses: ListenAddresses,
     edge: Arc<Edge>,
+    tls: Option<Arc<Tls>>,
     registry: Registry,
 }
 
 impl Gateway {
-    /// A gateway on this address; TR-069's port is 7547.
+    /// A gateway on this address, TR-069's port being 7547, and on those of its settings.
     ///
     /// # Errors
     /// See [`GatewayError`].
@@ -80,16 +89,16 @@ impl Gateway {
         dependencies: Dependencies,
         registry: &Registry,
     ) -> Result<Self, GatewayError> {
-        let listener = bind(address)?;
-        Self::new(listener, config, dependencies, registry)
+        let listeners = Listeners::bind(address, &config)?;
+        Self::new(listeners, config, dependencies, registry)
     }
 
-    /// A gateway on a listener that is bound already.
+    /// A gateway on listeners that are bound already.
     ///
     /// # Errors
     /// See [`GatewayError`].
     pub fn new(
-        listener: TcpListener,
+        listeners: Listeners,
         config: GatewayConfig,
         dependencies: Dependencies,
         registry: &Registry,
@@ -97,13 +106,17 @@ impl Gateway {
         if let Some((key, problem)) = config.validate().into_iter().next() {
             return Err(GatewayError::Config(format!("gateway.{key}: {problem}")));
         }
-        let address = listener.local_addr().map_err(GatewayError::Listener)?;
+        let addresses = listeners.addresses().map_err(GatewayError::Listener)?;
         let admission = Admission::new(
             config.max_informs,
             config.max_body_in_flight.as_usize(),
             config.retry_after.get(),
         );
         let keys = &dependencies.keys;
+        let clock = dependencies.clock;
+        let tls = Tls::load(&config.tls, keys, clock.clone())?.map(Arc::new);
+        let metrics = Metrics::new(registry)?;
+        let listening = addresses.any().map(|address| address.ip());
         let edge = Edge {
             cookies: Cookies::new(
                 keys.sealer(labels::COOKIE)?,
@@ -111,59 +124,44 @@ impl Gateway {
             ),
             at_rest: keys.sealer(labels::AT_REST)?,
             auth: Authenticator::new(&config, keys.digest_nonces()?, dependencies.device_state),
+            door: Door::new(tls.clone(), &config.tls, &config.proxy, clock.clone()),
+            redirects: Redirects::new(&config.redirects, metrics.redirected.clone()),
             admission: Arc::new(admission),
-            metrics: Metrics::new(registry)?,
+            metrics,
             bodies: Bodies::new(&config),
             limits: Limits {
                 bytes: config.max_body.as_usize(),
                 ..Limits::default()
             },
             default_tenant: TenantId::default(),
-            local_host: local_host(&config, address.ip()),
+            local_host: local_host(&config, listening),
             refusal_log: LogGate::default(),
             bus: dependencies.bus,
             workflow: dependencies.workflow,
-            clock: dependencies.clock,
+            clock,
             config,
         };
         Ok(Self {
-            listener,
-            address,
+            listeners,
+            addresses,
             edge: Arc::new(edge),
+            tls,
             registry: registry.clone(),
         })
     }
 
-    /// The address listened on, with the real port.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+    /// The addresses listened on, with the real ports.
+    pub fn addresses(&self) -> ListenAddresses {
+        self.addresses
     }
 }
 
-fn local_host(config: &GatewayConfig, listening: IpAddr) -> String {
+fn local_host(config: &GatewayConfig, listening: Option<IpAddr>) -> String {
     if !config.public_host.is_empty() {
         return config.public_host.clone();
     }
-    let address = if listening.is_unspecified() {
-        IpAddr::V4(Ipv4Addr::LOCALHOST)
-    } else {
-        listening
-    };
-    host_of(address)
-}
-
-fn options(config: &GatewayConfig) -> HttpOptions {
-    let per_peer = config.max_connections_per_peer;
-    HttpOptions {
-        title_case_headers: true,
-        header_timeout: config.header_timeout.get(),
-        idle_timeout: config.keep_alive.get(),
-        max_connections: config.max_connections,
-        max_connections_per_peer: (per_peer > 0).then_some(per_peer),
-        retry_after_secs: u32::try_from(config.retry_after.get().as_secs()).unwrap_or(u32::MAX),
-        drain_timeout: config.drain_timeout.get(),
-        ..HttpOptions::new("cwmp")
-    }
+    let address = listening.filter(|address| !address.is_unspecified());
+    host_of(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)))
 }
 
 #[async_trait]
@@ -174,22 +172,49 @@ impl Service for Gateway {
 
     async fn run(self: Box<Self>, ctx: ServiceContext) -> Result<(), BoxError> {
         let Self {
-            listener,
-            address,
+            listeners,
+            addresses,
             edge,
+            tls,
             registry,
         } = *self;
-        let options = options(&edge.config);
-        let admission = edge.admission.clone();
-        let service = tower::service_fn(move |request| {
+        let mut running = JoinSet::new();
+        let mut stats = Vec::new();
+        for (kind, listener) in [
+            (Kind::Plain, listeners.plain),
+            (Kind::Tls, listeners.tls),
+            (Kind::Legacy, listeners.legacy),
+        ] {
+            let Some(listener) = listener else { continue };
+            let options = options(&edge.config, kind, tls.as_ref());
             let edge = edge.clone();
-            async move { Ok::<_, Infallible>(edge.serve(request).await) }
-        });
-        let server = HttpServer::new(listener, service, options);
-        register_levels(&registry, admission, server.stats())?;
-        tracing::info!(%address, "CPEs can connect");
+            let service = tower::service_fn(move |request| {
+                let edge = edge.clone();
+                async move { Ok::<_, Infallible>(edge.serve(request).await) }
+            });
+            let server = HttpServer::new(listener, service, options);
+            if kind == Kind::Tls {
+                register_tls(&registry, server.stats())?;
+            }
+            stats.push(server.stats());
+            running.spawn(server.run(ctx.stop.clone()));
+        }
+        register_levels(&registry, edge.admission.clone(), stats)?;
+        if let Some(tls) = tls {
+            running.spawn(tls.follow(followed(&registry)?, ctx.stop.clone()));
+        }
+        let ListenAddresses { plain, tls, legacy } = addresses;
+        let shown = |address: Option<SocketAddr>| address.map(tracing::field::display);
+        tracing::info!(
+            plain = shown(plain),
+            tls = shown(tls),
+            legacy = shown(legacy),
+            "CPEs can connect"
+        );
         ctx.readiness.ready();
-        server.run(ctx.stop).await;
+        while let Some(ended) = running.join_next().await {
+            ended?;
+        }
         Ok(())
     }
 }

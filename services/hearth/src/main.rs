@@ -102,6 +102,8 @@ async fn serve(config: HearthConfig) -> Result<()> {
         roles = roles.join(","),
         data_dir = %config.data_dir.display(),
         cwmp = shown(addresses.cwmp),
+        cwmp_tls = shown(addresses.cwmp_tls),
+        cwmp_legacy = shown(addresses.cwmp_legacy),
         api = shown(addresses.api),
         files = shown(addresses.files),
         internal = shown(addresses.internal),

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use hearth_auth::{ApiToken, SecretKeys};
 use hearth_clients::serve::Guard;
 use hearth_clients::{Identity, IdentityPaths};
+use hearth_gateway::Listeners;
 use hearth_runtime::http::{HttpOptions, HttpServer, bind};
 use hearth_runtime::{Clock, Readiness, Runtime, RuntimeOptions, Shutdown, SystemClock};
 use hearth_telemetry::Registry;
@@ -32,8 +33,12 @@ pub struct Server {
 /// Where a server listens; nothing for what its roles don't have.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    /// Devices.
+    /// Devices, without TLS.
     pub cwmp: Option<SocketAddr>,
+    /// Devices, with TLS.
+    pub cwmp_tls: Option<SocketAddr>,
+    /// A proxy that ends TLS for old devices.
+    pub cwmp_legacy: Option<SocketAddr>,
     /// API.
     pub api: Option<SocketAddr>,
     /// Files.
@@ -82,7 +87,7 @@ impl Base {
 
 /// The sockets of a process, bound before anything else: a taken port is told at once.
 struct Sockets {
-    cwmp: Option<TcpListener>,
+    cwmp: Option<Listeners>,
     api: Option<TcpListener>,
     files: Option<TcpListener>,
     internal: Option<TcpListener>,
@@ -97,11 +102,11 @@ impl Sockets {
         };
         let others = config.serves_others();
         Ok(Self {
-            cwmp: open(
-                config.has(Role::Gateway),
-                listen.cwmp,
-                "devices (--cwmp-listen)",
-            )?,
+            cwmp: config
+                .has(Role::Gateway)
+                .then(|| Listeners::bind(listen.cwmp, &config.gateway))
+                .transpose()
+                .context("devices (--cwmp-listen, gateway.tls.listen, gateway.legacy.listen)")?,
             api: open(
                 config.has(Role::Northbound),
                 listen.api,
@@ -124,8 +129,12 @@ impl Sockets {
     fn addresses(&self) -> Result<Addresses> {
         let of =
             |socket: &Option<TcpListener>| socket.as_ref().map(TcpListener::local_addr).transpose();
+        let cwmp = self.cwmp.as_ref().map(Listeners::addresses).transpose()?;
+        let cwmp = cwmp.unwrap_or_default();
         Ok(Addresses {
-            cwmp: of(&self.cwmp)?,
+            cwmp: cwmp.plain,
+            cwmp_tls: cwmp.tls,
+            cwmp_legacy: cwmp.legacy,
             api: of(&self.api)?,
             files: of(&self.files)?,
             internal: of(&self.internal)?,
@@ -254,8 +263,8 @@ async fn add_roles(
     if let (Some(listener), Some(token)) = (sockets.api, admin_token) {
         roles::northbound(base, config, &mut links, listener, token, runtime)?;
     }
-    if let Some(listener) = sockets.cwmp {
-        roles::gateway(base, config, &mut links, listener, runtime)?;
+    if let Some(listeners) = sockets.cwmp {
+        roles::gateway(base, config, &mut links, listeners, runtime)?;
     }
     Ok(onboarding)
 }

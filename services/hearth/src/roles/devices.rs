@@ -7,11 +7,10 @@ use crate::server::Base;
 use anyhow::Result;
 use hearth_auth::labels;
 use hearth_device_state::DeviceStateService;
-use hearth_gateway::Gateway;
+use hearth_gateway::{Gateway, Listeners};
 use hearth_runtime::Runtime;
 use hearth_types::{TaskId, TenantId};
 use std::sync::Arc;
-use tokio::net::TcpListener;
 
 /// Adds the device-state role. Answers the credential that devices connect with at first.
 pub(crate) async fn device_state(
@@ -45,7 +44,7 @@ pub(crate) fn gateway(
     base: &Base,
     config: &HearthConfig,
     links: &mut Links<'_>,
-    listener: TcpListener,
+    listeners: Listeners,
     runtime: &mut Runtime,
 ) -> Result<()> {
     let needs = hearth_gateway::Dependencies {
@@ -56,7 +55,7 @@ pub(crate) fn gateway(
         clock: Arc::clone(&base.clock),
     };
     runtime.add(Gateway::new(
-        listener,
+        listeners,
         config.gateway.clone(),
         needs,
         &base.registry,

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hearth_auth::SecretKeys;
-use hearth_gateway::{Dependencies, Gateway, GatewayConfig};
+use hearth_gateway::{Dependencies, Gateway, GatewayConfig, ListenAddresses};
 use hearth_runtime::{CancellationToken, Clock, ManualClock, Readiness, Service, ServiceContext};
 use hearth_telemetry::Registry;
 
@@ -24,6 +24,7 @@ pub const PASSWORD: &str = "Zaphod-42";
 /// One gateway and all that it talks to.
 pub struct House {
     pub address: SocketAddr,
+    pub addresses: ListenAddresses,
     pub bus: Arc<RecordingBus>,
     pub workflow: Arc<ScriptedWorkflow>,
     pub device_state: Arc<DeviceStateDouble>,
@@ -78,7 +79,8 @@ pub async fn house_over(
         &registry,
     )
     .unwrap();
-    let address = gateway.local_addr();
+    let addresses = gateway.addresses();
+    let address = addresses.any().unwrap();
     let stop = CancellationToken::new();
     let ctx = ServiceContext {
         stop: stop.clone(),
@@ -88,6 +90,7 @@ pub async fn house_over(
     tokio::spawn(Box::new(gateway).run(ctx));
     House {
         address,
+        addresses,
         bus,
         workflow,
         device_state,
