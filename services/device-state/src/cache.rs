@@ -12,6 +12,9 @@ use hearth_store::{CellValue, DeviceColumn, DeviceRow};
 use hearth_types::{DeviceKey, Timestamp, ValueType};
 use parking_lot::Mutex;
 
+use crate::lifecycle::due;
+use crate::lifecycle::heard::Heard;
+
 /// Parameters remembered of one device; an Inform has far fewer.
 const MAX_PARAMETERS: usize = 256;
 /// Columns of a device's row.
@@ -20,8 +23,14 @@ const COLUMNS: usize = 19;
 /// What is known of one device.
 #[derive(Debug, Clone)]
 pub struct Known {
-    /// Whether it has a row.
+    /// Whether it has informed.
     pub exists: bool,
+    /// Whether it was registered before it ever informed.
+    pub registered: bool,
+    /// Where it stands in the index of due Informs.
+    pub due: String,
+    /// How it comes, once that was read.
+    pub heard: Option<Box<Heard>>,
     /// In which tenure of its part this was learned.
     pub tenure: u64,
     /// Its last Inform.
@@ -117,7 +126,10 @@ impl Cache {
 
     fn known(&self, row: Option<&DeviceRow>) -> Known {
         let mut known = Known {
-            exists: row.is_some(),
+            exists: row.is_some_and(|row| row.contains_key(&DeviceColumn::FirstSeen)),
+            registered: row.is_some_and(|row| !row.contains_key(&DeviceColumn::FirstSeen)),
+            due: String::new(),
+            heard: None,
             tenure: 0,
             last_inform: Timestamp::ZERO,
             last_seen: Timestamp::ZERO,
@@ -137,6 +149,9 @@ impl Cache {
                 _ => {}
             }
             known.set_column(*column, self.cell_hash(&cell.value), cell.time);
+        }
+        if known.exists {
+            known.due = due(known.last_inform, known.interval);
         }
         known
     }

@@ -15,6 +15,9 @@ use parking_lot::Mutex;
 use crate::DeviceStateConfig;
 use crate::cache::{Cache, Known};
 use crate::credentials::CredentialCache;
+use crate::lifecycle::StanceCache;
+use crate::lifecycle::alerts::AlertCache;
+use crate::lines::LineCache;
 use crate::metrics::Metrics;
 use crate::models::ModelCache;
 use crate::online::Online;
@@ -68,6 +71,9 @@ pub struct Core {
     pub credentials: CredentialCache,
     pub models: ModelCache,
     pub policies: PolicyCache,
+    pub stances: StanceCache,
+    pub alerts: AlertCache,
+    pub lines: LineCache,
     /// By part.
     online: Vec<Mutex<Online>>,
     pub parts: Parts,
@@ -121,6 +127,9 @@ impl Core {
             credentials: CredentialCache::new(config.credential_cache_time.get()),
             models: ModelCache::new(),
             policies: PolicyCache::new(),
+            stances: StanceCache::new(),
+            alerts: AlertCache::new(),
+            lines: LineCache::new(),
             store: with.store,
             bus: with.bus,
             clock: with.clock,

@@ -22,6 +22,8 @@ mod expiring;
 mod fetcher;
 mod flush;
 mod history;
+mod lifecycle;
+mod lines;
 mod metrics;
 mod models;
 mod online;

@@ -56,6 +56,11 @@ const TRIMMED: MetricDef = MetricDef::counter(
     "History entries deleted for their age",
 );
 
+const IDENTITY_ALERTS: MetricDef = MetricDef::counter(
+    "hearth_device_state_identity_alerts_total",
+    "Duplicates, shared credentials and devices in two places that were noticed",
+);
+
 /// Every metric of the role.
 pub const METRICS: &[MetricDef] = &[
     EVENTS,
@@ -70,6 +75,7 @@ pub const METRICS: &[MetricDef] = &[
     FLUSH_FAILURES,
     PENDING,
     TRIMMED,
+    IDENTITY_ALERTS,
 ];
 
 /// Handles, resolved once.
@@ -86,6 +92,7 @@ pub struct Metrics {
     pub flush_failures: IntCounter,
     pub pending: IntGauge,
     pub trimmed: IntCounter,
+    pub identity_alerts: IntCounter,
 }
 
 /// One counter for each kind of event.
@@ -118,6 +125,7 @@ impl Metrics {
             flush_failures: registry.counter(&FLUSH_FAILURES)?,
             pending: registry.gauge(&PENDING)?,
             trimmed: registry.counter(&TRIMMED)?,
+            identity_alerts: registry.counter(&IDENTITY_ALERTS)?,
         })
     }
 }

@@ -112,4 +112,12 @@ delegate! {
     put_model(PutModelRequest) -> PutModelResponse;
     get_edge_policy(GetEdgePolicyRequest) -> GetEdgePolicyResponse;
     update_edge_policy(UpdateEdgePolicyRequest) -> UpdateEdgePolicyResponse;
+    set_device_state(SetDeviceStateRequest) -> SetDeviceStateResponse;
+    import_credentials(ImportCredentialsRequest) -> ImportCredentialsResponse;
+    prepare_rotation(PrepareRotationRequest) -> PrepareRotationResponse;
+    open_rotation(OpenRotationRequest) -> OpenRotationResponse;
+    set_line(SetLineRequest) -> SetLineResponse;
+    list_lines(ListLinesRequest) -> ListLinesResponse;
+    delete_line(DeleteLineRequest) -> DeleteLineResponse;
+    find_line(FindLineRequest) -> FindLineResponse;
 }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use hearth_proto::events::v1::{Inform, InformEvent, ValueSource};
-use hearth_proto::types::v1::ParameterValue;
+use hearth_proto::types::v1::{DeviceState, ParameterValue};
 use hearth_store::{Cell, CellValue, DeviceColumn};
 use hearth_types::Timestamp;
 use parking_lot::Mutex;
@@ -15,6 +15,8 @@ use crate::cache::{Compared, Known};
 use crate::columns;
 use crate::core::Core;
 use crate::history;
+use crate::lifecycle;
+use crate::lifecycle::alerts::Alert;
 use crate::online::online_until;
 use crate::overlay::Change;
 
@@ -40,6 +42,7 @@ impl Core {
         let (bootstrap, boot) = (has(BOOTSTRAP), has(BOOT));
         let is_plain = inform.events.iter().all(|e| number(e) == Some(PERIODIC));
         let is_new = !known.lock().exists;
+        self.note_identity(cx, known, &inform, is_new).await?;
         let mut change = Change::default();
         let mut new = self.inform_columns(cx, known, &inform);
         if bootstrap {
@@ -76,10 +79,46 @@ impl Core {
                 .push(history::row(cx.time, cx.seq, 0, &entry));
         }
         if is_new {
-            first_seen(cx, &mut change);
+            let registered = known.lock().registered;
+            first_seen(cx, registered, &mut change);
         }
         self.count_inform(cx, known, &mut change);
         self.add(cx, is_new, change);
+        Ok(())
+    }
+
+    /// Notes how the device comes, and what is odd about it.
+    async fn note_identity(
+        &self,
+        cx: &Context<'_>,
+        known: &Mutex<Known>,
+        inform: &Inform,
+        is_new: bool,
+    ) -> Result<()> {
+        let read = known.lock().heard.is_some();
+        if !read {
+            let heard = self.heard(cx.device).await?;
+            known.lock().heard = Some(Box::new(heard));
+        }
+        let heard = {
+            let mut known = known.lock();
+            let Some(heard) = &mut known.heard else {
+                return Ok(());
+            };
+            let news = heard.hear(inform, cx.time);
+            news.changed.then(|| (heard.clone(), news))
+        };
+        if let Some((heard, news)) = heard {
+            self.keep_heard(cx.device, &heard, cx.time).await?;
+            if let ([.., a, b], true) = (heard.places.as_slice(), news.two_places) {
+                let detail = format!("it informs by turns from {} and {}", a.name, b.name);
+                self.alert(cx.device, Alert::TwoPlaces, "", &detail).await?;
+            }
+        }
+        if is_new {
+            self.look_for_duplicates(cx.device, &inform.serial_number)
+                .await?;
+        }
         Ok(())
     }
 
@@ -176,6 +215,15 @@ impl Core {
                 .cells
                 .push((DeviceColumn::LastSeen, time_cell(cx.time)));
         }
+        let due = lifecycle::due(known.last_inform, known.interval);
+        if known.due != due {
+            let old = std::mem::replace(&mut known.due, due.clone());
+            let index = |value, gone| (lifecycle::DUE.to_owned(), value, cx.time, gone);
+            if !old.is_empty() {
+                change.index.push(index(old, true));
+            }
+            change.index.push(index(due, false));
+        }
         let until = online_until(known.last_seen, known.interval);
         drop(known);
         self.online(cx.part).lock().seen(cx.device, until);
@@ -184,7 +232,7 @@ impl Core {
 
 /// The first sign of life is the earliest one: its cell's time runs backwards, so that an earlier
 /// event that comes late wins.
-fn first_seen(cx: &Context<'_>, change: &mut Change) {
+fn first_seen(cx: &Context<'_>, registered: bool, change: &mut Change) {
     let first = Cell {
         value: CellValue::Int(cx.time.as_micros()),
         time: Timestamp::from_micros(-cx.time.as_micros()),
@@ -193,6 +241,14 @@ fn first_seen(cx: &Context<'_>, change: &mut Change) {
     let id = cx.device.device.as_str().to_owned();
     let entry = (columns::ID.to_owned(), id, cx.time, false);
     change.index.push(entry);
+    let day = lifecycle::day(cx.time);
+    let entry = (lifecycle::FIRST_SEEN.to_owned(), day, cx.time, false);
+    change.index.push(entry);
+    if registered {
+        let expected = lifecycle::label(DeviceState::Expected).to_owned();
+        let entry = (lifecycle::STATE.to_owned(), expected, cx.time, true);
+        change.index.push(entry);
+    }
 }
 
 #[cfg(test)]

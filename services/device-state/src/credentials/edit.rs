@@ -32,27 +32,62 @@ impl Core {
             .credential
             .ok_or_else(|| Error::invalid("credential", "must be set"))?;
         let tenant: TenantId = credential.tenant.parse()?;
-        check_text("credential.username", &credential.username)?;
-        check_text("password", &request.password)?;
-        let device = checked_device(&mut credential)?;
+        let device = Self::check_credential(&mut credential, &request.password)?;
         let _edit = self.edit.lock().await;
+        self.keep_credential(&tenant, credential, device, &request.password)
+            .await?;
+        Ok(ds::PutCredentialResponse {})
+    }
+
+    /// Keeps a checked credential; the caller holds `edit`.
+    pub(super) async fn keep_credential(
+        &self,
+        tenant: &TenantId,
+        mut credential: ds::Credential,
+        device: Option<DeviceKey>,
+        password: &str,
+    ) -> Result<()> {
         let key = key_of(&credential);
-        if let Some(old) = self.stored(&tenant, &key).await? {
+        if let Some(old) = self.stored(tenant, &key).await? {
             check_same(&old, &credential)?;
         }
         credential.sealed_password = self
             .secrets
-            .seal_password(&tenant, &key, &request.password)
+            .seal_password(tenant, &key, password)
             .map_err(from_seal)?;
         credential.update_time_us = self.now().as_micros();
         credential.last_used_us = 0;
-        self.put(&tenant, key, &credential).await?;
+        // What an operator sets is neither made here nor at its end.
+        (credential.rotated, credential.superseded) = (false, false);
+        self.put(tenant, key, &credential).await?;
         if let (ds::CredentialKind::Device, Some(device)) = (credential.kind(), &device) {
             let key = keys::of_device(device.device.as_str()) + &credential.username;
-            self.put(&tenant, key, &ds::Credential::default()).await?;
+            self.put(tenant, key, &ds::Credential::default()).await?;
         }
-        self.forget_credential(&tenant, &credential.username, device.as_ref());
-        Ok(ds::PutCredentialResponse {})
+        self.forget_credential(tenant, &credential.username, device.as_ref());
+        Ok(())
+    }
+
+    /// Checks all of a credential that can be checked without looking at others.
+    pub(super) fn check_credential(
+        credential: &mut ds::Credential,
+        password: &str,
+    ) -> Result<Option<DeviceKey>> {
+        check_text("credential.username", &credential.username)?;
+        check_text("password", password)?;
+        checked_device(credential)
+    }
+
+    /// Whether a credential would take a user name from another owner.
+    pub(super) async fn check_owner(
+        &self,
+        tenant: &TenantId,
+        credential: &ds::Credential,
+    ) -> Result<()> {
+        match self.stored(tenant, &key_of(credential)).await? {
+            Some(old) => check_same(&old, credential),
+            None => Ok(()),
+        }
     }
 
     pub async fn delete_credential(
@@ -192,13 +227,12 @@ impl Core {
         Ok((ONBOARDING_USER.to_owned(), Some(password)))
     }
 
-    async fn stored(&self, tenant: &TenantId, key: &str) -> Result<Option<ds::Credential>> {
-        let document = self.store.document(DocumentKind::Credential, tenant, key);
-        let document = document.await?;
-        document.map(|d| decode(&d.payload)).transpose()
-    }
-
-    async fn put(&self, tenant: &TenantId, key: String, credential: &ds::Credential) -> Result<()> {
+    pub(super) async fn put(
+        &self,
+        tenant: &TenantId,
+        key: String,
+        credential: &ds::Credential,
+    ) -> Result<()> {
         let document = Document {
             key,
             time: self.now(),
@@ -209,14 +243,19 @@ impl Core {
         put.await.map_err(Error::from)
     }
 
-    async fn delete(&self, tenant: &TenantId, key: &str) -> Result<bool> {
+    pub(super) async fn delete(&self, tenant: &TenantId, key: &str) -> Result<bool> {
         let kind = DocumentKind::Credential;
         let deleted = self.store.delete_document(kind, tenant, key);
         deleted.await.map_err(Error::from)
     }
 
     /// Memory must not answer what was changed.
-    fn forget_credential(&self, tenant: &TenantId, username: &str, device: Option<&DeviceKey>) {
+    pub(super) fn forget_credential(
+        &self,
+        tenant: &TenantId,
+        username: &str,
+        device: Option<&DeviceKey>,
+    ) {
         let place = (tenant.clone(), username.to_owned());
         self.credentials.users.forget(&place);
         self.credentials.proved.forget(&place);
@@ -256,8 +295,16 @@ fn checked_device(credential: &mut ds::Credential) -> Result<Option<DeviceKey>> 
     match credential.kind() {
         ds::CredentialKind::Unspecified => Err(Error::invalid(
             "credential.kind",
-            "expected ONBOARDING, DEVICE or CONNECTION_REQUEST",
+            "expected ONBOARDING, DEVICE, MODEL or CONNECTION_REQUEST",
         )),
+        ds::CredentialKind::Model if !empty => Err(Error::invalid(
+            field,
+            "must be empty: a model's credential is for all its devices",
+        )),
+        ds::CredentialKind::Model => {
+            check_model(credential)?;
+            Ok(None)
+        }
         ds::CredentialKind::Onboarding if !empty => Err(Error::invalid(
             field,
             "must be empty: the onboarding credential is for all devices",
@@ -275,14 +322,40 @@ fn checked_device(credential: &mut ds::Credential) -> Result<Option<DeviceKey>> 
     }
 }
 
+/// Checks the model; its OUI becomes upper case.
+fn check_model(credential: &mut ds::Credential) -> Result<()> {
+    let (oui, class) = match credential.model.split_once('/') {
+        Some((oui, class)) => (oui, Some(class)),
+        None => (credential.model.as_str(), None),
+    };
+    let good = oui.len() == 6
+        && oui.bytes().all(|b| b.is_ascii_hexdigit())
+        && class.is_none_or(|class| {
+            class.chars().count() <= 64 && !class.chars().any(char::is_control)
+        });
+    if !good {
+        return Err(Error::invalid(
+            "credential.model",
+            "expected OUI or OUI/ProductClass: 00D09E, 00D09E/HomeRouter",
+        ));
+    }
+    let oui = oui.to_ascii_uppercase();
+    credential.model = match class {
+        Some(class) => format!("{oui}/{class}"),
+        None => oui,
+    };
+    Ok(())
+}
+
 /// A user name can't change hands: a device that lost it would otherwise be locked out unnoticed.
 fn check_same(old: &ds::Credential, new: &ds::Credential) -> Result<()> {
-    if old.kind() == new.kind() && old.device == new.device {
+    if old.kind() == new.kind() && old.device == new.device && old.model == new.model {
         return Ok(());
     }
-    let owner = match old.device.is_empty() {
-        true => "the onboarding credential".to_owned(),
-        false => format!("device {}", old.device),
+    let owner = match (old.device.is_empty(), old.model.is_empty()) {
+        (true, true) => "the onboarding credential".to_owned(),
+        (true, false) => format!("model {}", old.model),
+        (false, _) => format!("device {}", old.device),
     };
     Err(Error {
         kind: Kind::AlreadyExists,

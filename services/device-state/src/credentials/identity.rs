@@ -1,4 +1,4 @@
-//! Whether a proved user may be a device, how a device is woken, and when credentials were used.
+//! How a device is woken, and when credentials were used.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use hearth_store::{DeviceColumn, Document, DocumentKind, ParameterRow};
 use hearth_types::{DeviceKey, TenantId, Timestamp};
 use prost::Message;
 
-use super::{UserOf, keys};
+use super::keys;
 use crate::columns;
 use crate::core::Core;
 use crate::errors::from_seal;
@@ -21,70 +21,7 @@ const USE_RESOLUTION: Duration = Duration::from_secs(10);
 const WRITES: usize = 64;
 
 impl Core {
-    /// The rules: a DEVICE credential is good for its device only; the ONBOARDING one for devices
-    /// that have none of their own, and for one that comes with `0 BOOTSTRAP`, which has lost its.
-    pub async fn check_identity(
-        &self,
-        request: ds::CheckIdentityRequest,
-    ) -> Result<ds::CheckIdentityResponse> {
-        let device = DeviceKey::parse(&request.tenant, &request.device)?;
-        let username = &request.username;
-        let refuse = |reason: String| {
-            Ok(ds::CheckIdentityResponse {
-                allowed: false,
-                reason,
-                ..ds::CheckIdentityResponse::default()
-            })
-        };
-        let Some(user) = self.user(&device.tenant, username).await? else {
-            return refuse("there is no such user".to_owned());
-        };
-        match user.credential.kind() {
-            ds::CredentialKind::Device => {
-                let own = &user.credential.device;
-                if own != device.device.as_str() {
-                    return refuse(format!("this user belongs to device {own}"));
-                }
-                // That it was used shuts out the onboarding one, in every process and after a crash:
-                // the first use is on disk before the device is let in.
-                let place = UserOf(&device.tenant, username);
-                if self.credentials.proved.get(&place).is_none() {
-                    self.keep_first_use(&device.tenant, username).await?;
-                    let place = (device.tenant.clone(), username.clone());
-                    self.credentials.proved.insert(place, ());
-                }
-                self.credentials.own.insert(device.clone(), true);
-            }
-            ds::CredentialKind::Onboarding => {
-                if !request.bootstrap && self.has_own_credential(&device).await? {
-                    return refuse(
-                        "the device has used a credential of its own and must go on with it; the \
-                         onboarding user is for devices without one, and for 0 BOOTSTRAP"
-                            .to_owned(),
-                    );
-                }
-            }
-            _ => return refuse("this user is not for devices".to_owned()),
-        }
-        self.note_use(&device.tenant, username);
-        Ok(ds::CheckIdentityResponse {
-            allowed: true,
-            ..ds::CheckIdentityResponse::default()
-        })
-    }
-
-    /// Writes that a credential was used, if that isn't known yet.
-    async fn keep_first_use(&self, tenant: &TenantId, username: &str) -> Result<()> {
-        let key = keys::used(username);
-        let kind = DocumentKind::Credential;
-        if self.store.document(kind, tenant, &key).await?.is_none() {
-            let document = used_document(key, self.now());
-            self.store.put_document(kind, tenant, document).await?;
-        }
-        Ok(())
-    }
-
-    fn note_use(&self, tenant: &TenantId, username: &str) {
+    pub(super) fn note_use(&self, tenant: &TenantId, username: &str) {
         let now = self.now();
         let mut used = self.credentials.used.lock();
         let place = (tenant.clone(), username.to_owned());
@@ -134,8 +71,7 @@ impl Core {
         let row = row.ok_or_else(|| crate::queries::no_device(&device))?;
         let url = columns::text(&row, DeviceColumn::ConnectionRequestUrl).to_owned();
         let root = columns::text(&row, DeviceColumn::Root).to_owned();
-        let id = device.device.as_str();
-        let found = match self.connection_request(&device.tenant, id).await? {
+        let found = match self.newest_connection_request(&device, &root).await? {
             Some(own) => Some(own),
             None => match self.set_on_device(&device, &root).await? {
                 Some(set) => Some(set),
@@ -198,7 +134,7 @@ impl Core {
     }
 }
 
-fn used_document(key: String, time: Timestamp) -> Document {
+pub(super) fn used_document(key: String, time: Timestamp) -> Document {
     let note = ds::Credential {
         last_used_us: time.as_micros(),
         ..ds::Credential::default()

@@ -5,8 +5,11 @@
 //! `connection-request/{device}` (an empty device: the tenant's), and `used/{username}` when one
 //! was last proved, apart so that it never collides with a new password.
 
+mod check;
 mod edit;
 mod identity;
+mod import;
+mod rotation;
 
 use std::collections::HashMap;
 use std::sync::Arc;

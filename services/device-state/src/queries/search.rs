@@ -2,14 +2,18 @@
 //! checked on the rows.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use hearth_clients::{Error, Result};
 use hearth_proto::devicestate::v1 as ds;
+use hearth_proto::types::v1::{DeviceState, EdgePolicy};
 use hearth_store::{DeviceColumn, DeviceRow, IndexQuery};
-use hearth_types::{DeviceId, DeviceKey, TenantId};
+use hearth_types::{DeviceId, DeviceKey, TenantId, Timestamp};
 
 use crate::columns;
 use crate::core::Core;
+use crate::lifecycle;
 use crate::page;
 
 const DEFAULT_PAGE: usize = 50;
@@ -20,6 +24,8 @@ const MAX_EXAMINED: usize = 20_000;
 const PROBE: usize = 1000;
 /// Index entries read at once.
 const CHUNK: usize = 2000;
+/// States read at once.
+const READS: usize = 32;
 
 /// A condition, understood.
 struct Condition {
@@ -27,12 +33,16 @@ struct Condition {
     /// Its value, as it stands in the index.
     value: String,
     prefix: bool,
+    /// Where candidates stand in another index, which is a range of values: its attribute, first
+    /// and last value.
+    range: Option<(&'static str, String, String)>,
 }
 
 enum Attribute {
     Id,
     Tag,
     Online(bool),
+    State(DeviceState),
     Column(&'static str, DeviceColumn),
     Parameter(String),
 }
@@ -43,7 +53,8 @@ impl Core {
         request: ds::ListDevicesRequest,
     ) -> Result<ds::ListDevicesResponse> {
         let tenant: TenantId = request.tenant.parse()?;
-        let conditions = self.conditions(&request.conditions)?;
+        let policy = self.policy(&tenant).await?;
+        let conditions = self.conditions(&request.conditions, &policy)?;
         let query = query_hash(&tenant, &request.conditions);
         let token = page::read(&request.page_token, query)?;
         let size = page::size(request.page_size, DEFAULT_PAGE, MAX_PAGE);
@@ -64,30 +75,53 @@ impl Core {
             examined += ids.len();
             for id in ids {
                 let device = DeviceKey::new(tenant.clone(), id);
-                let found = self.matching(&device, &conditions).await?;
+                let found = self.matching(&device, &conditions, &policy).await?;
                 if devices.len() == size && found.is_some() {
-                    return Ok(page_of(devices, query, after.as_ref()));
+                    return self.page_of(devices, query, after.as_ref(), &policy).await;
                 }
-                devices.extend(found.map(|row| columns::message(&device, &row, self.now())));
-                after = Some(device.device);
+                after = Some(device.device.clone());
+                devices.extend(found.map(|row| (device, row)));
             }
             if end {
-                return Ok(page_of(devices, query, None));
+                return self.page_of(devices, query, None, &policy).await;
             }
             if examined >= MAX_EXAMINED {
-                return Ok(page_of(devices, query, after.as_ref()));
+                return self.page_of(devices, query, after.as_ref(), &policy).await;
             }
         }
     }
 
-    fn conditions(&self, asked: &[ds::Condition]) -> Result<Vec<Condition>> {
+    async fn page_of(
+        &self,
+        found: Vec<(DeviceKey, DeviceRow)>,
+        query: u64,
+        after: Option<&DeviceId>,
+        policy: &EdgePolicy,
+    ) -> Result<ds::ListDevicesResponse> {
+        let states: Vec<_> = found
+            .iter()
+            .map(|(device, row)| self.with_state(device, row, policy))
+            .collect();
+        let devices = stream::iter(states).buffered(READS).try_collect().await?;
+        Ok(ds::ListDevicesResponse {
+            devices,
+            next_page_token: after.map_or_else(String::new, |id| page::after(query, id.as_str())),
+        })
+    }
+
+    fn conditions(&self, asked: &[ds::Condition], policy: &EdgePolicy) -> Result<Vec<Condition>> {
         let each = |(place, condition): (usize, &ds::Condition)| {
-            self.condition(condition, &format!("conditions[{place}]"))
+            self.condition(condition, &format!("conditions[{place}]"), policy)
         };
         asked.iter().enumerate().map(each).collect()
     }
 
-    fn condition(&self, asked: &ds::Condition, field: &str) -> Result<Condition> {
+    fn condition(
+        &self,
+        asked: &ds::Condition,
+        field: &str,
+        policy: &EdgePolicy,
+    ) -> Result<Condition> {
         let name = asked.attribute.as_str();
         let column = columns::ATTRIBUTES.iter().find(|(known, _)| *known == name);
         let attribute = match (name, column) {
@@ -101,6 +135,14 @@ impl Core {
                     return Err(Error::invalid(field, "expected true or false"));
                 }
             },
+            (lifecycle::STATE, _) => match lifecycle::state_of(&asked.value) {
+                Some(state) if !asked.prefix => Attribute::State(state),
+                _ => {
+                    let field = format!("{field}.value");
+                    let words = "expected expected, new, active, silent, retired or blocked";
+                    return Err(Error::invalid(field, words));
+                }
+            },
             (_, Some((known, column))) => Attribute::Column(known, *column),
             _ if self.indexed.contains(name) => Attribute::Parameter(name.to_owned()),
             _ => return Err(self.unknown_attribute(field)),
@@ -110,15 +152,31 @@ impl Core {
             (_, true) => asked.value.clone(),
             (_, false) => columns::indexed(name, &asked.value),
         };
+        let now = self.now();
+        let range = match attribute {
+            Attribute::State(DeviceState::New) => {
+                let since = Duration::from_secs(policy.new_for_seconds.into());
+                let since = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+                let first = Timestamp::from_micros(now.as_micros().saturating_sub(since));
+                let first = lifecycle::day(first);
+                Some((lifecycle::FIRST_SEEN, first, lifecycle::day(now)))
+            }
+            Attribute::State(DeviceState::Silent) => {
+                let until = lifecycle::due_of_silent(policy, now);
+                Some((lifecycle::DUE, String::new(), until))
+            }
+            _ => None,
+        };
         Ok(Condition {
             attribute,
             value,
             prefix: asked.prefix,
+            range,
         })
     }
 
     fn unknown_attribute(&self, field: &str) -> Error {
-        let mut known = vec![columns::ID, columns::TAG, columns::ONLINE];
+        let mut known = vec![columns::ID, columns::TAG, columns::ONLINE, lifecycle::STATE];
         known.extend(columns::ATTRIBUTES.iter().map(|(name, _)| *name));
         known.extend(self.indexed.iter().map(String::as_str));
         known.sort_unstable();
@@ -153,8 +211,10 @@ impl Core {
             }
         }
         let by_id = || in_index().find(|c| matches!(c.attribute, Attribute::Id));
+        let ranged = || conditions.iter().find(|c| c.range.is_some());
         let other = || in_index().max_by_key(|c| c.value.len());
-        Ok(best.map(|(_, c)| c).or_else(by_id).or_else(other))
+        let best = best.map(|(_, c)| c);
+        Ok(best.or_else(by_id).or_else(ranged).or_else(other))
     }
 
     /// At most `want` devices that fulfil the driver, behind `after`, in the order of ids.
@@ -171,7 +231,7 @@ impl Core {
             return Ok(page.into_iter().map(|(id, _)| id).collect());
         };
         let is_id = matches!(driver.attribute, Attribute::Id);
-        if !driver.prefix || is_id {
+        if driver.range.is_none() && (!driver.prefix || is_id) {
             let after = after.map(|id| match is_id {
                 true => (id.as_str().to_owned(), id.clone()),
                 false => (driver.value.clone(), id.clone()),
@@ -182,13 +242,18 @@ impl Core {
         }
         // Sorted by value: all are read, and the `want` smallest ids kept.
         let mut smallest: BTreeSet<DeviceId> = BTreeSet::new();
-        let mut query = driver.query(tenant, None, CHUNK);
+        let (mut query, last) = match &driver.range {
+            Some((attribute, first, last)) => (ranged(tenant, attribute, first), Some(last)),
+            None => (driver.query(tenant, None, CHUNK), None),
+        };
         loop {
             let found = self.store.search(&query).await?;
-            let end = found.len() < CHUNK;
+            let beyond = |value: &String| last.is_some_and(|last| value > last);
+            let end = found.len() < CHUNK || found.last().is_some_and(|(value, _)| beyond(value));
             query.after = found.last().cloned().or(query.after);
             let behind = |id: &DeviceId| after.is_none_or(|after| id > after);
-            for (_, id) in found.into_iter().filter(|(_, id)| behind(id)) {
+            let found = found.into_iter().filter(|(value, _)| !beyond(value));
+            for (_, id) in found.filter(|(_, id)| behind(id)) {
                 smallest.insert(id);
                 if smallest.len() > want {
                     smallest.pop_last();
@@ -205,6 +270,7 @@ impl Core {
         &self,
         device: &DeviceKey,
         conditions: &[Condition],
+        policy: &EdgePolicy,
     ) -> Result<Option<DeviceRow>> {
         let Some(row) = self.row(device).await? else {
             return Ok(None);
@@ -216,6 +282,11 @@ impl Core {
                     .iter()
                     .any(|tag| condition.holds(tag)),
                 Attribute::Online(wanted) => columns::is_online(&row, self.now()) == *wanted,
+                Attribute::State(wanted) => {
+                    let stance = self.stance(device).await?;
+                    let by_row = || lifecycle::state_by_row(&row, policy, self.now());
+                    stance.map_or_else(by_row, |stance| stance.state()) == *wanted
+                }
                 Attribute::Column(name, column) => {
                     let text = columns::text(&row, *column);
                     condition.holds(&columns::indexed(name, text))
@@ -244,6 +315,8 @@ impl Condition {
             Attribute::Id => Some(columns::ID),
             Attribute::Tag => Some(columns::TAG),
             Attribute::Online(_) => None,
+            Attribute::State(DeviceState::Active | DeviceState::New | DeviceState::Silent) => None,
+            Attribute::State(_) => Some(lifecycle::STATE),
             // An empty value stands for none, and those aren't in the index.
             _ if self.value.is_empty() => None,
             Attribute::Column(name, _) => Some(name),
@@ -283,13 +356,23 @@ fn query_hash(tenant: &TenantId, conditions: &[ds::Condition]) -> u64 {
     page::query(("devices", tenant.as_str(), each))
 }
 
-fn page_of(
-    devices: Vec<ds::Device>,
-    query: u64,
-    after: Option<&DeviceId>,
-) -> ds::ListDevicesResponse {
-    ds::ListDevicesResponse {
-        devices,
-        next_page_token: after.map_or_else(String::new, |id| page::after(query, id.as_str())),
+/// The entries of an attribute from a value on.
+fn ranged(tenant: &TenantId, attribute: &str, first: &str) -> IndexQuery {
+    let before = DeviceId::new("000000", "", "0").ok();
+    let before = before.filter(|_| !first.is_empty());
+    IndexQuery {
+        tenant: tenant.clone(),
+        attribute: attribute.to_owned(),
+        value: String::new(),
+        prefix: true,
+        after: before.map(|id| (just_before(first), id)),
+        limit: CHUNK,
     }
+}
+
+/// A text between a number of so many digits and the one before it.
+fn just_before(number: &str) -> String {
+    let width = number.len();
+    let before = number.parse::<u64>().unwrap_or(1).saturating_sub(1);
+    format!("{before:0width$}~")
 }
