@@ -88,6 +88,7 @@ macro_rules! workflow_methods {
             open_session "OpenSession" (OpenSessionRequest) -> OpenSessionResponse: Writes, repeatable;
             next_request "NextRequest" (NextRequestRequest) -> NextRequestResponse: Writes, repeatable;
             report_transfer "ReportTransfer" (ReportTransferRequest) -> ReportTransferResponse: Writes, repeatable;
+            report_du_state_change "ReportDuStateChange" (ReportDuStateChangeRequest) -> ReportDuStateChangeResponse: Writes, repeatable;
             create_task "CreateTask" (CreateTaskRequest) -> CreateTaskResponse: Writes, |r| !r.idempotency_key.is_empty();
             get_task "GetTask" (GetTaskRequest) -> GetTaskResponse: Reads, repeatable;
             list_tasks "ListTasks" (ListTasksRequest) -> ListTasksResponse: Reads, repeatable;

@@ -42,6 +42,7 @@ service! {
         open_session(wf::OpenSessionRequest) -> wf::OpenSessionResponse;
         next_request(wf::NextRequestRequest) -> wf::NextRequestResponse;
         report_transfer(wf::ReportTransferRequest) -> wf::ReportTransferResponse;
+        report_du_state_change(wf::ReportDuStateChangeRequest) -> wf::ReportDuStateChangeResponse;
         create_task(wf::CreateTaskRequest) -> wf::CreateTaskResponse;
         get_task(wf::GetTaskRequest) -> wf::GetTaskResponse;
         list_tasks(wf::ListTasksRequest) -> wf::ListTasksResponse;

@@ -70,6 +70,7 @@ all! {
     workflow: open_session(wf::OpenSessionRequest) -> wf::OpenSessionResponse,
         next_request(wf::NextRequestRequest) -> wf::NextRequestResponse,
         report_transfer(wf::ReportTransferRequest) -> wf::ReportTransferResponse,
+        report_du_state_change(wf::ReportDuStateChangeRequest) -> wf::ReportDuStateChangeResponse,
         create_task(wf::CreateTaskRequest) -> wf::CreateTaskResponse,
         get_task(wf::GetTaskRequest) -> wf::GetTaskResponse,
         list_tasks(wf::ListTasksRequest) -> wf::ListTasksResponse,
@@ -108,7 +109,7 @@ async fn every_call_answers_as_the_service_itself() {
     let (remote, local) = (All(&clients), clients.service.clone());
     every_call!(remote, local, same);
     let asked = std::mem::take(&mut *local.asked.lock());
-    assert_eq!(asked.len(), 2 * 29);
+    assert_eq!(asked.len(), 2 * 30);
     for pair in asked.chunks(2) {
         assert_eq!(pair[0], pair[1], "the request came as it was sent");
     }

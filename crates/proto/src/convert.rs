@@ -114,6 +114,10 @@ impl TaskSpec {
             Some(Kind::FactoryReset(_)) => "factory_reset",
             Some(Kind::ScheduleInform(_)) => "schedule_inform",
             Some(Kind::GetRpcMethods(_)) => "get_rpc_methods",
+            Some(Kind::ScheduleDownload(_)) => "schedule_download",
+            Some(Kind::CancelTransfer(_)) => "cancel_transfer",
+            Some(Kind::GetQueuedTransfers(_)) => "get_queued_transfers",
+            Some(Kind::ChangeDuState(_)) => "change_du_state",
         }
     }
 }

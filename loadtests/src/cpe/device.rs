@@ -14,7 +14,7 @@ use super::ledger::{Acknowledged, Doubled, Executed, Keep, Ledger};
 use super::listener::Registry;
 use super::meter::EdgeMeter;
 use super::state::{AfterSession, Progress, State, StoredFile, Transfer};
-use super::{session, transfer};
+use super::{own, session, software, transfer};
 use crate::dice::Dice;
 use crate::tree::Tree;
 
@@ -69,6 +69,10 @@ impl Device {
             transfers: Vec::new(),
             scheduled: Vec::new(),
             files: Vec::new(),
+            changes: Vec::new(),
+            units: Vec::new(),
+            requests: Vec::new(),
+            answers: Vec::new(),
             ledger: Ledger::new(shared.keep),
             behaviour,
             dice: dice_of_device,
@@ -287,6 +291,7 @@ impl Device {
             finish_diagnostics(&mut state);
         }
         self.start_transfers(&mut state, now);
+        self.start_changes(&mut state, now);
         let ready = state.urgent || state.not_before.is_none_or(|at| at <= now);
         !state.events.is_empty() && ready
     }
@@ -297,6 +302,16 @@ impl Device {
             if transfer.progress == Progress::Waiting && transfer.due <= now {
                 transfer.progress = Progress::Running;
                 tokio::spawn(transfer::run(self.clone(), transfer.clone(), boots));
+            }
+        }
+    }
+
+    fn start_changes(self: &Arc<Self>, state: &mut State, now: Instant) {
+        let boots = state.ledger.boots;
+        for change in &mut state.changes {
+            if change.progress == Progress::Waiting && change.due <= now {
+                change.progress = Progress::Running;
+                tokio::spawn(software::run(self.clone(), change.clone(), boots));
             }
         }
     }
@@ -336,8 +351,13 @@ impl Device {
         state.events.retain(|event| {
             let transfer = matches!(
                 event.event_code.as_str(),
-                "7 TRANSFER COMPLETE" | "M Download" | "M Upload"
-            );
+                "7 TRANSFER COMPLETE"
+                    | "M Download"
+                    | "M Upload"
+                    | "M ScheduleDownload"
+                    | "11 DU STATE CHANGE COMPLETE"
+                    | "M ChangeDUState"
+            ) || own::OWN.iter().any(|(code, _)| *code == event.event_code);
             transfer || !opening.events.contains(event)
         });
         for value in &opening.values {
@@ -372,11 +392,7 @@ impl Device {
         if let Some(at) = state.transfers.iter().position(same) {
             state.transfers.remove(at);
         }
-        let method = if told.download {
-            "M Download"
-        } else {
-            "M Upload"
-        };
+        let method = told.method;
         let more = state
             .transfers
             .iter()

@@ -7,7 +7,7 @@ use hearth_cwmp::{
     AcsRequest, AddObjectResponse, AllQueuedTransfer, CpeResponse, Fault, FaultCode,
     GetAllQueuedTransfersResponse, GetParameterAttributesResponse, GetParameterNamesResponse,
     GetParameterValuesResponse, GetQueuedTransfersResponse, GetRpcMethodsResponse, ParameterValue,
-    QueuedTransfer, StatusResponse, TransferResponse,
+    QueuedTransfer, StatusResponse, TimeWindow, TransferResponse,
 };
 
 use super::clock::{cwmp_time, later};
@@ -15,10 +15,10 @@ use super::device::Device;
 use super::ledger::Executed;
 use super::session::Done;
 use super::state::{AfterSession, Progress, State, Transfer};
-use super::transfer as transfers;
+use super::{software, transfer as transfers};
 
 /// The methods a device has.
-const METHODS: [&str; 15] = [
+const METHODS: [&str; 18] = [
     "GetRPCMethods",
     "SetParameterValues",
     "GetParameterValues",
@@ -34,6 +34,9 @@ const METHODS: [&str; 15] = [
     "ScheduleInform",
     "GetQueuedTransfers",
     "GetAllQueuedTransfers",
+    "ScheduleDownload",
+    "CancelTransfer",
+    "ChangeDUState",
 ];
 
 /// Transfers at once; more are refused with 9004.
@@ -165,6 +168,20 @@ fn perform(state: &mut State, request: &AcsRequest) -> Done {
                 transfer_list: list.collect(),
             })
         }
+        AcsRequest::CancelTransfer(cancel) => {
+            let found = state.transfers.iter();
+            let found = found.filter(|t| t.key == cancel.command_key);
+            // One that runs, or is done, can't be called back.
+            if found.clone().any(|t| t.progress != Progress::Waiting) {
+                return Err(fault(FaultCode::CANCELLATION_NOT_PERMITTED));
+            }
+            state.transfers.retain(|t| t.key != cancel.command_key);
+            CpeResponse::CancelTransfer
+        }
+        AcsRequest::ChangeDuState(change) => {
+            software::accept(state, change)?;
+            CpeResponse::ChangeDuState
+        }
         _ => return Err(fault(FaultCode::METHOD_NOT_SUPPORTED)),
     })
 }
@@ -240,7 +257,9 @@ pub(super) async fn transfer(device: &Arc<Device>, request: &AcsRequest, id: Opt
         (accepted, state.behaviour.transfer_at_once)
     };
     let done = match accepted {
-        Ok(transfer) if at_once => at_once_done(device, &transfer).await,
+        Ok(transfer) if at_once && transfer.until.is_none() => {
+            at_once_done(device, &transfer).await
+        }
         Ok(transfer) => {
             device.state.lock().transfers.push(transfer);
             Ok(TransferResponse {
@@ -251,6 +270,7 @@ pub(super) async fn transfer(device: &Arc<Device>, request: &AcsRequest, id: Opt
         Err(fault) => Err(fault),
     };
     let done = done.map(|response| match request {
+        AcsRequest::ScheduleDownload(_) => CpeResponse::ScheduleDownload,
         AcsRequest::Upload(_) => CpeResponse::Upload(response),
         _ => CpeResponse::Download(response),
     });
@@ -279,6 +299,7 @@ fn accept(state: &State, request: &AcsRequest, tls: bool) -> Result<Transfer, Bo
     let transfer = match request {
         AcsRequest::Download(d) => Transfer {
             key: d.command_key.clone(),
+            method: "M Download",
             download: true,
             file_type: d.file_type.clone(),
             url: d.url.clone(),
@@ -287,10 +308,12 @@ fn accept(state: &State, request: &AcsRequest, tls: bool) -> Result<Transfer, Bo
             file_size: d.file_size,
             target: d.target_file_name.clone(),
             due: later(state.scale, Duration::from_secs(d.delay_seconds.into())),
+            until: None,
             progress: Progress::Waiting,
         },
         AcsRequest::Upload(u) => Transfer {
             key: u.command_key.clone(),
+            method: "M Upload",
             download: false,
             file_type: u.file_type.clone(),
             url: u.url.clone(),
@@ -299,8 +322,26 @@ fn accept(state: &State, request: &AcsRequest, tls: bool) -> Result<Transfer, Bo
             file_size: 0,
             target: String::new(),
             due: later(state.scale, Duration::from_secs(u.delay_seconds.into())),
+            until: None,
             progress: Progress::Waiting,
         },
+        AcsRequest::ScheduleDownload(d) => {
+            let (first, last) = windows(&d.time_window_list)?;
+            Transfer {
+                key: d.command_key.clone(),
+                method: "M ScheduleDownload",
+                download: true,
+                file_type: d.file_type.clone(),
+                url: d.url.clone(),
+                username: d.username.clone(),
+                password: d.password.expose().into(),
+                file_size: d.file_size,
+                target: d.target_file_name.clone(),
+                due: later(state.scale, first),
+                until: Some(later(state.scale, last)),
+                progress: Progress::Waiting,
+            }
+        }
         _ => return Err(fault(FaultCode::METHOD_NOT_SUPPORTED)),
     };
     if transfer.url.is_empty() || transfer.file_type.is_empty() {
@@ -321,6 +362,22 @@ fn accept(state: &State, request: &AcsRequest, tls: bool) -> Result<Transfer, Bo
     Ok(transfer)
 }
 
+/// When the first window begins, and when the last one ends.
+fn windows(list: &[TimeWindow]) -> Result<(Duration, Duration), Box<Fault>> {
+    let ordered = list.iter().all(|w| w.window_start < w.window_end)
+        && list.windows(2).all(|pair| match pair {
+            [first, second] => first.window_end <= second.window_start,
+            _ => true,
+        });
+    match (list.first(), list.last()) {
+        (Some(first), Some(last)) if ordered && list.len() <= 2 => Ok((
+            Duration::from_secs(first.window_start.into()),
+            Duration::from_secs(last.window_end.into()),
+        )),
+        _ => Err(fault(FaultCode::INVALID_ARGUMENTS)),
+    }
+}
+
 /// Writes an executed request into the ledger.
 fn note(state: &mut State, request: &AcsRequest, id: Option<&str>, done: &Done) {
     let (key, subject) = match request {
@@ -335,6 +392,12 @@ fn note(state: &mut State, request: &AcsRequest, id: Option<&str>, done: &Done) 
         AcsRequest::DeleteObject(r) => (r.parameter_key.as_str(), r.object_name.clone()),
         AcsRequest::Download(r) => (r.command_key.as_str(), r.url.clone()),
         AcsRequest::Upload(r) => (r.command_key.as_str(), r.url.clone()),
+        AcsRequest::ScheduleDownload(r) => (r.command_key.as_str(), r.url.clone()),
+        AcsRequest::CancelTransfer(r) => (r.command_key.as_str(), String::new()),
+        AcsRequest::ChangeDuState(r) => (
+            r.command_key.as_deref().unwrap_or_default(),
+            format!("{} operations", r.operations.len()),
+        ),
         AcsRequest::Reboot(r) => (r.command_key.as_str(), String::new()),
         AcsRequest::ScheduleInform(r) => (r.command_key.as_str(), String::new()),
         AcsRequest::GetParameterValues(r) => ("", r.parameter_names.join(",")),

@@ -101,7 +101,15 @@ pub struct Ledger {
 }
 
 /// The methods that must be executed once.
-const ONCE: [&str; 5] = ["AddObject", "Reboot", "FactoryReset", "Download", "Upload"];
+const ONCE: [&str; 7] = [
+    "AddObject",
+    "Reboot",
+    "FactoryReset",
+    "Download",
+    "Upload",
+    "ScheduleDownload",
+    "ChangeDUState",
+];
 
 impl Ledger {
     pub(super) fn new(keep: Keep) -> Self {

@@ -10,7 +10,9 @@ mod http;
 mod ledger;
 mod listener;
 mod meter;
+mod own;
 mod session;
+mod software;
 mod state;
 mod transfer;
 

@@ -16,6 +16,7 @@ use super::clock::cwmp_time;
 use super::device::{Device, Opening};
 use super::execute;
 use super::http::{Answer, Client, ClientOptions, HttpError};
+use super::software;
 use super::state::{Progress, Transfer};
 
 /// Why a session failed.
@@ -193,7 +194,40 @@ impl<'d> Link<'d> {
                 }
             }
         }
+        let more = self.tell_changes().await?;
+        let own = self.tell_own().await?;
+        Ok(!done.is_empty() || more || own)
+    }
+
+    /// Tells the ACS of every change of deployment units that is done.
+    async fn tell_changes(&mut self) -> Result<bool, SessionError> {
+        let done = self.device.done_changes();
+        for change in &done {
+            let message = software::complete(change);
+            match self
+                .request(CpeRequest::DuStateChangeComplete(message))
+                .await?
+            {
+                AcsResponse::DuStateChangeComplete => self.device.acknowledged_change(change),
+                _ => {
+                    return Err(SessionError::Protocol(
+                        "the answer to DUStateChangeComplete is another",
+                    ));
+                }
+            }
+        }
         Ok(!done.is_empty())
+    }
+
+    /// Sends the requests of the device's own.
+    async fn tell_own(&mut self) -> Result<bool, SessionError> {
+        let mut told = false;
+        while let Some(request) = self.device.next_request() {
+            let answer = self.request(request).await?;
+            self.device.acknowledged_request(answer);
+            told = true;
+        }
+        Ok(told)
     }
 
     /// The device's own request. Fault 8005 makes it send it again.
@@ -271,7 +305,7 @@ impl<'d> Link<'d> {
         }
         self.check_power(Point::BeforeExecute, method)?;
         let done = match request {
-            AcsRequest::Download(_) | AcsRequest::Upload(_) => {
+            AcsRequest::Download(_) | AcsRequest::Upload(_) | AcsRequest::ScheduleDownload(_) => {
                 execute::transfer(self.device, request, envelope.id.as_deref()).await
             }
             _ => execute::execute(self.device, request, envelope.id.as_deref()),

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use hearth_auth::SecretString;
-use hearth_cwmp::{EventStruct, FaultCode, Namespace, ParameterValue, XsdType};
+use hearth_cwmp::{
+    AcsResponse, CpeRequest, DuOperation, DuResult, EventStruct, FaultCode, Namespace,
+    ParameterValue, XsdType,
+};
 
 use super::behaviour::{Behaviour, Point};
 use super::clock::{TimeScale, later};
@@ -17,6 +20,8 @@ use crate::tree::Tree;
 #[derive(Clone, Debug)]
 pub(super) struct Transfer {
     pub key: String,
+    /// The event that comes with its report.
+    pub method: &'static str,
     pub download: bool,
     pub file_type: String,
     pub url: String,
@@ -25,7 +30,30 @@ pub(super) struct Transfer {
     pub file_size: u32,
     pub target: String,
     pub due: Instant,
+    /// Scheduled: the end of its last window of time.
+    pub until: Option<Instant>,
     pub progress: Progress,
+}
+
+/// A deployment unit that a device has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unit {
+    pub uuid: String,
+    pub version: String,
+    pub url: String,
+    pub environment: String,
+    /// Its instance number.
+    pub number: u32,
+}
+
+/// A change of deployment units the ACS asked for.
+#[derive(Clone, Debug)]
+pub(super) struct DuChange {
+    pub key: String,
+    pub operations: Vec<DuOperation>,
+    pub due: Instant,
+    pub progress: Progress,
+    pub results: Vec<DuResult>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +99,12 @@ pub(super) struct State {
     pub transfers: Vec<Transfer>,
     pub scheduled: Vec<(Instant, String)>,
     pub files: Vec<StoredFile>,
+    pub changes: Vec<DuChange>,
+    pub units: Vec<Unit>,
+    /// Requests of the device's own that wait for a session.
+    pub requests: Vec<CpeRequest>,
+    /// What the ACS answered to them.
+    pub answers: Vec<AcsResponse>,
     // The observer's: neither flash nor memory of the device.
     pub ledger: Ledger,
     pub behaviour: Behaviour,
@@ -143,6 +177,12 @@ impl State {
                 transfer.due = up;
             }
         }
+        for change in &mut self.changes {
+            if change.progress == Progress::Running {
+                change.progress = Progress::Waiting;
+                change.due = up;
+            }
+        }
         self.events
             .retain(|e| e.event_code != "6 CONNECTION REQUEST");
         self.event("1 BOOT", "");
@@ -161,6 +201,9 @@ impl State {
         self.tree.set_root("DeviceInfo.SoftwareVersion", &version);
         self.events.clear();
         self.transfers.clear();
+        self.changes.clear();
+        self.units.clear();
+        self.requests.clear();
         self.scheduled.clear();
         self.event("0 BOOTSTRAP", "");
         self.boot();
@@ -268,6 +311,8 @@ impl State {
         due.extend(self.scheduled.iter().map(|(at, _)| Some(*at)));
         let waiting = |t: &&Transfer| t.progress == Progress::Waiting;
         due.extend(self.transfers.iter().filter(waiting).map(|t| Some(t.due)));
+        let waiting = |c: &&DuChange| c.progress == Progress::Waiting;
+        due.extend(self.changes.iter().filter(waiting).map(|c| Some(c.due)));
         due.push(self.diagnostics.as_ref().map(|(at, _)| *at));
         due.into_iter().flatten().min()
     }

@@ -2,7 +2,7 @@
 //! with a file.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use hearth_cwmp::FaultCode;
@@ -19,9 +19,13 @@ use super::state::{Progress, State, StoredFile, Transfer};
 pub(super) async fn run(device: Arc<Device>, transfer: Transfer, boots: u64) {
     let start = SystemTime::now();
     let stop = device.shared.stop.clone();
-    let result = tokio::select! {
-        () = stop.cancelled() => return,
-        result = perform(&device, &transfer) => result,
+    let missed = transfer.until.is_some_and(|until| until <= Instant::now());
+    let result = match missed {
+        true => Err(FaultCode::TIME_WINDOW_MISSED),
+        false => tokio::select! {
+            () = stop.cancelled() => return,
+            result = perform(&device, &transfer) => result,
+        },
     };
     let mut state = device.state.lock();
     if state.ledger.boots != boots {
@@ -36,13 +40,8 @@ pub(super) async fn run(device: Arc<Device>, transfer: Transfer, boots: u64) {
     };
     running.progress = Progress::Done { fault, start, end };
     note(&mut state, &transfer, &result);
-    let method = if transfer.download {
-        "M Download"
-    } else {
-        "M Upload"
-    };
     state.event("7 TRANSFER COMPLETE", "");
-    state.event(method, &transfer.key);
+    state.event(transfer.method, &transfer.key);
     if let Ok(moved) = result {
         keep(&mut state, &transfer, moved.stored);
     }
@@ -78,6 +77,17 @@ pub(super) fn keep(state: &mut State, transfer: &Transfer, stored: Option<(Store
     if transfer.file_type.starts_with("1 ") {
         state.install = Some(version);
     }
+}
+
+/// Fetches a file that is not kept; the version that it tells.
+pub(super) async fn fetch(device: &Device, transfer: &Transfer) -> Result<String, FaultCode> {
+    let moved = perform(device, transfer).await?;
+    let (file, version) = moved.stored.ok_or(FaultCode::DOWNLOAD_FAILURE)?;
+    // Of one that tells none, the beginning of its checksum: as long as a version may be.
+    Ok(match version.len() <= 32 {
+        true => version,
+        false => file.sha256.chars().take(12).collect(),
+    })
 }
 
 /// Fetches or sends the file.

@@ -303,6 +303,10 @@ pub fn method(spec: &ty::TaskSpec) -> &'static str {
         Some(Spec::FactoryReset(_)) => "FactoryReset",
         Some(Spec::ScheduleInform(_)) => "ScheduleInform",
         Some(Spec::GetRpcMethods(_)) => "GetRPCMethods",
+        Some(Spec::ScheduleDownload(_)) => "ScheduleDownload",
+        Some(Spec::CancelTransfer(_)) => "CancelTransfer",
+        Some(Spec::GetQueuedTransfers(_)) => "GetAllQueuedTransfers",
+        Some(Spec::ChangeDuState(_)) => "ChangeDUState",
         None => "",
     }
 }

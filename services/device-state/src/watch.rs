@@ -67,6 +67,10 @@ fn task_of(event: &Event) -> Option<TaskId> {
             let key: CommandKey = done.command_key.parse().ok()?;
             Some(key.task)
         }
+        Kind::DuStateChange(changed) => {
+            let key: CommandKey = changed.command_key.parse().ok()?;
+            Some(key.task)
+        }
         _ => None,
     }
 }

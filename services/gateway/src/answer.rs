@@ -18,6 +18,7 @@ use crate::inform::workflow_failed;
 use crate::outcome;
 use crate::publish::Source;
 use crate::refusal::Refusal;
+use crate::software;
 use crate::turn::bad_cookie;
 
 /// Longest cut of a device's text that an event keeps.
@@ -58,26 +59,12 @@ impl Turn {
                 Some(of_request_download(wanted)),
             ),
             CpeRequest::DuStateChangeComplete(changed) => {
-                let command_key = changed.command_key.unwrap_or_default();
-                let results = changed.results.iter().map(|unit| {
-                    (
-                        unit.uuid.as_str(),
-                        unit.current_state.as_str(),
-                        unit.fault.fault_code.0,
-                    )
-                });
-                let event = of_units("DUStateChangeComplete", command_key, results);
-                (AcsResponse::DuStateChangeComplete, Some(event))
+                self.units_changed(&session, software::changed(changed))
+                    .await?;
+                (AcsResponse::DuStateChangeComplete, None)
             }
             CpeRequest::AutonomousDuStateChangeComplete(changed) => {
-                let results = changed.results.iter().map(|unit| {
-                    (
-                        unit.uuid.as_str(),
-                        unit.current_state.as_str(),
-                        unit.fault.fault_code.0,
-                    )
-                });
-                let event = of_units("AutonomousDUStateChangeComplete", String::new(), results);
+                let event = ev::event::Kind::DuStateChange(software::changed_itself(changed));
                 (AcsResponse::AutonomousDuStateChangeComplete, Some(event))
             }
         };
@@ -92,17 +79,8 @@ impl Turn {
         session: &Session,
         transfer: ev::TransferComplete,
     ) -> Result<(), Refusal> {
-        // Delivered at least once by the CPE. For a key of ours the key and the time tell a
-        // repetition; for others they may well repeat by themselves.
-        let ours = transfer.command_key.parse::<CommandKey>().is_ok();
-        let message_id = ours.then(|| {
-            let time: String = transfer.complete_time.chars().take(40).collect();
-            format!(
-                "transfer/{}/{}/{time}",
-                session.device, transfer.command_key
-            )
-        });
-        let message_id = message_id.filter(|id| id.len() <= 255);
+        let time: String = transfer.complete_time.chars().take(40).collect();
+        let message_id = report_id("transfer", session, &transfer.command_key, &time);
         let event = ev::event::Kind::TransferComplete(transfer.clone());
         self.record(session, message_id, event).await?;
         let report = wf::ReportTransferRequest {
@@ -113,6 +91,27 @@ impl Turn {
         let reported = self.edge.workflow.report_transfer(report).await;
         let reported = reported.map_err(|error| workflow_failed(&error))?;
         tracing::debug!(session = %session.id_text(), known = reported.known, "transfer complete");
+        Ok(())
+    }
+
+    async fn units_changed(
+        &self,
+        session: &Session,
+        change: ev::DuStateChange,
+    ) -> Result<(), Refusal> {
+        let ends = change.results.iter().map(|unit| &unit.complete_time);
+        let last = ends.flatten().map(|at| at.seconds).max().unwrap_or(0);
+        let message_id = report_id("units", session, &change.command_key, &last.to_string());
+        let event = ev::event::Kind::DuStateChange(change.clone());
+        self.record(session, message_id, event).await?;
+        let report = wf::ReportDuStateChangeRequest {
+            tenant: session.tenant.as_str().to_owned(),
+            device: session.device.clone(),
+            change: Some(change),
+        };
+        let reported = self.edge.workflow.report_du_state_change(report).await;
+        let reported = reported.map_err(|error| workflow_failed(&error))?;
+        tracing::debug!(session = %session.id_text(), known = reported.known, "units changed");
         Ok(())
     }
 
@@ -133,6 +132,15 @@ impl Turn {
             .await
             .map(|_| ())
     }
+}
+
+/// The id by which the bus knows a report that the CPE sends again: it delivers at least once. For a
+/// key of ours the key and the time tell a repetition; for others they may well repeat by
+/// themselves.
+fn report_id(what: &str, session: &Session, command_key: &str, time: &str) -> Option<String> {
+    command_key.parse::<CommandKey>().ok()?;
+    let id = format!("{what}/{}/{command_key}/{time}", session.device);
+    (id.len() <= 255).then_some(id)
 }
 
 /// Exactly what is answered here: every method that the codec reads as a CPE's request.
@@ -183,21 +191,4 @@ fn of_request_download(wanted: RequestDownload) -> ev::event::Kind {
         "RequestDownload",
         std::iter::once(file_type).chain(arguments.map(|one| (one.name, one.value))),
     )
-}
-
-/// Deployment units are recorded, not managed yet: each by its UUID with its state.
-fn of_units<'a>(
-    method: &str,
-    command_key: String,
-    results: impl Iterator<Item = (&'a str, &'a str, u32)>,
-) -> ev::event::Kind {
-    let key = ("CommandKey".to_owned(), command_key);
-    let units = results.map(|(uuid, state, fault)| {
-        let what = match fault {
-            0 => state.to_owned(),
-            fault => format!("{state}, fault {fault}"),
-        };
-        (uuid.to_owned(), what)
-    });
-    device_request(method, std::iter::once(key).chain(units))
 }

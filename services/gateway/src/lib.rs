@@ -38,6 +38,7 @@ mod redirect;
 mod refusal;
 mod request;
 mod service;
+mod software;
 mod tls;
 mod trace;
 mod turn;

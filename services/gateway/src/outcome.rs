@@ -50,23 +50,33 @@ pub(crate) fn of_response(response: CpeResponse) -> Answer {
         CpeResponse::SetParameterAttributes
         | CpeResponse::Reboot
         | CpeResponse::FactoryReset
-        | CpeResponse::ScheduleInform => Kind::Empty(wf::Empty {}),
+        | CpeResponse::ScheduleInform
+        | CpeResponse::ScheduleDownload
+        | CpeResponse::CancelTransfer
+        | CpeResponse::ChangeDuState => Kind::Empty(wf::Empty {}),
         CpeResponse::GetRpcMethods(methods) => Kind::Methods(wf::Methods {
             names: methods.method_list,
         }),
         CpeResponse::GetQueuedTransfers(queued) => {
             let all = queued.transfer_list.into_iter();
-            transfers(all.map(|one| (one.command_key, one.state)))
+            transfers(all.map(|one| wf::QueuedTransfer {
+                command_key: one.command_key,
+                state: one.state,
+                ..wf::QueuedTransfer::default()
+            }))
         }
         CpeResponse::GetAllQueuedTransfers(queued) => {
             let all = queued.transfer_list.into_iter();
-            transfers(all.map(|one| (one.command_key, one.state)))
+            transfers(all.map(|one| wf::QueuedTransfer {
+                command_key: one.command_key,
+                state: one.state,
+                is_download: Some(one.is_download),
+                file_type: one.file_type,
+                file_size: u64::from(one.file_size),
+                target_file_name: one.target_file_name,
+            }))
         }
-        CpeResponse::ScheduleDownload
-        | CpeResponse::CancelTransfer
-        | CpeResponse::ChangeDuState
-        | CpeResponse::SetVouchers
-        | CpeResponse::GetOptions(_) => Kind::Invalid(format!(
+        CpeResponse::SetVouchers | CpeResponse::GetOptions(_) => Kind::Invalid(format!(
             "{method} is the answer to a request that was not sent"
         )),
     })
@@ -79,10 +89,9 @@ fn applied(status: u32) -> Kind {
     })
 }
 
-fn transfers(all: impl Iterator<Item = (String, u32)>) -> Kind {
-    let transfers = all.map(|(command_key, state)| wf::QueuedTransfer { command_key, state });
+fn transfers(all: impl Iterator<Item = wf::QueuedTransfer>) -> Kind {
     Kind::Transfers(wf::Transfers {
-        transfers: transfers.collect(),
+        transfers: all.collect(),
     })
 }
 
@@ -117,7 +126,7 @@ fn fault_text(code: cwmp::FaultCode, said: Option<String>, secret: bool) -> Stri
 
 /// A text with the passwords of the URLs in it masked: CPEs repeat the URL of a transfer in what
 /// they say of it.
-fn masked_urls(text: String) -> String {
+pub(crate) fn masked_urls(text: String) -> String {
     let Some((mut done, mut rest)) = text.split_once("://") else {
         return text;
     };

@@ -6,6 +6,8 @@ use hearth_proto::types::v1 as ty;
 use hearth_proto::workflow::v1 as wf;
 use wf::request::Rpc;
 
+use crate::software;
+
 /// The envelope of a request.
 ///
 /// # Errors
@@ -74,6 +76,14 @@ fn of_rpc(rpc: Rpc, host: &str) -> AcsRequest {
         }),
         Rpc::GetRpcMethods(_) => AcsRequest::GetRpcMethods,
         Rpc::GetAllQueuedTransfers(_) => AcsRequest::GetAllQueuedTransfers,
+        Rpc::GetQueuedTransfers(_) => AcsRequest::GetQueuedTransfers,
+        Rpc::ScheduleDownload(schedule) => {
+            AcsRequest::ScheduleDownload(of_schedule(schedule, host))
+        }
+        Rpc::CancelTransfer(cancel) => AcsRequest::CancelTransfer(cwmp::CancelTransfer {
+            command_key: cancel.command_key,
+        }),
+        Rpc::ChangeDuState(change) => AcsRequest::ChangeDuState(software::change(change, host)),
     }
 }
 
@@ -88,13 +98,37 @@ fn of_download(download: wf::DownloadRpc, host: &str) -> cwmp::Download {
         file_size: u32::try_from(download.file_size).unwrap_or(0),
         target_file_name: download.target_file_name,
         delay_seconds: download.delay_seconds,
-        ..cwmp::Download::default()
+        success_url: download.success_url,
+        failure_url: download.failure_url,
+    }
+}
+
+fn of_schedule(schedule: wf::ScheduleDownloadRpc, host: &str) -> cwmp::ScheduleDownload {
+    let download = of_download(schedule.download.unwrap_or_default(), host);
+    let windows = schedule.time_windows.into_iter();
+    cwmp::ScheduleDownload {
+        command_key: download.command_key,
+        file_type: download.file_type,
+        url: download.url,
+        username: download.username,
+        password: download.password,
+        file_size: download.file_size,
+        target_file_name: download.target_file_name,
+        time_window_list: windows
+            .map(|window| cwmp::TimeWindow {
+                window_start: window.window_start,
+                window_end: window.window_end,
+                window_mode: window.window_mode,
+                user_message: window.user_message,
+                max_retries: window.max_retries,
+            })
+            .collect(),
     }
 }
 
 /// Files are served under the name by which the CPE reaches this server: only it is known to
 /// work for the CPE, behind whatever address translation.
-fn with_host(url: String, host: &str) -> String {
+pub(crate) fn with_host(url: String, host: &str) -> String {
     if url.contains("{host}") {
         url.replacen("{host}", host, 1)
     } else {

@@ -117,6 +117,7 @@ pub(crate) fn task(task: wf::Task) -> nb::Task {
         result: task.result.map(|result| ty::TaskResult {
             values: masked(result.values),
             file: file_name(tenant, &result.file),
+            transfers: queued(tenant, result.transfers),
             ..result
         }),
         fault: task.fault,
@@ -133,13 +134,26 @@ pub(crate) fn listed_task(mut listed: wf::Task) -> nb::Task {
             result.values.len(),
             result.names.len(),
             result.attributes.len(),
+            result.transfers.len(),
+            result.du_results.len(),
         ];
         result.truncated |= lists.iter().any(|&length| length > 0);
         result.values.clear();
         result.names.clear();
         result.attributes.clear();
+        result.transfers.clear();
+        result.du_results.clear();
     }
     task(listed)
+}
+
+/// Transfers with the whole names of their tasks.
+fn queued(tenant: &str, transfers: Vec<ty::QueuedTransfer>) -> Vec<ty::QueuedTransfer> {
+    let named = transfers.into_iter().map(|transfer| ty::QueuedTransfer {
+        task: task_name(tenant, &transfer.task),
+        ..transfer
+    });
+    named.collect()
 }
 
 fn masked(values: Vec<ty::ParameterValue>) -> Vec<ty::ParameterValue> {
@@ -161,9 +175,40 @@ fn masked_spec(tenant: &str, mut spec: ty::TaskSpec) -> ty::TaskSpec {
             upload.sealed_password.clear();
             upload.url = masked_url(&upload.url);
         }
+        Some(Kind::ScheduleDownload(download)) => {
+            download.password.clear();
+            download.sealed_password.clear();
+            download.url = masked_url(&download.url);
+            download.file = file_name(tenant, &download.file);
+        }
+        Some(Kind::CancelTransfer(cancel)) => cancel.task = task_name(tenant, &cancel.task),
+        Some(Kind::ChangeDuState(change)) => {
+            for operation in &mut change.operations {
+                masked_operation(tenant, operation);
+            }
+        }
         _ => {}
     }
     spec
+}
+
+fn masked_operation(tenant: &str, operation: &mut ty::DuOperation) {
+    use ty::du_operation::Kind;
+    match &mut operation.kind {
+        Some(Kind::Install(install)) => {
+            install.password.clear();
+            install.sealed_password.clear();
+            install.url = masked_url(&install.url);
+            install.file = file_name(tenant, &install.file);
+        }
+        Some(Kind::Update(update)) => {
+            update.password.clear();
+            update.sealed_password.clear();
+            update.url = masked_url(&update.url);
+            update.file = file_name(tenant, &update.file);
+        }
+        Some(Kind::Uninstall(_)) | None => {}
+    }
 }
 
 /// A URL with the password of its user information masked.
@@ -273,6 +318,19 @@ fn in_words(kind: &ev::event::Kind) -> String {
             format!(
                 "transfer failed: {} {}",
                 transfer.fault_code, transfer.fault_string
+            )
+        }
+        Event::DuStateChange(change) => {
+            let failed = change.results.iter().filter(|unit| unit.fault.is_some());
+            format!(
+                "software modules changed{}: {} units, {} failed",
+                if change.autonomous {
+                    " by the device itself"
+                } else {
+                    ""
+                },
+                change.results.len(),
+                failed.count()
             )
         }
         Event::ObjectDeleted(deleted) => format!("{} deleted", deleted.object),

@@ -210,17 +210,44 @@ fn checked(
             if !download.sealed_password.is_empty() {
                 return sealed("download.sealed_password");
             }
-            if !download.file.is_empty() {
-                const FIELD: &str = "task.spec.download.file";
-                let (owner, _) = caller.file(FIELD, &download.file)?;
-                if owner != *tenant {
-                    return Err(invalid(
-                        FIELD,
-                        format!(
-                            "is a file of another tenant; expected tenants/{tenant}/files/{{file}}"
-                        ),
-                    ));
+            own_file(caller, tenant, "task.spec.download.file", &download.file)?;
+        }
+        Some(Kind::ScheduleDownload(download)) => {
+            if !download.sealed_password.is_empty() {
+                return sealed("schedule_download.sealed_password");
+            }
+            let field = "task.spec.schedule_download.file";
+            own_file(caller, tenant, field, &download.file)?;
+        }
+        Some(Kind::CancelTransfer(cancel)) if !cancel.task.is_empty() => {
+            const FIELD: &str = "task.spec.cancel_transfer.task";
+            let (owner, _) = caller.task(FIELD, &cancel.task)?;
+            if owner != *tenant {
+                return Err(invalid(
+                    FIELD,
+                    format!("is a task of another tenant; expected tenants/{tenant}/tasks/{{task}}"),
+                ));
+            }
+        }
+        Some(Kind::ChangeDuState(change)) => {
+            for (index, operation) in change.operations.iter().enumerate() {
+                use ty::du_operation::Kind;
+                let (kind, is_sealed, file) = match &operation.kind {
+                    Some(Kind::Install(install)) => (
+                        "install",
+                        !install.sealed_password.is_empty(),
+                        &install.file,
+                    ),
+                    Some(Kind::Update(update)) => {
+                        ("update", !update.sealed_password.is_empty(), &update.file)
+                    }
+                    Some(Kind::Uninstall(_)) | None => continue,
+                };
+                let field = format!("change_du_state.operations[{index}].{kind}");
+                if is_sealed {
+                    return sealed(&format!("{field}.sealed_password"));
                 }
+                own_file(caller, tenant, &format!("task.spec.{field}.file"), file)?;
             }
         }
         Some(Kind::Upload(upload)) if !upload.sealed_password.is_empty() => {
@@ -229,6 +256,21 @@ fn checked(
         Some(_) => {}
     }
     Ok(spec)
+}
+
+/// Checks that a file, if one is named, is of the tenant.
+fn own_file(caller: &Caller, tenant: &TenantId, field: &str, file: &str) -> Result<(), Status> {
+    if file.is_empty() {
+        return Ok(());
+    }
+    let (owner, _) = caller.file(field, file)?;
+    if owner == *tenant {
+        return Ok(());
+    }
+    Err(invalid(
+        field,
+        format!("is a file of another tenant; expected tenants/{tenant}/files/{{file}}"),
+    ))
 }
 
 fn check_values(field: &str, values: &[ty::ParameterValue]) -> Result<(), Status> {

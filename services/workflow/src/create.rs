@@ -50,9 +50,11 @@ impl Inner {
             .spec
             .ok_or_else(|| Error::invalid("spec", "expected one kind of task"))?;
         validate::spec(&device, &spec)?;
+        self.check_transfer(&device, &spec).await?;
+        let span = validate::span(&spec, request.deadline_us, now)?;
         self.secrets.seal_spec(&device, &mut spec)?;
         let deadline = match request.deadline_us {
-            0 => now.saturating_add(self.options.default_deadline.get()),
+            0 => now.saturating_add(span.saturating_add(self.options.default_deadline.get())),
             at => Timestamp::from_micros(at),
         };
         let max_attempts = match request.max_attempts {
@@ -170,7 +172,8 @@ impl Inner {
             TaskState::WaitingForDevice => {
                 return refused(format!(
                     "task {id} was sent and the device has it; it ends when the device reports, \
-                     or at its deadline"
+                     or at its deadline; a transfer can be cancelled at the device by a \
+                     cancel_transfer task"
                 ));
             }
             _ => {

@@ -60,19 +60,20 @@ const TABLE: &[Entry] = &[
     passing(9017, "The transfer broke off. It is tried again; look for an unstable line or a proxy with a time limit."),
     passing(9018, "The file arrived damaged, or is not for this device. Check that it is the right image for this model."),
     fixed(9019, "The device could not prove the file's origin: its signature does not fit this device."),
-    passing(9020, "The device did not finish within the time window. Give it a longer or another one."),
+    fixed(9020, "The device did not finish within the time window. Make a new task with a longer or another one."),
     fixed(9021, "The transfer can't be cancelled any more."),
+    // The texts of 9022 to 9032 follow what the Forum's schemas say of them (cwmp-1-2.xsd).
     fixed(9022, "The UUID of the software module is not well-formed."),
     fixed(9023, "The device does not know this execution environment. Read Device.SoftwareModules.ExecEnv."),
     fixed(9024, "The execution environment is disabled. Enable it first."),
     fixed(9025, "The software module does not fit the execution environment."),
-    fixed(9026, "This version of the software module is installed already, or an older one can't replace it."),
-    fixed(9027, "The software module is in use by another and can't be removed."),
-    fixed(9028, "This change of the software module is not allowed in its present state."),
-    fixed(9029, "There is no such software module. Read Device.SoftwareModules.DeploymentUnit."),
-    passing(9030, "The device is out of resources for software modules. Remove one, or try again later."),
-    fixed(9031, "The signature of the software module does not fit."),
-    fixed(9032, "A setting of the software module is invalid."),
+    fixed(9026, "This software module is installed already, in this version. Update it, or uninstall it first."),
+    passing(9027, "The device is out of memory or storage for software modules. Uninstall one, or try again later."),
+    fixed(9028, "There is no such software module. Read Device.SoftwareModules.DeploymentUnit. for those there are."),
+    fixed(9029, "The software module is being installed, updated or removed already. Wait until that is done."),
+    fixed(9030, "The device does not go back to an older version of the software module. Uninstall the newer one first."),
+    fixed(9031, "The device has several versions of the software module. Say which one is to be updated."),
+    fixed(9032, "The version that the software module is to be updated to is installed already."),
 ];
 
 fn entry(code: u32) -> Option<&'static Entry> {

@@ -49,15 +49,14 @@ impl Inner {
             refuses_empty_path: false,
             root: String::new(),
             no_queued_transfers: false,
+            methods: Vec::new(),
+            unsupported: Vec::new(),
         };
         let Some(kind) = work.kind() else {
             return Plan::Methods;
         };
         let tenant = work.device.tenant.to_string();
-        if matches!(
-            kind,
-            Kind::GetParameterValues(_) | Kind::Refresh(_) | Kind::Download(_) | Kind::Upload(_)
-        ) {
+        if Plan::depends_on_model(kind) {
             let (oui, product_class, _) = work.device.device.parts();
             let request = GetModelRequest {
                 tenant: tenant.clone(),
@@ -80,7 +79,7 @@ impl Inner {
                 .unwrap_or_default();
         }
         let mut plan = Plan::new(kind, &facts);
-        if let Plan::Transfer(transfer) = &mut plan {
+        if let Some(transfer) = plan.transfer_mut() {
             transfer.task = Some(work.id);
         }
         plan

@@ -29,6 +29,7 @@ mod service;
 mod session;
 mod settle;
 mod turn;
+mod units;
 mod validate;
 mod wake;
 

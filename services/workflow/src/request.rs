@@ -1,5 +1,7 @@
 //! Requests as they leave: secrets opened, types and URLs filled in.
 
+mod transfers;
+
 use crate::{
     ledger::Work,
     plan::{Command, Plan, set::Types},
@@ -9,7 +11,7 @@ use hearth_clients::{Error, Kind as ErrorKind};
 use hearth_proto::{
     devicestate::v1::ListParametersRequest,
     files::v1::{PrepareTransferRequest, PrepareTransferResponse},
-    types::v1::{Download, ParameterValue, TaskState, Upload, ValueType, task_spec::Kind},
+    types::v1::{ParameterValue, TaskState, Upload, ValueType, task_spec::Kind},
     workflow::v1::{DownloadRpc, Request, SetParameterValuesRpc, UploadRpc, request::Rpc},
 };
 use hearth_types::ResourceName;
@@ -39,6 +41,9 @@ impl Inner {
     pub(crate) async fn build(&self, work: &mut Work) -> Result<Request, Unbuilt> {
         let key = work.key();
         let id = work.request_id();
+        if let Some(Plan::Lacking(reason)) = &work.progress.plan {
+            return Err(Unbuilt::Never(reason.clone()));
+        }
         let command = match (&work.progress.plan, work.kind()) {
             (Some(plan), Some(kind)) => plan.command(kind, key),
             _ => None,
@@ -58,6 +63,9 @@ impl Inner {
             }),
             Command::Download => Rpc::Download(self.download(work).await?),
             Command::Upload => Rpc::Upload(self.upload(work).await?),
+            Command::ScheduleDownload => Rpc::ScheduleDownload(self.schedule_download(work).await?),
+            Command::CancelTransfer => Rpc::CancelTransfer(self.cancel_transfer(work).await?),
+            Command::ChangeDuState => Rpc::ChangeDuState(self.change_units(work).await?),
         };
         Ok(Request { id, rpc: Some(rpc) })
     }
@@ -125,11 +133,13 @@ impl Inner {
             file_size: spec.file_size,
             target_file_name: spec.target_file_name.clone(),
             delay_seconds: spec.delay_seconds,
+            success_url: spec.success_url.clone(),
+            failure_url: spec.failure_url.clone(),
         };
         if spec.file.is_empty() {
             rpc.password = self.password(work)?;
         } else {
-            let file = own_file(spec)?;
+            let file = own_file(&spec.file)?;
             let made = self.prepare(work, file, String::new()).await?;
             if made.begun && is_unproven(work) {
                 // A device that transfers at once never lists it, and reports nothing more.
@@ -227,13 +237,10 @@ pub(crate) fn spec_values(work: &Work) -> &[ParameterValue] {
 }
 
 /// The name of the file of this server that a Download is about.
-fn own_file(spec: &Download) -> Result<String, Unbuilt> {
-    match spec.file.parse::<ResourceName>() {
+fn own_file(name: &str) -> Result<String, Unbuilt> {
+    match name.parse::<ResourceName>() {
         Ok(ResourceName::File(_, file)) => Ok(file),
-        _ => Err(Unbuilt::Never(format!(
-            "{} is not the name of a file",
-            spec.file
-        ))),
+        _ => Err(Unbuilt::Never(format!("{name} is not the name of a file"))),
     }
 }
 

@@ -4,7 +4,10 @@
 use hearth_auth::Sealer;
 use hearth_auth::seal::parameter_place;
 use hearth_clients::Error;
-use hearth_proto::types::v1::{ParameterValue, TaskSpec, task_spec::Kind};
+use hearth_proto::types::v1::{
+    ChangeDuState, DuOperation, ParameterValue, TaskSpec, du_operation::Kind as Operation,
+    task_spec::Kind,
+};
 use hearth_types::{DeviceKey, MASK, is_secret_name};
 
 /// Seals and opens secrets of a device's parameters and transfers, for the place
@@ -17,6 +20,21 @@ pub(crate) struct Secrets {
 /// The places of transfer passwords; no parameter's path holds a blank.
 const DOWNLOAD: &str = "task download password";
 const UPLOAD: &str = "task upload password";
+const SCHEDULED: &str = "task scheduled download password";
+
+/// The place of the password of a ChangeDUState's operation.
+fn unit_place(index: usize) -> String {
+    format!("task unit {index} password")
+}
+
+/// An operation's password, and the same sealed.
+fn unit_password(operation: &mut DuOperation) -> Option<(&mut String, &mut Vec<u8>)> {
+    match operation.kind.as_mut()? {
+        Operation::Install(install) => Some((&mut install.password, &mut install.sealed_password)),
+        Operation::Update(update) => Some((&mut update.password, &mut update.sealed_password)),
+        Operation::Uninstall(_) => None,
+    }
+}
 
 impl Secrets {
     pub(crate) fn new(sealer: Sealer) -> Self {
@@ -115,6 +133,24 @@ impl Secrets {
                     upload.password = String::new();
                 }
             }
+            Some(Kind::ScheduleDownload(download)) => {
+                download.sealed_password = Vec::new();
+                if !download.password.is_empty() {
+                    download.sealed_password = self.seal(device, SCHEDULED, &download.password)?;
+                    download.password = String::new();
+                }
+            }
+            Some(Kind::ChangeDuState(change)) => {
+                for (index, operation) in change.operations.iter_mut().enumerate() {
+                    if let Some((password, sealed)) = unit_password(operation) {
+                        *sealed = Vec::new();
+                        if !password.is_empty() {
+                            *sealed = self.seal(device, &unit_place(index), password)?;
+                            *password = String::new();
+                        }
+                    }
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -129,11 +165,30 @@ impl Secrets {
         let (place, sealed) = match kind {
             Kind::Download(download) => (DOWNLOAD, &download.sealed_password),
             Kind::Upload(upload) => (UPLOAD, &upload.sealed_password),
+            Kind::ScheduleDownload(download) => (SCHEDULED, &download.sealed_password),
             _ => return Ok(String::new()),
         };
         if sealed.is_empty() {
             return Ok(String::new());
         }
         self.open(device, place, sealed)
+    }
+
+    /// The operations of a ChangeDUState with their passwords in plain text.
+    pub(crate) fn open_units(
+        &self,
+        device: &DeviceKey,
+        change: &ChangeDuState,
+    ) -> Result<Vec<DuOperation>, Error> {
+        let mut operations = change.operations.clone();
+        for (index, operation) in operations.iter_mut().enumerate() {
+            if let Some((password, sealed)) = unit_password(operation)
+                && !sealed.is_empty()
+            {
+                *password = self.open(device, &unit_place(index), sealed)?;
+                *sealed = Vec::new();
+            }
+        }
+        Ok(operations)
     }
 }

@@ -258,6 +258,15 @@ impl Workflow for WorkflowService {
         to_the_end(async move { inner.report_transfer(request).await }).await
     }
 
+    async fn report_du_state_change(
+        &self,
+        request: wf::ReportDuStateChangeRequest,
+    ) -> Result<wf::ReportDuStateChangeResponse> {
+        self.inner.check_ready()?;
+        let inner = Arc::clone(&self.inner);
+        to_the_end(async move { inner.report_du_state_change(request).await }).await
+    }
+
     async fn create_task(&self, request: wf::CreateTaskRequest) -> Result<wf::CreateTaskResponse> {
         self.inner.check_ready()?;
         let inner = Arc::clone(&self.inner);

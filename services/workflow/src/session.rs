@@ -36,6 +36,8 @@ struct Told {
     any_transfer_key: bool,
     /// `M Download`, `M Upload` … of these tasks.
     transferred: Vec<TaskId>,
+    /// `M ChangeDUState` of these tasks.
+    changed_units: Vec<TaskId>,
 }
 
 impl Told {
@@ -54,6 +56,7 @@ impl Told {
                         told.any_transfer_key = true;
                         told.transferred.extend(task);
                     }
+                    "ChangeDUState" => told.changed_units.extend(task),
                     _ => {}
                 }
                 continue;
@@ -209,6 +212,7 @@ impl Inner {
         let session = &opened.request.session;
         self.publish_gains(&work, session, opened.now, &mut gains)
             .await?;
+        self.learn(opened.device, std::mem::take(&mut gains.learned));
         work.task.result = Some(gains.result);
         settled.works.push(work);
         Ok(())
@@ -230,7 +234,10 @@ impl Inner {
         let Some(mut work) = self.ledger.sound(&device.tenant, key.task).await? else {
             return unknown;
         };
-        let is_transfer = matches!(work.kind(), Some(Kind::Download(_) | Kind::Upload(_)));
+        let is_transfer = matches!(
+            work.kind(),
+            Some(Kind::Download(_) | Kind::Upload(_) | Kind::ScheduleDownload(_))
+        );
         if work.device != device || !is_transfer {
             return unknown;
         }
@@ -309,9 +316,14 @@ struct Settled {
 }
 
 /// The last attempt that sent the transfer; a later one may only have asked about it.
-fn last_sent(work: &Work) -> u32 {
+pub(crate) fn last_sent(work: &Work) -> u32 {
     let mut attempts = work.task.attempts.iter().rev();
-    let sent = attempts.find(|attempt| matches!(attempt.rpc.as_str(), "Download" | "Upload"));
+    let sent = attempts.find(|attempt| {
+        matches!(
+            attempt.rpc.as_str(),
+            "Download" | "Upload" | "ScheduleDownload"
+        )
+    });
     sent.map_or(0, |attempt| attempt.number)
 }
 
@@ -345,8 +357,18 @@ fn ended_by(work: &Work, told: &Told) -> Option<(TaskState, String)> {
             TaskState::Succeeded,
             "the device is back with its factory settings (0 BOOTSTRAP)".to_owned(),
         )),
-        (Kind::Download(_) | Kind::Upload(_), Some(Plan::Transfer(_)))
-            if told.bootstrap
+        (Kind::ChangeDuState(_), Some(Plan::Units))
+            if told.bootstrap && waits && !told.changed_units.contains(&work.id) =>
+        {
+            Some((
+                TaskState::Failed,
+                "the device was reset (0 BOOTSTRAP) before the changes were complete".to_owned(),
+            ))
+        }
+        (
+            Kind::Download(_) | Kind::Upload(_) | Kind::ScheduleDownload(_),
+            Some(Plan::Transfer(_)),
+        ) if told.bootstrap
                 && work.state() == TaskState::WaitingForDevice
                 && !told.may_report(work.id) =>
         {

@@ -268,6 +268,9 @@ fn has_effect(work: &Work) -> bool {
             | "ScheduleInform"
             | "Download"
             | "Upload"
+            | "ScheduleDownload"
+            | "CancelTransfer"
+            | "ChangeDUState"
             | "Reboot"
             | "FactoryReset"
     )
@@ -280,7 +283,10 @@ fn deadline_passed(work: &Work) -> (TaskState, String) {
         let missing = match work.kind() {
             Some(Kind::Reboot(_)) => "no Inform with M Reboot and this task's CommandKey came",
             Some(Kind::FactoryReset(_)) => "no Inform with 0 BOOTSTRAP came",
-            Some(Kind::Download(_)) => {
+            Some(Kind::ChangeDuState(_)) => {
+                "no DUStateChangeComplete came; read Device.SoftwareModules.DeploymentUnit."
+            }
+            Some(Kind::Download(_) | Kind::ScheduleDownload(_)) => {
                 "no TransferComplete came; compare the version that the device runs"
             }
             _ => "no TransferComplete came",

@@ -1,6 +1,7 @@
 //! A turn of a session: the answer to the request in flight is settled, the next request chosen,
 //! and both written to the ledger in one commit before the request leaves.
 
+mod cancelled;
 mod choose;
 
 use crate::{
@@ -229,6 +230,9 @@ impl Turn<'_> {
             .await?;
         work.task.result = Some(std::mem::take(&mut gains.result));
         self.inner.learn(&self.device, gains.learned);
+        if let Some(transfer) = gains.cancelled {
+            self.end_cancelled(transfer, work.id).await?;
+        }
         let after = self
             .inner
             .conclude(&mut work, verdict, self.now, &mut self.ops);

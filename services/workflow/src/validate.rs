@@ -1,23 +1,22 @@
 //! What a task may be: each error names the field, the shape that is expected and the remedy.
 
+mod software;
+mod transfers;
+
+pub(crate) use transfers::span;
+
 use hearth_clients::{Error, Result};
 use hearth_proto::{
     types::v1::{ParameterValue, TaskSpec, ValueType, task_spec::Kind},
     workflow::v1::CreateTaskRequest,
 };
-use hearth_types::{CommandKey, DeviceKey, Notification, ParameterPath, ResourceName, Timestamp};
+use hearth_types::{CommandKey, DeviceKey, Notification, ParameterPath, Timestamp};
 use std::collections::HashSet;
 
-/// Limits of TR-069's data types (A.3.2), in characters.
-const MAX_URL: usize = 256;
-const MAX_FILE_TYPE: usize = 64;
-const MAX_CREDENTIAL: usize = 256;
-const MAX_TARGET: usize = 256;
 /// What the contract takes.
 const MAX_READ: usize = 10_000;
 const MAX_SET: usize = 1000;
 const MAX_KEY: usize = 128;
-/// Characters of all values of one SetParameterValues: one RPC can't be split.
 /// Bytes of a request to a device: what every device must take (TR-069 3.5). What sets values or
 /// attributes is one message and can't be split.
 const MAX_MESSAGE: usize = 32 * 1024;
@@ -86,6 +85,9 @@ pub(crate) fn spec(device: &DeviceKey, spec: &TaskSpec) -> Result<()> {
                     "expected the table without an instance number: `Device.NAT.PortMapping.`",
                 ));
             }
+            if let Some(alias) = crate::plan::object::alias_of(&add.object) {
+                self::alias(field, alias)?;
+            }
             if add.values.is_empty() {
                 return Ok(());
             }
@@ -102,15 +104,11 @@ pub(crate) fn spec(device: &DeviceKey, spec: &TaskSpec) -> Result<()> {
                 "expected an instance: `Device.NAT.PortMapping.3.`",
             ))
         }
-        Kind::Download(download) => self::download(device, download),
-        Kind::Upload(upload) => {
-            file_type("spec.upload.file_type", &upload.file_type)?;
-            if !upload.url.is_empty() {
-                url("spec.upload.url", &upload.url)?;
-            }
-            at_most("spec.upload.username", &upload.username, MAX_CREDENTIAL)?;
-            at_most("spec.upload.password", &upload.password, MAX_CREDENTIAL)
-        }
+        Kind::Download(download) => transfers::download(device, download),
+        Kind::Upload(upload) => transfers::upload(upload),
+        Kind::ScheduleDownload(download) => transfers::schedule(device, download),
+        Kind::CancelTransfer(cancel) => transfers::cancel(device, cancel),
+        Kind::ChangeDuState(change) => software::change(device, change),
         Kind::ScheduleInform(schedule) if schedule.delay_seconds == 0 => Err(Error::invalid(
             "spec.schedule_inform.delay_seconds",
             "expected a number over 0; to have the device connect now, wake it",
@@ -118,6 +116,7 @@ pub(crate) fn spec(device: &DeviceKey, spec: &TaskSpec) -> Result<()> {
         Kind::ScheduleInform(_)
         | Kind::Reboot(_)
         | Kind::FactoryReset(_)
+        | Kind::GetQueuedTransfers(_)
         | Kind::GetRpcMethods(_) => Ok(()),
     }
 }
@@ -155,6 +154,21 @@ fn partial(field: &str, text: &str) -> Result<ParameterPath> {
     Err(Error::invalid(
         field,
         format!("expected an object's path, ending in a dot: `{text}.`"),
+    ))
+}
+
+/// An alias that the ACS gives (TR-106: Alias): a letter first, at most 64 characters, and none of
+/// those that paths are made of. Those of the device itself begin with `cpe-`.
+fn alias(field: &str, alias: &str) -> Result<()> {
+    let good = |c: char| !matches!(c, '[' | ']' | '.');
+    let shape = alias.starts_with(|c: char| c.is_ascii_alphabetic()) && alias.chars().all(good);
+    if shape && !alias.starts_with("cpe-") && alias.chars().count() <= 64 {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        field,
+        "expected an alias that begins with a letter, not with `cpe-`, has at most 64 characters \
+         and none of `[`, `]` and `.`: `Device.NAT.PortMapping.[web].`",
     ))
 }
 
@@ -282,68 +296,4 @@ fn attributes(set: &hearth_proto::types::v1::SetParameterAttributes) -> Result<(
         }
     }
     fits(field, size)
-}
-
-fn file_type(field: &str, text: &str) -> Result<()> {
-    if text.is_empty() {
-        return Err(Error::invalid(
-            field,
-            "expected a CWMP FileType, such as `1 Firmware Upgrade Image` or \
-             `3 Vendor Configuration File`",
-        ));
-    }
-    at_most(field, text, MAX_FILE_TYPE)
-}
-
-fn url(field: &str, text: &str) -> Result<()> {
-    at_most(field, text, MAX_URL)?;
-    let has_host = text.split_once("://").is_some_and(|(scheme, rest)| {
-        let good = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
-        !scheme.is_empty() && scheme.bytes().all(good) && !rest.is_empty()
-    });
-    if has_host && !text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Ok(());
-    }
-    Err(Error::invalid(
-        field,
-        "expected a URL that the device can reach: `http://host/path`",
-    ))
-}
-
-fn download(device: &DeviceKey, download: &hearth_proto::types::v1::Download) -> Result<()> {
-    file_type("spec.download.file_type", &download.file_type)?;
-    match (download.file.as_str(), download.url.as_str()) {
-        ("", "") => {
-            return Err(Error::invalid(
-                "spec.download.file",
-                "expected a file of this server (`tenants/{tenant}/files/{file}`), or else a url",
-            ));
-        }
-        ("", address) => url("spec.download.url", address)?,
-        (file, "") => match file.parse::<ResourceName>() {
-            Ok(ResourceName::File(tenant, _)) if tenant == device.tenant => {}
-            _ => {
-                return Err(Error::invalid(
-                    "spec.download.file",
-                    format!(
-                        "expected a file of the device's tenant: `tenants/{}/files/{{file}}`",
-                        device.tenant
-                    ),
-                ));
-            }
-        },
-        _ => {
-            return Err(Error::invalid(
-                "spec.download.url",
-                "expected either a file of this server or a url, not both",
-            ));
-        }
-    }
-    at_most("spec.download.username", &download.username, MAX_CREDENTIAL)?;
-    at_most("spec.download.password", &download.password, MAX_CREDENTIAL)?;
-    at_most(
-        "spec.download.target_file_name",
-        &download.target_file_name,
-        MAX_TARGET,
-    )
 }

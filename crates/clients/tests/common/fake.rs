@@ -98,6 +98,7 @@ macro_rules! every_call {
             Workflow, open_session, wf::OpenSessionRequest { tenant: "t".into(), device: "a-b-c".into(), idle_timeout_ms: 5, ..Default::default() };
             Workflow, next_request, wf::NextRequestRequest { session: "s".into(), epoch: u64::MAX, ..Default::default() };
             Workflow, report_transfer, wf::ReportTransferRequest { tenant: "t".into(), ..Default::default() };
+            Workflow, report_du_state_change, wf::ReportDuStateChangeRequest { tenant: "t".into(), ..Default::default() };
             Workflow, create_task, wf::CreateTaskRequest { priority: -100, no_wake: true, ..Default::default() };
             Workflow, get_task, wf::GetTaskRequest { task: "x".into(), ..Default::default() };
             Workflow, list_tasks, wf::ListTasksRequest { states: vec![1, 2], page_size: 3, ..Default::default() };
@@ -145,6 +146,7 @@ macro_rules! every_call {
 }
 
 answered! {
+    wf::ReportDuStateChangeRequest => ReportDuStateChangeResponse;
     wf::OpenSessionRequest => OpenSessionResponse;
     wf::NextRequestRequest => NextRequestResponse;
     wf::ReportTransferRequest => ReportTransferResponse;
@@ -190,6 +192,7 @@ fake! { Workflow, wf {
     open_session(OpenSessionRequest {}) -> wf::OpenSessionResponse { epoch: u64::MAX, pending: true };
     next_request(NextRequestRequest {}) -> wf::NextRequestResponse { kind: Some(wf::next_request_response::Kind::Fenced(wf::Empty {})) };
     report_transfer(ReportTransferRequest {}) -> wf::ReportTransferResponse { known: true };
+    report_du_state_change(ReportDuStateChangeRequest {}) -> wf::ReportDuStateChangeResponse { known: true };
     create_task(CreateTaskRequest {}) -> wf::CreateTaskResponse { task: Some(task()), existed: true };
     get_task(GetTaskRequest {}) -> wf::GetTaskResponse { task: Some(task()) };
     list_tasks(ListTasksRequest {}) -> wf::ListTasksResponse { tasks: vec![task(), task()], next_page_token: "n".into() };

@@ -61,6 +61,18 @@ pub(super) fn verify(task: &mut One<'_>, found: &nb::Task) {
             let there = result.methods.iter().any(|method| method == "Reboot");
             (!there).then(|| "the device's methods".to_owned())
         }),
+        Spec::ScheduleDownload(download) => {
+            let mut files = task.evidence.files.iter();
+            let kept = files.find(|file| file.name == download.file);
+            moved(
+                task,
+                "ScheduleDownload",
+                kept.map(|file| file.sha256.as_str()),
+            )
+        }
+        Spec::CancelTransfer(_) => executed(task, "CancelTransfer"),
+        Spec::GetQueuedTransfers(_) => executed(task, "GetAllQueuedTransfers"),
+        Spec::ChangeDuState(_) => executed(task, "ChangeDUState"),
     };
     if let Some(expected) = problem {
         task.add(

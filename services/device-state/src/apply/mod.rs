@@ -163,6 +163,10 @@ impl Core {
                 count.transfer.inc();
                 others::transfer(cx, &transfer)
             }
+            Kind::DuStateChange(changed) => {
+                count.request.inc();
+                others::units(cx, &changed)
+            }
             Kind::DeviceRequest(request) => {
                 count.request.inc();
                 others::request(cx, &request)

@@ -1,6 +1,8 @@
 //! Events that only enter the history.
 
-use hearth_proto::events::v1::{DeviceRequest, TaskChanged, TransferComplete, WakeEnded};
+use hearth_proto::events::v1::{
+    DeviceRequest, DuStateChange, TaskChanged, TransferComplete, WakeEnded,
+};
 use hearth_types::{MASK, is_secret_name};
 
 use super::Context;
@@ -19,6 +21,33 @@ pub fn transfer(cx: &Context<'_>, transfer: &TransferComplete) -> Change {
         code => format!("{what}: fault {code} {}", transfer.fault_string),
     };
     one(cx, "transfer", &summary, task_of(&transfer.command_key))
+}
+
+/// DUStateChangeComplete and AutonomousDUStateChangeComplete (TR-069 A.4.2.3, A.4.2.4).
+pub fn units(cx: &Context<'_>, change: &DuStateChange) -> Change {
+    let units = change.results.iter().map(|unit| {
+        let version = match unit.version.as_str() {
+            "" => String::new(),
+            version => format!(" {version}"),
+        };
+        let operation = match unit.operation.as_str() {
+            "" => String::new(),
+            operation => format!("{operation}: "),
+        };
+        let fault = unit.fault.as_ref().map_or_else(String::new, |fault| {
+            format!(", fault {} {}", fault.code, fault.text)
+        });
+        format!(
+            "{operation}{}{version} {}{fault}",
+            unit.uuid, unit.current_state
+        )
+    });
+    let what = match change.autonomous {
+        true => "autonomous change of software modules",
+        false => "change of software modules",
+    };
+    let summary = format!("{what}: {}", units.collect::<Vec<_>>().join("; "));
+    one(cx, "software", &summary, task_of(&change.command_key))
 }
 
 /// A request of the device's own.

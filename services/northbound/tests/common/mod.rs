@@ -320,6 +320,7 @@ fake!(Workflow {
     open_session(wf::OpenSessionRequest) -> wf::OpenSessionResponse = unused;
     next_request(wf::NextRequestRequest) -> wf::NextRequestResponse = unused;
     report_transfer(wf::ReportTransferRequest) -> wf::ReportTransferResponse = unused;
+    report_du_state_change(wf::ReportDuStateChangeRequest) -> wf::ReportDuStateChangeResponse = unused;
     create_task(wf::CreateTaskRequest) -> wf::CreateTaskResponse = create_task;
     get_task(wf::GetTaskRequest) -> wf::GetTaskResponse = get_task;
     list_tasks(wf::ListTasksRequest) -> wf::ListTasksResponse = list_tasks;

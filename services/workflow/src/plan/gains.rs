@@ -7,7 +7,7 @@ use hearth_proto::{
     events::v1::event,
     types::v1::{ParameterAttributes, ParameterName, ParameterValue, TaskResult},
 };
-use hearth_types::DeviceKey;
+use hearth_types::{DeviceKey, TaskId};
 use prost::Message;
 
 /// How much a result may hold.
@@ -41,6 +41,8 @@ pub(crate) struct Gains {
     pub(crate) events: Vec<event::Kind>,
     /// The spec's values were set, their paths behind this prefix.
     pub(crate) set_values: Option<String>,
+    /// The device has cancelled the transfer of this task.
+    pub(crate) cancelled: Option<TaskId>,
     limits: Limits,
 }
 
@@ -51,6 +53,7 @@ impl Gains {
             learned: Vec::new(),
             events: Vec::new(),
             set_values: None,
+            cancelled: None,
             limits,
         }
     }
@@ -168,5 +171,7 @@ impl super::Facts {
         // Some devices end the session without a word at an RPC that they don't know.
         self.no_queued_transfers = model.unsupported_rpcs.iter().any(|rpc| rpc == QUEUED)
             || (!model.rpcs.is_empty() && !model.rpcs.iter().any(|rpc| rpc == QUEUED));
+        self.methods.clone_from(&model.rpcs);
+        self.unsupported.clone_from(&model.unsupported_rpcs);
     }
 }

@@ -7,19 +7,26 @@
 //! | set values | SetParameterValues | sent again, unless the Inform's ParameterKey is ours |
 //! | add object | names before, AddObject, values of the instance | names again, compared |
 //! | delete object | DeleteObject | sent again; 9005 then means done |
-//! | download, upload | the RPC; ends by TransferComplete | asks which transfers are queued |
+//! | download, upload, schedule download | the RPC; ends by TransferComplete | asks which transfers are queued |
+//! | cancel transfer | the RPC; ends the transfer's task | sent again |
+//! | queued transfers | the newer RPC, or the older | asked again |
+//! | change DU state | the RPC; ends by DUStateChangeComplete | waits for the report |
 //! | reboot, factory reset | the RPC; ends by the Inform's event | waits for the event |
 
 mod attributes;
+pub(crate) mod cancel;
 mod discovery;
 mod gains;
+mod gate;
 mod names;
-mod object;
+pub(crate) mod object;
+mod queued;
 mod read;
 mod restart;
 pub(crate) mod set;
 mod simple;
 mod transfer;
+mod units;
 
 pub(crate) use gains::{Gains, Learned, Limits, remember};
 pub(crate) use transfer::set_times;
@@ -70,6 +77,10 @@ pub(crate) struct Facts {
     pub(crate) root: String,
     /// GetAllQueuedTransfers is known not to work.
     pub(crate) no_queued_transfers: bool,
+    /// What GetRPCMethods named, if it was asked.
+    pub(crate) methods: Vec<String>,
+    /// RPCs that are known not to work.
+    pub(crate) unsupported: Vec<String>,
 }
 
 /// What the next session's Inform tells about a request whose outcome is not known.
@@ -99,6 +110,12 @@ pub(crate) enum Command {
     Download,
     /// Upload of the spec.
     Upload,
+    /// ScheduleDownload of the spec.
+    ScheduleDownload,
+    /// CancelTransfer of the transfer that the spec names.
+    CancelTransfer,
+    /// ChangeDUState of the spec.
+    ChangeDuState,
 }
 
 impl Command {
@@ -108,6 +125,9 @@ impl Command {
             Self::SetValues { .. } => "SetParameterValues",
             Self::Download => "Download",
             Self::Upload => "Upload",
+            Self::ScheduleDownload => "ScheduleDownload",
+            Self::CancelTransfer => "CancelTransfer",
+            Self::ChangeDuState => "ChangeDUState",
             Self::Rpc(rpc) => match rpc {
                 Rpc::GetParameterValues(_) => "GetParameterValues",
                 Rpc::SetParameterValues(_) => "SetParameterValues",
@@ -123,6 +143,10 @@ impl Command {
                 Rpc::ScheduleInform(_) => "ScheduleInform",
                 Rpc::GetRpcMethods(_) => "GetRPCMethods",
                 Rpc::GetAllQueuedTransfers(_) => "GetAllQueuedTransfers",
+                Rpc::ScheduleDownload(_) => "ScheduleDownload",
+                Rpc::CancelTransfer(_) => "CancelTransfer",
+                Rpc::GetQueuedTransfers(_) => "GetQueuedTransfers",
+                Rpc::ChangeDuState(_) => "ChangeDUState",
             },
         }
     }
@@ -192,11 +216,39 @@ pub(crate) enum Plan {
     Restart(restart::Restart),
     Schedule,
     Methods,
+    Cancel(cancel::Cancel),
+    Queued(queued::Queued),
+    Units,
+    /// The device is asked first whether it has an optional RPC.
+    Gate(gate::Gate),
+    /// The device is known not to have it: why.
+    Lacking(String),
 }
 
 impl Plan {
     /// The plan of a task that was never sent.
     pub(crate) fn new(kind: &Kind, facts: &Facts) -> Self {
+        gate::guarded(Self::of(kind, facts), kind, facts)
+    }
+
+    /// Whether what is known of the device's model matters.
+    pub(crate) const fn depends_on_model(kind: &Kind) -> bool {
+        matches!(
+            kind,
+            Kind::GetParameterValues(_)
+                | Kind::Refresh(_)
+                | Kind::Download(_)
+                | Kind::Upload(_)
+                | Kind::FactoryReset(_)
+                | Kind::ScheduleInform(_)
+                | Kind::ScheduleDownload(_)
+                | Kind::CancelTransfer(_)
+                | Kind::GetQueuedTransfers(_)
+                | Kind::ChangeDuState(_)
+        )
+    }
+
+    fn of(kind: &Kind, facts: &Facts) -> Self {
         match kind {
             Kind::GetParameterValues(get) => Self::Read(read::Read::values(&get.paths, facts)),
             Kind::Refresh(refresh) => Self::Read(read::Read::refresh(&refresh.path, facts)),
@@ -208,12 +260,24 @@ impl Plan {
             Kind::SetParameterValues(_) => Self::Set(set::Set::default()),
             Kind::AddObject(_) => Self::Add(object::Add::default()),
             Kind::DeleteObject(_) => Self::Delete(object::Delete::default()),
-            Kind::Download(_) | Kind::Upload(_) => {
+            Kind::Download(_) | Kind::Upload(_) | Kind::ScheduleDownload(_) => {
                 Self::Transfer(transfer::Transfer::new(facts.no_queued_transfers))
             }
             Kind::Reboot(_) | Kind::FactoryReset(_) => Self::Restart(restart::Restart::default()),
             Kind::ScheduleInform(_) => Self::Schedule,
             Kind::GetRpcMethods(_) => Self::Methods,
+            Kind::CancelTransfer(_) => Self::Cancel(cancel::Cancel::default()),
+            Kind::GetQueuedTransfers(get) => Self::Queued(queued::Queued::new(get, facts)),
+            Kind::ChangeDuState(_) => Self::Units,
+        }
+    }
+
+    /// The transfer of the task, be it behind a question.
+    pub(crate) fn transfer_mut(&mut self) -> Option<&mut transfer::Transfer> {
+        match self {
+            Self::Transfer(transfer) => Some(transfer),
+            Self::Gate(gate) => gate.then_mut().transfer_mut(),
+            _ => None,
         }
     }
 
@@ -239,6 +303,10 @@ impl Plan {
             (Self::Methods, _) => Some(Command::Rpc(Rpc::GetRpcMethods(
                 hearth_proto::workflow::v1::Empty {},
             ))),
+            (Self::Gate(_), _) => Some(Command::Rpc(gate::Gate::command())),
+            (Self::Cancel(_), Kind::CancelTransfer(_)) => Some(Command::CancelTransfer),
+            (Self::Queued(queued), _) => Some(queued.command()),
+            (Self::Units, Kind::ChangeDuState(_)) => Some(Command::ChangeDuState),
             _ => None,
         }
     }
@@ -302,6 +370,11 @@ impl Plan {
         {
             gains.learned.push(Learned::Unsupported(name));
         }
+        if let Self::Gate(gate) = self {
+            let (plan, verdict) = gate.clone().outcome(answer, gains);
+            *self = plan;
+            return verdict;
+        }
         match (self, kind) {
             (Self::Read(read), _) => read.outcome(answer, gains),
             (Self::Names(names), _) => names.outcome(answer, gains),
@@ -316,10 +389,15 @@ impl Plan {
             }
             (Self::Add(add), Kind::AddObject(spec)) => add.outcome(spec, answer, gains),
             (Self::Delete(delete), Kind::DeleteObject(spec)) => delete.outcome(spec, answer, gains),
-            (Self::Transfer(transfer), _) => transfer.outcome(answer, gains),
+            (Self::Transfer(transfer), kind) => transfer.outcome(kind, answer, gains),
             (Self::Restart(restart), _) => restart.outcome(answer),
             (Self::Schedule, Kind::ScheduleInform(spec)) => simple::scheduled(spec, answer),
             (Self::Methods, _) => simple::methods(answer, gains),
+            (Self::Cancel(cancel), Kind::CancelTransfer(spec)) => {
+                cancel.outcome(spec, answer, gains)
+            }
+            (Self::Queued(queued), _) => queued.outcome(answer, gains),
+            (Self::Units, _) => units::outcome(answer),
             _ => Verdict::Fail {
                 fault: None,
                 reason: "the task's progress does not fit its kind".to_owned(),
@@ -336,7 +414,10 @@ impl Plan {
             }
             (Self::Add(add), _) => add.lost(facts),
             (Self::Delete(delete), Kind::DeleteObject(spec)) => delete.lost(spec, facts, gains),
-            (Self::Transfer(transfer), _) => transfer.lost(facts),
+            (Self::Transfer(transfer), _) => transfer.lost(facts, gains),
+            (Self::Cancel(cancel), _) => cancel.lost(),
+            (Self::Queued(queued), _) => queued.lost(gains),
+            (Self::Units, _) => units::lost(),
             (Self::Restart(_), kind) => restart::lost(kind),
             _ => Lost::Again,
         }
@@ -354,6 +435,11 @@ impl Plan {
     fn main_rpc(&self, kind: &Kind) -> Option<&'static str> {
         Some(match (self, kind) {
             (Self::Transfer(transfer), _) if transfer.is_checking() => "GetAllQueuedTransfers",
+            (Self::Gate(_), _) => return None,
+            (Self::Queued(queued), _) => queued.rpc(),
+            (_, Kind::ScheduleDownload(_)) => "ScheduleDownload",
+            (_, Kind::CancelTransfer(_)) => "CancelTransfer",
+            (_, Kind::ChangeDuState(_)) => "ChangeDUState",
             (_, Kind::Download(_)) => "Download",
             (_, Kind::Upload(_)) => "Upload",
             (_, Kind::Reboot(_)) => "Reboot",

@@ -4,7 +4,10 @@ use super::{Command, Gains, Lost, LostFacts, Verdict, faulted, set::Set, unreada
 use crate::faults;
 use hearth_proto::{
     events::v1::{ObjectDeleted, event},
-    types::v1::{AddObject, DeleteObject, GetParameterNames, ParameterName},
+    types::v1::{
+        AddObject, DeleteObject, GetParameterNames, GetParameterValues, ParameterName,
+        ParameterValue,
+    },
     workflow::v1::{Applied, ObjectRpc, request::Rpc, request_outcome::Kind as Answer},
 };
 use hearth_types::CommandKey;
@@ -20,6 +23,8 @@ enum Stage {
     Add,
     /// The answer to AddObject was lost: is there a new one?
     Verify,
+    /// There are several: which has the alias?
+    Which,
     /// The new instance's values.
     Set,
 }
@@ -34,6 +39,9 @@ pub(crate) struct Add {
     proved: bool,
     /// The new instance.
     instance: u32,
+    /// New ones, of which one may be this task's.
+    #[serde(default)]
+    new: Vec<u32>,
     /// The setting of its values.
     set: Set,
 }
@@ -43,8 +51,15 @@ impl Add {
         match self.stage {
             Stage::Before | Stage::Verify => {
                 Command::Rpc(Rpc::GetParameterNames(GetParameterNames {
-                    path: spec.object.clone(),
+                    path: table_of(&spec.object).to_owned(),
                     next_level: true,
+                }))
+            }
+            Stage::Which => {
+                let table = table_of(&spec.object);
+                let aliases = self.new.iter().map(|n| alias_path(table, *n));
+                Command::Rpc(Rpc::GetParameterValues(GetParameterValues {
+                    paths: aliases.collect(),
                 }))
             }
             Stage::Add => Command::Rpc(Rpc::AddObject(ObjectRpc {
@@ -53,7 +68,8 @@ impl Add {
             })),
             Stage::Set => {
                 let sibling = self.before.first();
-                let like = sibling.map(|sibling| format!("{}{sibling}.", spec.object));
+                let table = table_of(&spec.object);
+                let like = sibling.map(|sibling| format!("{table}{sibling}."));
                 self.set
                     .command(&spec.values, self.path(spec), like.unwrap_or_default())
             }
@@ -63,11 +79,11 @@ impl Add {
     /// Whether an instance may have been made that nobody knows of: until that is settled another
     /// AddObject on the table would make it impossible to tell which is whose.
     pub(crate) fn is_in_doubt(&self) -> bool {
-        matches!(self.stage, Stage::Add | Stage::Verify)
+        matches!(self.stage, Stage::Add | Stage::Verify | Stage::Which)
     }
 
     fn path(&self, spec: &AddObject) -> String {
-        format!("{}{}.", spec.object, self.instance)
+        format!("{}{}.", table_of(&spec.object), self.instance)
     }
 
     pub(crate) fn outcome(
@@ -78,12 +94,18 @@ impl Add {
     ) -> Verdict {
         match (self.stage, answer) {
             (Stage::Before, Answer::Names(names)) => {
-                self.before = instances(&spec.object, &names.names);
+                self.before = instances(table_of(&spec.object), &names.names);
                 self.stage = Stage::Add;
                 Verdict::Next
             }
             (Stage::Add, Answer::Applied(applied)) => self.added(spec, &applied, gains),
             (Stage::Verify, Answer::Names(names)) => self.verified(spec, &names.names, gains),
+            (Stage::Which, Answer::Values(values)) => self.found(spec, &values.values, gains),
+            (Stage::Which, Answer::Fault(fault)) if !faults::is_transient(fault.code) => self
+                .several(
+                    spec,
+                    &format!("asked for their aliases, {}", faults::summary(&fault)),
+                ),
             (Stage::Set, answer) => {
                 let path = self.path(spec);
                 let done = format!("made {path} with its values");
@@ -119,7 +141,7 @@ impl Add {
                 "{} was made, but its values could not be set: {reason}",
                 self.path(spec)
             ),
-            Stage::Before | Stage::Add | Stage::Verify => reason,
+            Stage::Before | Stage::Add | Stage::Verify | Stage::Which => reason,
         }
     }
 
@@ -145,7 +167,7 @@ impl Add {
         names: &[ParameterName],
         gains: &mut Gains,
     ) -> Verdict {
-        let all = instances(&spec.object, names);
+        let all = instances(table_of(&spec.object), names);
         let mut new = all.clone();
         new.retain(|instance| !self.before.contains(instance));
         match new.as_slice() {
@@ -161,29 +183,66 @@ impl Add {
                 self.stage = Stage::Add;
                 Verdict::Resend
             }
-            several => Verdict::Unknown(format!(
-                "the session ended before the answer, and {} has several new instances ({}): \
-                 which one is this task's can't be known",
-                spec.object,
-                several
-                    .iter()
-                    .map(u32::to_string)
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            )),
+            several => {
+                self.new = several.to_vec();
+                if alias_of(&spec.object).is_none() {
+                    return self.several(spec, "which one is this task's can't be known");
+                }
+                self.stage = Stage::Which;
+                Verdict::Next
+            }
+        }
+    }
+
+    fn several(&self, spec: &AddObject, why: &str) -> Verdict {
+        let new: Vec<String> = self.new.iter().map(u32::to_string).collect();
+        Verdict::Unknown(format!(
+            "the session ended before the answer, and {} has several new instances ({}): {why}",
+            table_of(&spec.object),
+            new.join(", ")
+        ))
+    }
+
+    /// Of several new instances, the one with the alias.
+    fn found(&mut self, spec: &AddObject, values: &[ParameterValue], gains: &mut Gains) -> Verdict {
+        let alias = alias_of(&spec.object).unwrap_or_default();
+        let table = table_of(&spec.object);
+        let has = |number: &&u32| {
+            let path = alias_path(table, **number);
+            values.iter().any(|v| v.path == path && v.value == alias)
+        };
+        match self.new.iter().find(has).copied() {
+            Some(instance) => self.has_instance(spec, instance, gains),
+            None => self.several(spec, "none of them has the alias"),
         }
     }
 
     pub(crate) fn lost(&mut self, facts: &LostFacts) -> Lost {
         match self.stage {
             Stage::Before | Stage::Set => Lost::Again,
-            Stage::Add | Stage::Verify => {
+            Stage::Add | Stage::Verify | Stage::Which => {
                 self.proved |= facts.proved && self.stage == Stage::Add;
                 self.stage = Stage::Verify;
                 Lost::Check
             }
         }
     }
+}
+
+/// The table of an AddObject: `Device.NAT.PortMapping.` of `Device.NAT.PortMapping.[web].`
+pub(crate) fn table_of(object: &str) -> &str {
+    let alias = object.strip_suffix("].").and_then(|body| body.rfind(".["));
+    alias.map_or(object, |dot| &object[..=dot])
+}
+
+/// The alias of an AddObject, if it has one (TR-069 3.6.1).
+pub(crate) fn alias_of(object: &str) -> Option<&str> {
+    let (_, alias) = object.strip_suffix("].")?.rsplit_once(".[")?;
+    Some(alias)
+}
+
+fn alias_path(table: &str, instance: u32) -> String {
+    format!("{table}{instance}.Alias")
 }
 
 /// Instance numbers of a table among the names below it.
@@ -262,6 +321,18 @@ impl Delete {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn aliases_are_told_from_tables() {
+        let table = "Device.NAT.PortMapping.";
+        assert_eq!(table_of(table), table);
+        assert_eq!(alias_of(table), None);
+        let with = "Device.NAT.PortMapping.[web].";
+        assert_eq!((table_of(with), alias_of(with)), (table, Some("web")));
+        let below = "Device.A.[x].Port.[y].";
+        assert_eq!(table_of(below), "Device.A.[x].Port.");
+        assert_eq!(table_of("Device.A.[x].Port."), "Device.A.[x].Port.");
+    }
 
     #[test]
     fn instances_of_a_table() {

@@ -1,7 +1,11 @@
 //! Download and Upload: they end by TransferComplete, or at once with Status 0. When the answer was
 //! lost, the device is asked which transfers it has queued.
 
-use super::{Command, Gains, Lost, LostFacts, Verdict, faulted, what_came};
+use super::{
+    Command, Gains, Lost, LostFacts, Verdict, faulted,
+    gate::{ALL_QUEUED, Drops},
+    what_came,
+};
 use hearth_proto::{
     types::v1::{TaskResult, task_spec::Kind},
     workflow::v1::{Empty, Transfers, request::Rpc, request_outcome::Kind as Answer},
@@ -25,6 +29,9 @@ pub(crate) struct Transfer {
     /// The task, to know its keys by.
     #[serde(default)]
     pub(crate) task: Option<TaskId>,
+    /// Sessions that ended at the question for what is queued.
+    #[serde(default)]
+    drops: Drops,
 }
 
 impl Transfer {
@@ -35,6 +42,7 @@ impl Transfer {
             file: String::new(),
             unproven: false,
             task: None,
+            drops: Drops::default(),
         }
     }
 
@@ -52,11 +60,12 @@ impl Transfer {
         match kind {
             _ if self.checking => Command::Rpc(Rpc::GetAllQueuedTransfers(Empty {})),
             Kind::Upload(_) => Command::Upload,
+            Kind::ScheduleDownload(_) => Command::ScheduleDownload,
             _ => Command::Download,
         }
     }
 
-    pub(crate) fn outcome(&mut self, answer: Answer, gains: &mut Gains) -> Verdict {
+    pub(crate) fn outcome(&mut self, kind: &Kind, answer: Answer, gains: &mut Gains) -> Verdict {
         if self.checking {
             return self.checked(answer);
         }
@@ -73,6 +82,12 @@ impl Transfer {
             }
             Answer::Applied(_) => Verdict::Wait {
                 reason: "the device has accepted; it reports when the transfer is complete"
+                    .to_owned(),
+                end_session: false,
+            },
+            Answer::Empty(_) if matches!(kind, Kind::ScheduleDownload(_)) => Verdict::Wait {
+                reason: "the device has accepted; it fetches the file in its window of time, and \
+                         reports then"
                     .to_owned(),
                 end_session: false,
             },
@@ -110,7 +125,11 @@ impl Transfer {
         })
     }
 
-    pub(crate) fn lost(&mut self, facts: &LostFacts) -> Lost {
+    pub(crate) fn lost(&mut self, facts: &LostFacts, gains: &mut Gains) -> Lost {
+        if self.checking && self.drops.again(ALL_QUEUED, gains) {
+            self.cannot_check = true;
+            self.checking = false;
+        }
         if facts.transfer_due {
             Lost::Wait("the session ended before the answer; a transfer's report is due".to_owned())
         } else if self.cannot_check {

@@ -4,7 +4,7 @@ use super::Turn;
 use crate::{
     lanes::Lane,
     ledger::{Work, queue_error},
-    plan::{Gains, LostFacts, Plan},
+    plan::{Gains, LostFacts, Plan, object},
     request::Unbuilt,
     settle::Op,
 };
@@ -122,6 +122,7 @@ impl Turn<'_> {
             };
             self.inner
                 .settle_lost(&mut work, &facts, self.now, &mut ops, &mut gains);
+            self.inner.learn(&self.device, gains.learned);
             work.task.result = Some(gains.result);
             if work.state() != TaskState::Queued {
                 return self.settle_now(work, ops).await;
@@ -163,7 +164,7 @@ impl Turn<'_> {
     /// settled first, or its instance and this one's could not be told apart.
     async fn in_doubt_before(&self, work: &Work) -> Result<Option<Work>> {
         let table = |work: &Work| match work.kind() {
-            Some(Kind::AddObject(add)) => Some(add.object.clone()),
+            Some(Kind::AddObject(add)) => Some(object::table_of(&add.object).to_owned()),
             _ => None,
         };
         let doubtful = |work: &Work| match &work.progress.plan {

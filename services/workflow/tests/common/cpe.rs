@@ -1,8 +1,8 @@
 //! A device: executes RPCs on a small tree, counts them, and tells of what it did as TR-069 has it.
 
 use hearth_proto::{
-    events::v1::{InformEvent, TransferComplete},
-    types::v1::{Fault, ParameterAttributes, ParameterName, ParameterValue, ValueType},
+    events::v1::{DuStateChange, InformEvent, TransferComplete},
+    types::v1::{DuResult, Fault, ParameterAttributes, ParameterName, ParameterValue, ValueType},
     workflow::v1 as wf,
 };
 use std::collections::{BTreeMap, HashMap};
@@ -29,14 +29,34 @@ pub struct Cpe {
     pub transfer_fault: u32,
     /// Status of Download and Upload.
     pub transfer_status: u32,
+    /// What GetRPCMethods names.
+    pub methods: Vec<String>,
+    /// A transfer of it can't be cancelled any more.
+    pub uncancellable: bool,
+    /// Fault of each operation of the next changes, 0 for none.
+    pub unit_faults: Vec<u32>,
     /// The last request's values or its like, for looking at.
     pub last: Option<Rpc>,
     events: Vec<InformEvent>,
     reports: Vec<TransferComplete>,
     queued: Vec<String>,
+    changes: Vec<(String, usize)>,
+    unit_reports: Vec<DuStateChange>,
     reboot: Option<String>,
     reset: bool,
 }
+
+/// Optional RPCs; those of the baseline are not asked for.
+const METHODS: [&str; 8] = [
+    "Upload",
+    "FactoryReset",
+    "ScheduleInform",
+    "GetAllQueuedTransfers",
+    "GetQueuedTransfers",
+    "ScheduleDownload",
+    "CancelTransfer",
+    "ChangeDUState",
+];
 
 fn fault(code: u32) -> Answer {
     Answer::Fault(Fault {
@@ -79,10 +99,15 @@ impl Cpe {
             tells_reboot: true,
             transfer_fault: 0,
             transfer_status: 1,
+            methods: METHODS.map(str::to_owned).to_vec(),
+            uncancellable: false,
+            unit_faults: Vec::new(),
             last: None,
             events: vec![event("2 PERIODIC", "")],
             reports: Vec::new(),
             queued: Vec::new(),
+            changes: Vec::new(),
+            unit_reports: Vec::new(),
             reboot: None,
             reset: false,
         }
@@ -105,6 +130,10 @@ impl Cpe {
                 events.push(event("M Download", &report.command_key));
             }
         }
+        for report in &self.unit_reports {
+            events.push(event("11 DU STATE CHANGE COMPLETE", ""));
+            events.push(event("M ChangeDUState", &report.command_key));
+        }
         if events.is_empty() {
             events.push(event("2 PERIODIC", ""));
         }
@@ -114,6 +143,38 @@ impl Cpe {
     /// TransferCompletes of this session.
     pub fn reports(&mut self) -> Vec<TransferComplete> {
         std::mem::take(&mut self.reports)
+    }
+
+    /// DUStateChangeCompletes of this session.
+    pub fn unit_reports(&mut self) -> Vec<DuStateChange> {
+        std::mem::take(&mut self.unit_reports)
+    }
+
+    /// Changes of units that were accepted are complete.
+    pub fn change_units(&mut self) {
+        for (command_key, operations) in std::mem::take(&mut self.changes) {
+            let results = (0..operations).map(|index| {
+                let code = self.unit_faults.get(index).copied().unwrap_or(0);
+                DuResult {
+                    uuid: format!("85f8a1c2-5d3e-4c1b-9b7a-00000000000{index}"),
+                    version: "1.0".into(),
+                    current_state: if code == 0 { "Installed" } else { "Failed" }.into(),
+                    deployment_unit_ref: format!("Device.SoftwareModules.DeploymentUnit.{index}"),
+                    fault: (code != 0).then(|| Fault {
+                        code,
+                        text: "told to".into(),
+                        ..Fault::default()
+                    }),
+                    ..DuResult::default()
+                }
+            });
+            let results = results.collect();
+            self.unit_reports.push(DuStateChange {
+                command_key,
+                results,
+                autonomous: false,
+            });
+        }
     }
 
     /// What was accepted is done now.
@@ -127,6 +188,7 @@ impl Cpe {
         if std::mem::take(&mut self.reset) {
             self.events.clear();
             self.queued.clear();
+            self.changes.clear();
             self.tells("0 BOOTSTRAP", "");
             self.tells("1 BOOT", "");
         }
@@ -192,19 +254,44 @@ impl Cpe {
                 Answer::Empty(wf::Empty {})
             }
             Rpc::GetRpcMethods(_) => Answer::Methods(wf::Methods {
-                names: vec!["GetAllQueuedTransfers".into(), "Reboot".into()],
+                names: self.methods.clone(),
             }),
-            Rpc::GetAllQueuedTransfers(_) if self.lacks_queued_transfers => fault(9000),
-            Rpc::GetAllQueuedTransfers(_) => {
-                let transfers = self.queued.iter().map(|key| wf::QueuedTransfer {
-                    command_key: key.clone(),
-                    state: 1,
-                });
-                Answer::Transfers(wf::Transfers {
-                    transfers: transfers.collect(),
-                })
+            Rpc::GetQueuedTransfers(_) => Answer::Transfers(wf::Transfers {
+                transfers: self.queued(),
+            }),
+            Rpc::ScheduleDownload(schedule) => {
+                let key = schedule.download.unwrap().command_key;
+                self.did(&key, "ScheduleDownload");
+                self.queued.push(key);
+                Answer::Empty(wf::Empty {})
             }
+            Rpc::CancelTransfer(cancel) => {
+                if self.uncancellable || !self.queued.contains(&cancel.command_key) {
+                    return fault(9021);
+                }
+                self.queued.retain(|key| *key != cancel.command_key);
+                Answer::Empty(wf::Empty {})
+            }
+            Rpc::ChangeDuState(change) => {
+                self.did(&change.command_key, "ChangeDUState");
+                self.changes
+                    .push((change.command_key, change.operations.len()));
+                Answer::Empty(wf::Empty {})
+            }
+            Rpc::GetAllQueuedTransfers(_) if self.lacks_queued_transfers => fault(9000),
+            Rpc::GetAllQueuedTransfers(_) => Answer::Transfers(wf::Transfers {
+                transfers: self.queued(),
+            }),
         }
+    }
+
+    fn queued(&self) -> Vec<wf::QueuedTransfer> {
+        let transfers = self.queued.iter().map(|key| wf::QueuedTransfer {
+            command_key: key.clone(),
+            state: 1,
+            ..wf::QueuedTransfer::default()
+        });
+        transfers.collect()
     }
 
     fn take(&mut self, key: String, rpc: &'static str) -> Answer {
@@ -356,5 +443,9 @@ fn name(rpc: &Rpc) -> &'static str {
         Rpc::ScheduleInform(_) => "ScheduleInform",
         Rpc::GetRpcMethods(_) => "GetRPCMethods",
         Rpc::GetAllQueuedTransfers(_) => "GetAllQueuedTransfers",
+        Rpc::ScheduleDownload(_) => "ScheduleDownload",
+        Rpc::CancelTransfer(_) => "CancelTransfer",
+        Rpc::GetQueuedTransfers(_) => "GetQueuedTransfers",
+        Rpc::ChangeDuState(_) => "ChangeDUState",
     }
 }

@@ -180,6 +180,9 @@ impl World {
         for transfer in cpe.reports() {
             self.report(transfer).await;
         }
+        for change in cpe.unit_reports() {
+            self.report_units(change).await;
+        }
         let mut turn = wf::NextRequestRequest {
             tenant: TENANT.into(),
             device: DEVICE.into(),
@@ -230,6 +233,24 @@ impl World {
             transfer: Some(transfer),
         };
         self.service.report_transfer(request).await.unwrap().known
+    }
+}
+
+impl World {
+    pub async fn report_units(&self, change: hearth_proto::events::v1::DuStateChange) -> bool {
+        let request = wf::ReportDuStateChangeRequest {
+            tenant: TENANT.into(),
+            device: DEVICE.into(),
+            change: Some(change),
+        };
+        let reported = self.service.report_du_state_change(request).await;
+        reported.unwrap().known
+    }
+
+    /// The field that a refused task's error names.
+    pub async fn refused(&self, kind: Kind) -> String {
+        let refused = self.service.create_task(create(kind)).await;
+        refused.unwrap_err().field
     }
 }
 

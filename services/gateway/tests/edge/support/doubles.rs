@@ -101,6 +101,7 @@ pub struct ScriptedWorkflow {
     pub opened: Mutex<Vec<wf::OpenSessionRequest>>,
     pub asked: Mutex<Vec<wf::NextRequestRequest>>,
     pub transfers: Mutex<Vec<wf::ReportTransferRequest>>,
+    pub du_changes: Mutex<Vec<wf::ReportDuStateChangeRequest>>,
     pub down: AtomicBool,
     /// No device has an open task.
     pub idle: AtomicBool,
@@ -182,6 +183,15 @@ impl Workflow for ScriptedWorkflow {
         self.check()?;
         self.transfers.lock().push(r);
         Ok(wf::ReportTransferResponse { known: true })
+    }
+
+    async fn report_du_state_change(
+        &self,
+        r: wf::ReportDuStateChangeRequest,
+    ) -> Result<wf::ReportDuStateChangeResponse> {
+        self.check()?;
+        self.du_changes.lock().push(r);
+        Ok(wf::ReportDuStateChangeResponse { known: true })
     }
 
     async fn create_task(&self, _: wf::CreateTaskRequest) -> Result<wf::CreateTaskResponse> {
