@@ -13,8 +13,8 @@ use hearth_types::{DeviceId, DeviceKey, TaskId, TenantId};
 /// - A write MUST be durable when its call returns `Ok`: it survives the kill of
 ///   any process and, where the backend's settings say so, a power cut.
 /// - A write MUST be idempotent and MUST NOT depend on the order in which
-///   writes arrive: each carries its event time (or revision), and the later
-///   one stays. A delete takes all that is not newer than itself, and goes on
+///   writes arrive: each carries its event time, and the later one stays
+///   (tasks have [`Store::put_tasks`] instead). A delete takes all that is not newer than itself, and goes on
 ///   doing so for writes that arrive after it; a backend MAY forget that once
 ///   the device has newer deletes, by a week of event time, or ten days after
 ///   it was made.
@@ -84,7 +84,8 @@ pub trait Store: Send + Sync + 'static {
     /// history expires by itself.
     async fn trim_history(&self, before: hearth_types::Timestamp, limit: usize) -> Result<usize>;
 
-    /// Enters a task. With an idempotency key (unique in the tenant), exactly
+    /// Enters a task; one that is there already MUST stay as it is ([`Created::New`] all the same). With
+    /// an idempotency key (unique in the tenant), exactly
     /// one of any calls with the same key MUST enter its task; the others learn
     /// which it was.
     async fn create_task(&self, task: TaskRow, idempotency_key: Option<&str>) -> Result<Created>;
@@ -116,11 +117,31 @@ pub trait Store: Send + Sync + 'static {
         0
     }
 
-    /// Writes tasks' new revisions; enters those that are not in the ledger.
+    /// Writes tasks' next revisions, in their order; at most one of each task in a call.
+    ///
+    /// - A row MUST be written only where the ledger has the revision before it (`revision - 1`), so
+    ///   that of any calls that write the same revision of a task exactly one succeeds. All else is
+    ///   [`crate::Error::Conflict`] and MUST leave the ledger's row as it is: also a task that is not
+    ///   there.
+    /// - The very row that the ledger has (revision, payload, open or not) MUST count as written: a
+    ///   call whose outcome is not known may be made again.
+    /// - At a conflict the tasks before it in the call MUST be written, it and those behind MUST NOT.
+    /// - After any other error each row may have been written or not, or be written later, until
+    ///   the next call for that task has come to an end.
+    /// - Callers MUST NOT open a task again that has ended.
     async fn put_tasks(&self, tasks: Vec<TaskRow>) -> Result<()>;
 
-    /// A task.
+    /// A task. Behind a [`Store::put_tasks`] that did not return `Ok`, of this process or another, it
+    /// MAY be the row before: what is done upon it proves itself by the next `put_tasks`.
     async fn task(&self, tenant: &TenantId, id: TaskId) -> Result<Option<TaskRow>>;
+
+    /// A task as the calls of [`Store::put_tasks`] have decided it, those too whose outcome nobody was
+    /// told. For who acts upon it without writing.
+    ///
+    /// The default is that of a backend where [`Store::task`] is never behind.
+    async fn decided_task(&self, tenant: &TenantId, id: TaskId) -> Result<Option<TaskRow>> {
+        self.task(tenant, id).await
+    }
 
     /// Tasks, newest first. A damaged row MUST be left out as by [`Store::open_tasks`].
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>>;

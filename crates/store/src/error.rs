@@ -17,6 +17,11 @@ pub enum Error {
     /// kept, and it never will be.
     #[error("the store can't keep this: {0}")]
     TooLarge(String),
+    /// The ledger's row of this task is not the one before that which was to be written: somebody
+    /// else has written it since it was read. Those before it in the call were written, those
+    /// behind it were not. To be read and decided again.
+    #[error("task {0} was changed by someone else meanwhile")]
+    Conflict(hearth_types::TaskId),
     /// What was read is not what was written.
     #[error("the store holds damaged data: {0}")]
     Damaged(String),
@@ -47,6 +52,7 @@ impl From<Error> for hearth_clients::Error {
             Error::TooLarge(_) => {
                 Self::new(hearth_clients::Kind::InvalidArgument, error.to_string())
             }
+            Error::Conflict(_) => Self::unavailable(format!("{error}; try again")),
             Error::Damaged(_) => {
                 tracing::error!(error = cause, "stored data can't be read");
                 Self::internal("stored data can't be read; the server's log says which")

@@ -11,7 +11,7 @@ pub struct TaskRow {
     pub device: DeviceKey,
     /// Whether it is still to be worked on.
     pub open: bool,
-    /// Of two rows of a task the one of the higher revision stays.
+    /// Each row of a task is made from the one of the revision before ([`crate::Store::put_tasks`]).
     pub revision: u64,
     /// Opaque to the store (a `hearth.workflow.v1.Task`).
     pub payload: Vec<u8>,

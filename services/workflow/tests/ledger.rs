@@ -57,7 +57,7 @@ async fn a_damaged_row_stops_neither_the_start_nor_its_device() {
         id: damaged.parse().unwrap(),
         device: DeviceKey::parse(TENANT, common::DEVICE).unwrap(),
         open: true,
-        revision: 99,
+        revision: 2,
         payload: vec![0xff; 9],
     };
     world.store.put_tasks(vec![row]).await.unwrap();

@@ -74,6 +74,9 @@ where
         index::values_of_any_text
         index::tenants_are_apart
         tasks::revisions
+        tasks::another_row_of_the_same_revision_is_refused
+        tasks::at_a_conflict_those_before_it_are_written
+        tasks::one_of_many_writes_a_revision
         tasks::lists_and_pages
         tasks::open_tasks_by_bucket
         tasks::pages_of_open_tasks_go_on

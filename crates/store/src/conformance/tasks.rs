@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hearth_types::{DeviceKey, TaskId};
 
 use super::{at, id, key, tenant};
-use crate::{Created, Document, DocumentKind, Store, TaskQuery, TaskRow};
+use crate::{Created, Document, DocumentKind, Error, Store, TaskQuery, TaskRow};
 
 /// The `n`th task in the order of creation.
 fn nth(n: u8) -> TaskId {
@@ -30,27 +30,132 @@ pub async fn enter_one(store: &dyn Store, device: &DeviceKey) {
     assert_eq!(created.unwrap(), Created::New);
 }
 
+/// Whether a put of these rows is refused because of this task.
+async fn refused(store: &dyn Store, rows: Vec<TaskRow>) -> Option<TaskId> {
+    match store.put_tasks(rows).await {
+        Ok(()) => None,
+        Err(Error::Conflict(task)) => Some(task),
+        Err(error) => panic!("{error}"),
+    }
+}
+
 pub async fn revisions(store: Arc<dyn Store>) {
     let device = key("a", "001122-X-1");
     enter_one(&*store, &device).await;
     let third = row(&device, 1, 3, false);
-    store.put_tasks(vec![third.clone()]).await.unwrap();
-    for older in [row(&device, 1, 2, true), row(&device, 1, 1, true)] {
-        store.put_tasks(vec![older]).await.unwrap();
+    let stays = async |expected: &TaskRow| {
+        for found in [
+            store.task(&device.tenant, nth(1)).await,
+            store.decided_task(&device.tenant, nth(1)).await,
+        ] {
+            assert_eq!(found.unwrap().as_ref(), Some(expected));
+        }
+    };
+    // Not from what it has.
+    let ahead = refused(&*store, vec![third.clone()]).await;
+    assert_eq!(ahead, Some(nth(1)));
+    stays(&row(&device, 1, 1, true)).await;
+    for next in [row(&device, 1, 2, true), third.clone()] {
+        assert_eq!(refused(&*store, vec![next.clone()]).await, None);
+        stays(&next).await;
+        assert_eq!(refused(&*store, vec![next]).await, None, "again");
     }
-    store.put_tasks(vec![third.clone()]).await.unwrap();
-    let found = store.task(&device.tenant, nth(1)).await.unwrap();
-    assert_eq!(found, Some(third));
+    for older in [row(&device, 1, 2, true), row(&device, 1, 1, true)] {
+        assert_eq!(refused(&*store, vec![older]).await, Some(nth(1)));
+    }
+    stays(&third).await;
     assert!(all_open(&*store).await.is_empty());
     assert_eq!(store.task(&tenant("b"), nth(1)).await.unwrap(), None);
-    // In one call, and of a task that isn't there yet.
-    let both = vec![row(&device, 2, 2, true), row(&device, 2, 1, false)];
-    store.put_tasks(both).await.unwrap();
-    let found = store.task(&device.tenant, nth(2)).await.unwrap();
-    assert_eq!(found, Some(row(&device, 2, 2, true)));
     store.delete_device(&device).await.unwrap();
-    let found = store.task(&device.tenant, nth(2)).await.unwrap();
-    assert!(found.is_some(), "tasks outlive their device");
+    stays(&third).await;
+}
+
+pub async fn another_row_of_the_same_revision_is_refused(store: Arc<dyn Store>) {
+    let device = key("a", "001122-X-1");
+    enter_one(&*store, &device).await;
+    let second = row(&device, 1, 2, true);
+    assert_eq!(refused(&*store, vec![second.clone()]).await, None);
+    let other = TaskRow {
+        payload: vec![9],
+        ..second.clone()
+    };
+    let ended = TaskRow {
+        open: false,
+        ..second.clone()
+    };
+    for other in [other, ended] {
+        assert_eq!(refused(&*store, vec![other]).await, Some(nth(1)));
+    }
+    let found = store.task(&device.tenant, nth(1)).await.unwrap();
+    assert_eq!(found, Some(second));
+    assert_eq!(all_open(&*store).await.len(), 1, "its names stay, too");
+    // Nor is a task entered that isn't there, or entered again.
+    let absent = row(&device, 2, 1, true);
+    for revision in [0, 1, 2] {
+        let absent = TaskRow {
+            revision,
+            ..absent.clone()
+        };
+        assert_eq!(refused(&*store, vec![absent]).await, Some(nth(2)));
+    }
+    assert_eq!(store.task(&device.tenant, nth(2)).await.unwrap(), None);
+    enter_one(&*store, &device).await;
+    let found = store.task(&device.tenant, nth(1)).await.unwrap();
+    assert_eq!(
+        found.unwrap().revision,
+        2,
+        "creating it again changes nothing"
+    );
+}
+
+pub async fn at_a_conflict_those_before_it_are_written(store: Arc<dyn Store>) {
+    let device = key("a", "001122-X-1");
+    for n in 1..=3 {
+        store
+            .create_task(row(&device, n, 1, true), None)
+            .await
+            .unwrap();
+    }
+    let rows = vec![
+        row(&device, 3, 2, false),
+        row(&device, 1, 3, false),
+        row(&device, 2, 2, false),
+    ];
+    assert_eq!(refused(&*store, rows).await, Some(nth(1)));
+    for (n, revision) in [(1, 1), (2, 1), (3, 2)] {
+        let found = store.task(&device.tenant, nth(n)).await.unwrap();
+        assert_eq!(found.unwrap().revision, revision, "task {n}");
+    }
+    assert_eq!(all_open(&*store).await.len(), 2);
+    let rest = vec![row(&device, 3, 2, false), row(&device, 1, 2, false)];
+    assert_eq!(refused(&*store, rest).await, None);
+}
+
+pub async fn one_of_many_writes_a_revision(store: Arc<dyn Store>) {
+    let device = key("a", "001122-X-1");
+    enter_one(&*store, &device).await;
+    for revision in 2..=6 {
+        let mut calls = tokio::task::JoinSet::new();
+        for writer in 0..8 {
+            let (store, device) = (store.clone(), device.clone());
+            calls.spawn(async move {
+                let row = TaskRow {
+                    payload: vec![writer],
+                    ..row(&device, 1, revision, revision < 6)
+                };
+                let written = refused(&*store, vec![row.clone()]).await.is_none();
+                written.then_some(row)
+            });
+        }
+        let mut won = Vec::new();
+        while let Some(row) = calls.join_next().await {
+            won.extend(row.unwrap());
+        }
+        assert_eq!(won.len(), 1, "revision {revision}: {won:?}");
+        let found = store.task(&device.tenant, nth(1)).await.unwrap();
+        assert_eq!(found, won.pop());
+    }
+    assert!(all_open(&*store).await.is_empty());
 }
 
 /// The open tasks of all buckets, each read in pages of two.
@@ -209,16 +314,12 @@ pub async fn open_tasks_of_a_device(store: Arc<dyn Store>) {
     }
     let other = row(&key("a", "001122-X-11"), 5, 1, true);
     store.create_task(other, None).await.unwrap();
-    // Ended, opened again, and entered as ended.
-    let later = |n, revision, open| row(&device, n, revision, open);
-    for task in [
-        later(2, 2, false),
-        later(3, 2, false),
-        later(3, 3, true),
-        later(6, 1, false),
-    ] {
+    // Ended, changed, and entered as ended.
+    for task in [row(&device, 2, 2, false), row(&device, 3, 2, true)] {
         store.put_tasks(vec![task]).await.unwrap();
     }
+    let ended = row(&device, 6, 1, false);
+    store.create_task(ended, None).await.unwrap();
     let found = listed(&*store, &query(Some("001122-X-1"), true)).await;
     assert_eq!(found, [4, 3, 1]);
     let found = listed(&*store, &query(Some("001122-X-1"), false)).await;

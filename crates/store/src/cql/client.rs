@@ -286,6 +286,7 @@ impl Client {
         values: impl SerializeRow + Send + Copy,
     ) -> Result<bool> {
         let mut tries = 1;
+        let started = Instant::now();
         loop {
             match self.execute(statement, values).await {
                 Ok(result) => {
@@ -297,7 +298,9 @@ impl Client {
                         .and_then(|applied| applied.as_boolean())
                         .ok_or_else(|| Error::Damaged("an answer of a conditional write".into()));
                 }
-                Err(error @ Error::Unavailable(_)) if tries < CONDITIONAL_TRIES => {
+                Err(error @ Error::Unavailable(_))
+                    if tries < CONDITIONAL_TRIES && started.elapsed() < self.patience =>
+                {
                     tracing::debug!(%error, tries, "a conditional write is asked for again");
                     tokio::time::sleep(Duration::from_millis(20 << tries)).await;
                     tries += 1;

@@ -1,9 +1,9 @@
 //! The store on CQL: ScyllaDB, or Cassandra 5.
 //!
-//! - Every write carries its event time (a task its revision) as CQL timestamp, and every delete is
-//!   one with a timestamp: the nodes merge as the contract says, in whatever order writes arrive,
-//!   and nothing is read before it is written. Only idempotency keys of tasks and the making of
-//!   tables are decided among the replicas (Paxos).
+//! - Every write carries its event time as CQL timestamp, and every delete is one with a timestamp:
+//!   the nodes merge as the contract says, in whatever order writes arrive, and nothing is read
+//!   before it is written. Only tasks' revisions, their idempotency keys and the making of tables are
+//!   decided among the replicas (Paxos).
 //! - Rows of one partition travel together (unlogged batches of bounded size); a write as a whole is
 //!   not one step. It may be made again, and is, by whoever got an error.
 //! - Requests under way are bounded; what waits longer than a request may take fails.
@@ -188,11 +188,15 @@ impl Store for CqlStore {
     }
 
     async fn put_tasks(&self, tasks: Vec<TaskRow>) -> Result<()> {
-        self.client.put_tasks(&tasks, &self.caches.days).await
+        self.client.put_tasks(&tasks).await
     }
 
     async fn task(&self, tenant: &TenantId, id: TaskId) -> Result<Option<TaskRow>> {
         self.client.task(tenant, id).await
+    }
+
+    async fn decided_task(&self, tenant: &TenantId, id: TaskId) -> Result<Option<TaskRow>> {
+        self.client.decided_task(tenant, id).await
     }
 
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>> {

@@ -2,19 +2,22 @@
 
 use std::ops::ControlFlow;
 
-use hearth_types::{TaskId, TenantId, Timestamp};
+use hearth_types::{DeviceKey, TaskId, TenantId, Timestamp};
 
 use super::client::{Client, each};
-use super::encode::{TASK_SHARDS, revision, task_day, task_shard};
+use super::encode::{TASK_SHARDS, event_time, now, revision, task_day, task_shard};
 use super::index::TENANTS;
 use super::statements::Statement;
-use super::tasks::{read, task_id};
+use super::tasks::{row_of, task_id};
 use crate::{Error, Result, TaskRow};
 
 /// A row of [`Statement::TaskOld`].
-type Old = (Vec<u8>, String, Vec<u8>, i64, Option<String>);
+type Old = (Vec<u8>, Option<String>);
 /// A task that has ended, and its idempotency key.
 type Ended = (TaskRow, Option<String>);
+
+/// Names of which the tasks are read at once.
+const NAMES: usize = 200;
 
 impl Client {
     /// Deletes at most `limit` tasks that have ended and were made before `before`; answers how
@@ -83,27 +86,61 @@ impl Client {
         before: TaskId,
         limit: usize,
     ) -> Result<(Vec<Ended>, bool)> {
-        let mut ended = Vec::new();
-        let mut all = true;
+        let mut names: Vec<Old> = Vec::new();
         let bytes = before.to_bytes();
         let values = (tenant.as_str(), day, shard, &bytes[..]);
-        let visit = |(id, device, state, at, key): Old| {
-            let row = task_id(&id).and_then(|id| read(tenant, id, &device, &state, at));
-            match row {
-                Ok(row) if !row.open && ended.len() < limit => ended.push((row, key)),
-                // What can't be read stays, too: somebody may mend it.
-                _ => all = false,
-            }
-            match ended.len() < limit {
-                true => ControlFlow::Continue(()),
-                false => ControlFlow::Break(()),
-            }
+        let visit = |name: Old| {
+            names.push(name);
+            ControlFlow::Continue(())
         };
         self.visit(Statement::TaskOld, values, visit).await?;
+        let mut ended = Vec::new();
+        let mut all = true;
+        for names in names.chunks(NAMES) {
+            let tasks = names.iter().map(|name| self.old_task(tenant, name));
+            for task in each(tasks).await? {
+                match task {
+                    Some((row, key)) if !row.open && ended.len() < limit => ended.push((row, key)),
+                    // What can't be read stays, too: somebody may mend it.
+                    _ => all = false,
+                }
+            }
+            if ended.len() >= limit {
+                return Ok((ended, false));
+            }
+        }
         Ok((ended, all))
     }
 
-    /// Deletes a task; its row last, so that what fails is done again.
+    /// A task of the list; `None` for one that can't be read. A name whose task isn't there counts
+    /// as one that has ended: it was left behind by a process that was killed in between.
+    async fn old_task(&self, tenant: &TenantId, name: &Old) -> Result<Option<Ended>> {
+        let (id, device) = name;
+        let Ok(id) = task_id(id) else {
+            return Ok(None);
+        };
+        let found = match self.found(tenant, id).await {
+            Err(Error::Damaged(_)) => return Ok(None),
+            found => found?,
+        };
+        if let Some(found) = found {
+            let row = row_of(tenant, id, &found).ok();
+            return Ok(row.map(|row| (row, found.3)));
+        }
+        let device = device.as_deref().and_then(|device| device.parse().ok());
+        Ok(device.map(|device| {
+            let row = TaskRow {
+                id,
+                device: DeviceKey::new(tenant.clone(), device),
+                open: false,
+                revision: 1,
+                payload: Vec::new(),
+            };
+            (row, None)
+        }))
+    }
+
+    /// Deletes a task; its name in the list last, so that what fails is done again.
     async fn delete_task(&self, task: &TaskRow, key: Option<&str>) -> Result<()> {
         let (tenant, id) = (task.device.tenant.as_str(), task.id.to_bytes());
         if let Some(key) = key {
@@ -113,6 +150,14 @@ impl Client {
         let at = revision(task.revision)?;
         let values = (at, tenant, task.device.device.as_str(), &id[..]);
         self.run(Statement::TaskOfDelete, values).await?;
+        // Above what Paxos gave it when it ended; where clocks say otherwise it goes the next time.
+        let now = event_time(now())?;
+        self.run(Statement::TaskRemove, (now, tenant, &id[..]))
+            .await?;
+        let left = self.decided(&task.device.tenant, task.id).await?;
+        if left.is_some() {
+            return Ok(());
+        }
         let (day, shard) = (task_day(task.id), task_shard(task.id));
         let values = (at, tenant, day, shard, &id[..]);
         self.run(Statement::TaskDelete, values).await

@@ -1,8 +1,8 @@
 //! Every statement, each prepared once. `$.` stands for the keyspace.
 //!
 //! What writes carries its event time (or revision) as CQL timestamp, so that the nodes merge it
-//! as the contract says; nothing is read before it is written. All but the conditional ones of
-//! idempotency keys may be repeated.
+//! as the contract says; nothing is read before it is written. All but the conditional ones, of
+//! tasks' revisions and of idempotency keys, may be repeated.
 
 macro_rules! statements {
     ($($name:ident $label:literal $text:expr;)*) => {
@@ -117,13 +117,23 @@ statements! {
     IndexOfDelete "index_of_delete" "DELETE FROM $.device_index_of USING TIMESTAMP ? \
         WHERE tenant = ? AND device = ?";
 
-    TaskPut "task_put" "INSERT INTO $.task (tenant, day, shard, id, device, state, key) \
-        VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
-    TaskRead "task_read" "SELECT device, state, WRITETIME(state) FROM $.task \
+    TaskName "task_name" "INSERT INTO $.task (tenant, day, shard, id, device) \
+        VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    TaskEnter "ledger_enter" "INSERT INTO $.ledger (tenant, id, device, state, revision, key) \
+        VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    TaskNext "ledger_next" "UPDATE $.ledger SET device = ?, state = ?, revision = ? \
+        WHERE tenant = ? AND id = ? IF revision = ?";
+    TaskMove "ledger_move" "INSERT INTO $.ledger (tenant, id, device, state, revision, key) \
+        VALUES (?, ?, ?, ?, ?, ?) IF NOT EXISTS";
+    TaskRead "ledger_read" "SELECT device, state, revision, key FROM $.ledger \
+        WHERE tenant = ? AND id = ?";
+    TaskRemove "ledger_remove" "DELETE FROM $.ledger USING TIMESTAMP ? \
+        WHERE tenant = ? AND id = ?";
+    TaskFirstRead "task_read" "SELECT device, state, WRITETIME(state), key FROM $.task \
         WHERE tenant = ? AND day = ? AND shard = ? AND id = ?";
     TaskIds "task_ids" "SELECT id FROM $.task \
         WHERE tenant = ? AND day = ? AND shard = ? AND id < ? LIMIT ?";
-    TaskOld "task_old" "SELECT id, device, state, WRITETIME(state), key FROM $.task \
+    TaskOld "task_old" "SELECT id, device FROM $.task \
         WHERE tenant = ? AND day = ? AND shard = ? AND id < ?";
     TaskDelete "task_delete" "DELETE FROM $.task USING TIMESTAMP ? \
         WHERE tenant = ? AND day = ? AND shard = ? AND id = ?";
@@ -168,7 +178,13 @@ impl Statement {
 
     /// Whether it is decided among the replicas (Paxos) and must not be repeated blindly.
     pub(super) const fn is_conditional(self) -> bool {
-        matches!(self, Self::KeyEnter | Self::KeyDelete)
+        matches!(
+            self,
+            Self::KeyEnter
+                | Self::KeyDelete
+                | Self::TaskNext
+                | Self::TaskMove
+        )
     }
 }
 
@@ -197,6 +213,8 @@ mod tests {
                 "tenant_add",
                 "task_day_add",
                 "task_day_remove",
+                "ledger_next",
+                "ledger_move",
                 "task_key_enter",
                 "task_key_delete",
             ];

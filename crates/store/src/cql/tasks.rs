@@ -1,13 +1,17 @@
 //! The task ledger.
 //!
-//! A task is a row of `task`, in a partition that its id alone tells; the other tables only name
-//! tasks. Each write carries the revision as CQL timestamp. Names are written before a task is
-//! entered, and removed after it has ended: what has a name and no task, or a name and a task that
-//! has ended, is left out by whoever reads, and so no open task is without its names.
+//! A task is a row of `ledger`, a partition of its own; the other tables only name tasks. A task is
+//! entered with its revision as CQL timestamp, a tiny one; each revision behind that is decided among
+//! the replicas (Paxos) upon the one before. Names are written before a task is entered, and removed
+//! after it has ended: what has a name and no task, or a name and a task that has ended, is left out
+//! by whoever reads, and so no open task is without its names.
+//!
+//! A task of the first version of the tables has its row in `task`, until it is written next.
 
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
+use futures::FutureExt;
 use hearth_types::{DeviceId, DeviceKey, TaskId, TenantId};
 use quick_cache::sync::Cache;
 use scylla::value::MaybeUnset;
@@ -27,12 +31,21 @@ pub(super) type Days = Cache<(TenantId, i32), ()>;
 
 /// What stands in the ledger under an idempotency key.
 type Keyed = (Vec<u8>, String, Vec<u8>, i64);
+/// A row of the ledger: device, state, revision, idempotency key.
+type Found = (String, Vec<u8>, i64, Option<String>);
+/// What `task` has of a task: the same, where it is of the tables' first version.
+type First = (Option<String>, Option<Vec<u8>>, Option<i64>, Option<String>);
 
 pub(super) fn task_id(bytes: &[u8]) -> Result<TaskId> {
     let bytes: [u8; 16] = bytes
         .try_into()
         .map_err(|_| Error::Damaged("a task's id".into()))?;
     Ok(TaskId::from_bytes(bytes))
+}
+
+pub(super) fn row_of(tenant: &TenantId, id: TaskId, found: &Found) -> Result<TaskRow> {
+    let (device, state, at, _) = found;
+    read(tenant, id, device, state, *at)
 }
 
 pub(super) fn read(
@@ -66,11 +79,48 @@ fn most(limit: usize) -> i32 {
 impl Client {
     /// A task.
     pub(super) async fn task(&self, tenant: &TenantId, id: TaskId) -> Result<Option<TaskRow>> {
+        let found = self.found(tenant, id).await?;
+        found.map(|found| row_of(tenant, id, &found)).transpose()
+    }
+
+    /// A task as Paxos has decided it.
+    pub(super) async fn decided_task(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+    ) -> Result<Option<TaskRow>> {
+        let found = match self.decided(tenant, id).await? {
+            None => self.first(tenant, id).await?,
+            found => found,
+        };
+        found.map(|found| row_of(tenant, id, &found)).transpose()
+    }
+
+    pub(super) async fn found(&self, tenant: &TenantId, id: TaskId) -> Result<Option<Found>> {
+        let bytes = id.to_bytes();
+        let key = (tenant.as_str(), &bytes[..]);
+        match self.row(Statement::TaskRead, key).await? {
+            None => self.first(tenant, id).await,
+            found => Ok(found),
+        }
+    }
+
+    /// What the ledger's own table has, as Paxos has decided it.
+    pub(super) async fn decided(&self, tenant: &TenantId, id: TaskId) -> Result<Option<Found>> {
+        let bytes = id.to_bytes();
+        let key = (tenant.as_str(), &bytes[..]);
+        self.row_decided(Statement::TaskRead, key).await
+    }
+
+    /// A task that was last written by the tables' first version.
+    async fn first(&self, tenant: &TenantId, id: TaskId) -> Result<Option<Found>> {
         let bytes = id.to_bytes();
         let values = (tenant.as_str(), task_day(id), task_shard(id), &bytes[..]);
-        let row: Option<(String, Vec<u8>, i64)> = self.row(Statement::TaskRead, values).await?;
-        row.map(|(device, state, at)| read(tenant, id, &device, &state, at))
-            .transpose()
+        let row: Option<First> = self.row(Statement::TaskFirstRead, values).await?;
+        Ok(match row {
+            Some((Some(device), Some(state), Some(at), key)) => Some((device, state, at, key)),
+            _ => None,
+        })
     }
 
     /// A task for a list: what is damaged is logged, counted and left out.
@@ -145,16 +195,39 @@ impl Client {
     }
 
     /// Enters a task that isn't in the ledger: its names first.
+    ///
+    /// Not decided among the replicas: ids are made once. Its timestamp is below all that Paxos
+    /// gives, so that an entry that arrives late, or twice, undoes no later revision.
     async fn enter(&self, task: &TaskRow, key: Option<&str>, days: &Days) -> Result<()> {
         self.enter_day(task, days).await?;
-        if task.open {
-            let (open, of) = (self.name_open(task), self.name_of(task));
-            let (open, of) = tokio::join!(open, of);
-            open.and(of)?;
-        } else {
-            self.name_of(task).await?;
-        }
-        self.write_task(task, key).await
+        let names = [self.name(task).boxed(), self.name_of(task).boxed()];
+        let open = task.open.then(|| self.name_open(task).boxed());
+        all(names.into_iter().chain(open)).await?;
+        let (tenant, id, at) = (
+            task.device.tenant.as_str(),
+            task.id.to_bytes(),
+            revision(task.revision)?,
+        );
+        let state = task_state(task.open, &task.payload);
+        check_size(state.len(), "a task")?;
+        let device = task.device.device.as_str();
+        let key = MaybeUnset::from_option(key);
+        let values = (tenant, &id[..], device, state, at, key, at);
+        self.run(Statement::TaskEnter, values).await
+    }
+
+    /// Names a task in the list of all.
+    async fn name(&self, task: &TaskRow) -> Result<()> {
+        let id = task.id.to_bytes();
+        let values = (
+            task.device.tenant.as_str(),
+            task_day(task.id),
+            task_shard(task.id),
+            &id[..],
+            task.device.device.as_str(),
+            revision(task.revision)?,
+        );
+        self.run(Statement::TaskName, values).await
     }
 
     async fn enter_day(&self, task: &TaskRow, days: &Days) -> Result<()> {
@@ -193,40 +266,65 @@ impl Client {
         self.run(Statement::TaskOfPut, values).await
     }
 
-    /// Writes a task's row; with its idempotency key where it is known.
-    async fn write_task(&self, task: &TaskRow, key: Option<&str>) -> Result<()> {
-        let id = task.id.to_bytes();
+    /// Writes tasks' next revisions, one after the other: an end between two of them is as that of
+    /// the process.
+    pub(super) async fn put_tasks(&self, tasks: &[TaskRow]) -> Result<()> {
+        for task in tasks {
+            self.put_task(task).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_task(&self, task: &TaskRow) -> Result<()> {
+        let (tenant, id) = (task.device.tenant.as_str(), task.id.to_bytes());
         let state = task_state(task.open, &task.payload);
         check_size(state.len(), "a task")?;
-        let values = (
-            task.device.tenant.as_str(),
-            task_day(task.id),
-            task_shard(task.id),
-            &id[..],
-            task.device.device.as_str(),
-            state,
-            MaybeUnset::from_option(key),
-            revision(task.revision)?,
-        );
-        self.run(Statement::TaskPut, values).await
-    }
-
-    /// Writes tasks' revisions.
-    pub(super) async fn put_tasks(&self, tasks: &[TaskRow], days: &Days) -> Result<()> {
-        all(tasks.iter().map(|task| self.put_task(task, days))).await
-    }
-
-    async fn put_task(&self, task: &TaskRow, days: &Days) -> Result<()> {
-        self.enter_day(task, days).await?;
-        if !task.open {
-            // As long as it isn't known to have ended it must be found.
-            self.write_task(task, None).await?;
-            let (open, of) = tokio::join!(self.name_open(task), self.name_of(task));
-            return open.and(of);
+        let at = revision(task.revision)?;
+        let device = task.device.device.as_str();
+        let values = (device, state.as_slice(), at, tenant, &id[..], at - 1);
+        // Nobody writes the first revision here.
+        if at < 2 || !self.decide(Statement::TaskNext, values).await? {
+            self.put_again(task, &state, at).await?;
         }
-        let (open, of) = (self.name_open(task), self.name_of(task));
-        let (open, of, written) = tokio::join!(open, of, self.write_task(task, None));
-        open.and(of).and(written)
+        if task.open {
+            // It has its names since it was entered.
+            return Ok(());
+        }
+        let (open, of) = tokio::join!(self.name_open(task), self.name_of(task));
+        open.and(of)
+    }
+
+    /// A revision that was not written: it was before, or the task is still in its first table, or
+    /// it was not made from what the ledger has.
+    async fn put_again(&self, task: &TaskRow, state: &[u8], at: i64) -> Result<()> {
+        let (tenant, id) = (&task.device.tenant, task.id);
+        let conflict = Err(Error::Conflict(id));
+        if let Some(found) = self.decided(tenant, id).await? {
+            return match found.1 == state && found.2 == at {
+                true => Ok(()),
+                false => conflict,
+            };
+        }
+        let Some((_, first, first_at, key)) = self.first(tenant, id).await? else {
+            return conflict;
+        };
+        if first_at == at && first == state {
+            return Ok(());
+        }
+        if first_at != at - 1 {
+            return conflict;
+        }
+        let bytes = id.to_bytes();
+        let device = task.device.device.as_str();
+        let key = MaybeUnset::from_option(key.as_deref());
+        let values = (tenant.as_str(), &bytes[..], device, state, at, key);
+        if self.decide(Statement::TaskMove, values).await? {
+            return Ok(());
+        }
+        match self.decided(tenant, id).await? {
+            Some(found) if found.1 == state && found.2 == at => Ok(()),
+            _ => conflict,
+        }
     }
 
     /// Tasks, newest first.

@@ -1,6 +1,5 @@
 //! The task ledger.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use hearth_engine::{Keyspace, Scan, WriteBatch};
@@ -33,7 +32,10 @@ impl EmbeddedStore {
             }
             batch.put(&spaces.task_key, key, task.id.to_bytes());
         }
-        merge(spaces, &task, key, &mut batch)?;
+        if stored(spaces, tenant, task.id)?.is_none() {
+            let key = key.unwrap_or_default().to_owned();
+            write(spaces, &task, None, key, &mut batch);
+        }
         self.commit(batch, guards).await?;
         Ok(Created::New)
     }
@@ -62,56 +64,58 @@ impl EmbeddedStore {
     }
 
     pub(super) async fn put(&self, tasks: Vec<TaskRow>) -> Result<()> {
-        // Two revisions of a task in one call: only the higher one counts.
-        let mut newest: HashMap<(&TenantId, TaskId), &TaskRow> = HashMap::new();
-        for task in &tasks {
-            let of = newest.entry((&task.device.tenant, task.id)).or_insert(task);
-            if order(task) > order(of) {
-                *of = task;
-            }
-        }
-        let locks = newest.keys().map(|(tenant, id)| Lock::Task(tenant, *id));
+        let locks = tasks.iter().map(|task| {
+            let tenant = &task.device.tenant;
+            Lock::Task(tenant, task.id)
+        });
         let guards = self.inner.tasks.all(locks).await;
         let mut batch = WriteBatch::new();
-        for task in newest.into_values() {
-            merge(&self.inner.spaces, task, None, &mut batch)?;
+        let mut conflict = None;
+        for task in &tasks {
+            let old = stored(&self.inner.spaces, &task.device.tenant, task.id)?;
+            match old {
+                Some(old) if is_row(&old, task) => {}
+                Some(old) if old.revision.checked_add(1) == Some(task.revision) => {
+                    write(
+                        &self.inner.spaces,
+                        task,
+                        Some(old),
+                        String::new(),
+                        &mut batch,
+                    );
+                }
+                _ => {
+                    conflict = Some(Error::Conflict(task.id));
+                    break;
+                }
+            }
         }
-        self.commit(batch, guards).await
+        self.commit(batch, guards).await?;
+        conflict.map_or(Ok(()), Err)
     }
 }
 
-/// What decides between two rows of a task: the revision, and for equal ones anything that all
-/// calls agree on.
-fn order(task: &TaskRow) -> (u64, bool, &[u8]) {
-    (task.revision, !task.open, &task.payload)
+/// Whether this is the row that is stored.
+fn is_row(stored: &TaskProto, task: &TaskRow) -> bool {
+    (stored.revision, stored.open) == (task.revision, task.open) && stored.payload == task.payload
 }
 
-/// Puts a task into the batch unless the ledger has a later row of it.
-fn merge(
+/// Puts a task's row into the batch, and its names as they follow from the row before.
+fn write(
     spaces: &Spaces,
     task: &TaskRow,
-    idempotency_key: Option<&str>,
+    old: Option<TaskProto>,
+    idempotency_key: String,
     batch: &mut WriteBatch,
-) -> Result<()> {
+) {
     let tenant = &task.device.tenant;
-    let old = stored(spaces, tenant, task.id)?;
-    if let Some(old) = &old
-        && order(&row_of(tenant, task.id, old)?) >= order(task)
-    {
-        return Ok(());
-    }
     let was_open = old.as_ref().map(|old| old.open);
-    let idempotency_key = match (idempotency_key, old) {
-        (Some(key), _) => key.to_owned(),
-        (None, Some(old)) => old.idempotency_key,
-        (None, None) => String::new(),
-    };
     let row = TaskProto {
         device: task.device.device.as_str().to_owned(),
         open: task.open,
         revision: task.revision,
         payload: task.payload.clone(),
-        idempotency_key,
+        idempotency_key: old.map_or(idempotency_key, |old| old.idempotency_key),
     };
     batch.put(
         &spaces.task,
@@ -119,7 +123,7 @@ fn merge(
         row.encode_to_vec(),
     );
     if was_open == Some(task.open) {
-        return Ok(());
+        return;
     }
     let key = keys::open_task(task.device.bucket(), tenant, task.id);
     let key_of = keys::task_of(&task.device, task.id);
@@ -133,7 +137,6 @@ fn merge(
         batch.delete(&spaces.open_task, key);
         batch.delete(&spaces.open_task_of, key_of);
     }
-    Ok(())
 }
 
 /// A task.

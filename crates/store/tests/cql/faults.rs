@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use hearth_config::HumanDuration;
-use hearth_store::{CqlConfig, CqlStore, IndexQuery, Store};
+use hearth_store::{CqlConfig, CqlStore, IndexQuery, Store, TaskRow};
 use hearth_telemetry::Registry;
-use hearth_types::{TenantId, Timestamp};
+use hearth_types::{TaskId, TenantId, Timestamp};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -137,6 +137,53 @@ async fn a_node_that_freezes_or_dies_is_unavailable_and_comes_back() {
         let found = store.parameters(&device(1), "", None, 9).await.unwrap();
         let (.., at) = found[0].1.value.clone().unwrap();
         assert_eq!(at, Timestamp::from_micros(time));
+    }
+    keyspace.drop().await;
+}
+
+/// A task's revision whose writing was never answered is written by the same call again, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revision_of_unknown_outcome_can_be_written_again() {
+    let Some(node) = node() else { return };
+    let keyspace = Keyspace::new(&node).await;
+    let (address, line) = proxy(node).await;
+    let config = CqlConfig {
+        nodes: vec![address],
+        request_timeout: HumanDuration::secs(2),
+        ..keyspace.config()
+    };
+    let store = CqlStore::connect(&config, HISTORY, &Registry::new())
+        .await
+        .unwrap();
+    let row = |revision| TaskRow {
+        id: TaskId::from_bytes([1; 16]),
+        device: device(1),
+        open: true,
+        revision,
+        payload: vec![7],
+    };
+    store.create_task(row(1), None).await.unwrap();
+    for revision in 2..=6 {
+        let put = tokio::spawn({
+            let (store, row) = (store.clone(), row(revision));
+            async move { store.put_tasks(vec![row]).await }
+        });
+        // Somewhere between the request and its answer.
+        tokio::time::sleep(Duration::from_millis(2 * (revision - 2))).await;
+        line.send(Line::Frozen).unwrap();
+        let started = Instant::now();
+        let told = put.await.unwrap();
+        assert!(started.elapsed() < Duration::from_secs(6));
+        line.send(Line::Up).unwrap();
+        eprintln!("revision {revision}: {told:?}");
+        let back = Instant::now();
+        while let Err(error) = store.put_tasks(vec![row(revision)]).await {
+            assert!(error.is_retryable(), "{error}");
+            assert!(back.elapsed() < Duration::from_secs(20), "{error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let found = store.decided_task(&TenantId::default(), row(1).id).await;
+        assert_eq!(found.unwrap().unwrap(), row(revision));
     }
     keyspace.drop().await;
 }

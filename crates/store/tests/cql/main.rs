@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod faults;
+mod ledger;
 mod starts;
 mod support;
 
@@ -37,7 +38,7 @@ impl Persistent for Emptied {
     }
 }
 
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "device",
     "device_list",
     "tenant",
@@ -47,6 +48,7 @@ const TABLES: [&str; 14] = [
     "device_index",
     "device_index_of",
     "task",
+    "ledger",
     "task_day",
     "task_by_device",
     "open_task",

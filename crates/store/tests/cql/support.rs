@@ -58,6 +58,14 @@ impl Keyspace {
         self.session.query_unpaged(statement, ()).await.unwrap();
     }
 
+    /// The number that a query answers.
+    pub async fn number(&self, text: &str) -> i64 {
+        let text = text.replace('$', &self.name);
+        let rows = self.session.query_unpaged(text, ()).await.unwrap();
+        let rows = rows.into_rows_result().unwrap();
+        rows.single_row::<(i64,)>().unwrap().0
+    }
+
     pub fn config(&self) -> CqlConfig {
         CqlConfig {
             nodes: vec![self.node.clone()],
