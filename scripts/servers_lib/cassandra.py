@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 
-from . import TOOLS, Skipped, probe
+from . import TOOLS, Skipped, certificates, probe
 from .process import Process
 
 LIB = TOOLS / "cassandra" / "lib"
@@ -52,16 +52,20 @@ class Cassandra:
 
     def __init__(
         self, folder: pathlib.Path, address: str, ports: list[int], token: int | None = None, seeds: list[str] | None = None,
-        heap: str = "512m", password: bool = False,
+        heap: str = "512m", secured: bool = False,
     ):
         self.process = Process(folder)
         self.address, self.port, self.storage = address, ports[0], ports[1]
-        self.token, self.seeds, self.heap, self.password = token, seeds or [address], heap, password
+        self.token, self.seeds, self.heap = token, seeds or [address], heap
+        # Asks for a login (cassandra, cassandra) by TLS, and for a client's certificate.
+        self.secured, self.certificates = secured, folder / "tls"
 
     def start(self) -> None:
         binary = java()
         folder = self.process.folder
         (folder / "conf").mkdir(parents=True, exist_ok=True)
+        if self.secured:
+            certificates.make(self.certificates, self.address)
         (folder / "conf" / "logback.xml").write_text(LOGBACK, encoding="utf-8")
         (folder / "conf" / "cassandra.yaml").write_text(self._yaml(), encoding="utf-8")
         options = [f"-Xms{self.heap}", f"-Xmx{self.heap}", "-XX:+ExitOnOutOfMemoryError", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
@@ -84,7 +88,7 @@ class Cassandra:
 
     def _yaml(self) -> str:
         data = self.process.folder / "data"
-        login = ("PasswordAuthenticator", "CassandraRoleManager") if self.password else ("AllowAllAuthenticator", "CassandraRoleManager")
+        login = ("PasswordAuthenticator", "CassandraRoleManager") if self.secured else ("AllowAllAuthenticator", "CassandraRoleManager")
         lines = {
             "cluster_name": "hearth",
             "num_tokens": 1,
@@ -121,12 +125,20 @@ class Cassandra:
             "concurrent_reads": 16,
             "concurrent_writes": 32,
         }
+        if self.secured:
+            files = f"keystore: {self.certificates / 'server.pem'}, truststore: {self.certificates / 'ca.crt'}"
+            factory = "ssl_context_factory: {class_name: org.apache.cassandra.security.PEMBasedSslContextFactory}"
+            lines["client_encryption_options"] = f"{{enabled: true, optional: false, require_client_auth: true, {files}, {factory}}}"
         if self.token is not None:
             lines["initial_token"] = f"'{self.token}'"
             lines["auto_bootstrap"] = "false"
         return "# Written at each start.\n" + "".join(f"{name}: {value}\n" for name, value in lines.items())
 
     def answers(self) -> bool:
+        if self.secured:
+            # The login is made a little after the port is open.
+            ready = "Created default superuser role" in self.process.log.read_text(encoding="utf-8", errors="replace")
+            return ready and probe.tls(self.address, self.port, self.certificates)
         return bool(probe.cql(self.address, self.port))
 
     def peers(self) -> int:

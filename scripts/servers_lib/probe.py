@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import socket
+import ssl
 import struct
 import urllib.error
 import urllib.request
@@ -39,6 +41,14 @@ def redis(address: str, port: int, *command: str) -> str:
         if line.startswith("$") and line != "$-1":
             return reader.read(int(line[1:])).decode()
         return line[1:]
+
+
+def tls(address: str, port: int, folder: pathlib.Path) -> bool:
+    """Whether a server takes the client's certificate of `certificates.make`, and shows one that fits."""
+    context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+    context.load_cert_chain(folder / "client.crt", folder / "client.key")
+    with socket.create_connection((address, port), TIMEOUT) as stream, context.wrap_socket(stream, server_hostname=address):
+        return True
 
 
 def cql(address: str, port: int, query: str = "SELECT release_version FROM system.local") -> list[list[bytes | None]]:

@@ -21,9 +21,11 @@ def prepare(topology: Topology, say) -> None:
         ask(hearth, "ca", "init", "--dir", str(ca))
     for member in topology.members:
         out = member.process.folder / "tls"
-        if member.kind == "hearth" and not (out / "tls.crt").exists():
+        if member.kind == "hearth":
+            # Each time anew: what an older Hearth issued may not name the role yet.
             out.mkdir(mode=0o700, parents=True, exist_ok=True)
-            ask(hearth, "ca", "issue", "--dir", str(ca), "--name", member.name, "--ip", LOOPBACK, "--out", str(out))
+            who = ["--name", member.name, "--roles", member.node.role, "--ip", LOOPBACK]
+            ask(hearth, "ca", "issue", "--dir", str(ca), *who, "--out", str(out))
     ask(hearth, "keys", "init", "--file", str(SECRETS / "secret.key"))
     ask(hearth, "keys", "token", "--file", str(SECRETS / "admin.token"))
     say(f"certificates, key ring and token: {SHOWN}/ca and {SHOWN}/secrets")
