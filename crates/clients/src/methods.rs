@@ -112,6 +112,7 @@ macro_rules! device_state_methods {
             list_parameters "ListParameters" (ListParametersRequest) -> ListParametersResponse: Reads, repeatable;
             list_history "ListHistory" (ListHistoryRequest) -> ListHistoryResponse: Reads, repeatable;
             get_connection_request "GetConnectionRequest" (GetConnectionRequestRequest) -> GetConnectionRequestResponse: Reads, repeatable;
+            note_waking "NoteWaking" (NoteWakingRequest) -> NoteWakingResponse: Writes, repeatable;
             get_credential "GetCredential" (GetCredentialRequest) -> GetCredentialResponse: Reads, repeatable;
             check_identity "CheckIdentity" (CheckIdentityRequest) -> CheckIdentityResponse: Writes, repeatable;
             put_credential "PutCredential" (PutCredentialRequest) -> PutCredentialResponse: Writes, repeatable;
@@ -139,6 +140,7 @@ macro_rules! wakeup_methods {
         $with! { { $($extra)* } Wakeup, wk, wakeup_service_client::WakeupServiceClient,
             wakeup_service_server::WakeupService {
             wake "Wake" (WakeRequest) -> WakeResponse: Writes, once;
+            send_datagram "SendDatagram" (SendDatagramRequest) -> SendDatagramResponse: Writes, once;
         } }
     };
 }

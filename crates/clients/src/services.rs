@@ -63,6 +63,7 @@ service! {
         list_parameters(ds::ListParametersRequest) -> ds::ListParametersResponse;
         list_history(ds::ListHistoryRequest) -> ds::ListHistoryResponse;
         get_connection_request(ds::GetConnectionRequestRequest) -> ds::GetConnectionRequestResponse;
+        note_waking(ds::NoteWakingRequest) -> ds::NoteWakingResponse;
         get_credential(ds::GetCredentialRequest) -> ds::GetCredentialResponse;
         check_identity(ds::CheckIdentityRequest) -> ds::CheckIdentityResponse;
         put_credential(ds::PutCredentialRequest) -> ds::PutCredentialResponse;
@@ -120,6 +121,7 @@ service! {
     /// Connection requests (`hearth.wakeup.v1`).
     Wakeup {
         wake(wk::WakeRequest) -> wk::WakeResponse;
+        send_datagram(wk::SendDatagramRequest) -> wk::SendDatagramResponse;
     }
 }
 

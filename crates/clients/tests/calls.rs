@@ -85,6 +85,7 @@ all! {
         list_parameters(ds::ListParametersRequest) -> ds::ListParametersResponse,
         list_history(ds::ListHistoryRequest) -> ds::ListHistoryResponse,
         get_connection_request(ds::GetConnectionRequestRequest) -> ds::GetConnectionRequestResponse,
+        note_waking(ds::NoteWakingRequest) -> ds::NoteWakingResponse,
         get_credential(ds::GetCredentialRequest) -> ds::GetCredentialResponse,
         check_identity(ds::CheckIdentityRequest) -> ds::CheckIdentityResponse,
         put_credential(ds::PutCredentialRequest) -> ds::PutCredentialResponse,
@@ -92,7 +93,8 @@ all! {
         delete_credential(ds::DeleteCredentialRequest) -> ds::DeleteCredentialResponse,
         get_model(ds::GetModelRequest) -> ds::GetModelResponse,
         put_model(ds::PutModelRequest) -> ds::PutModelResponse;
-    wakeup: wake(wk::WakeRequest) -> wk::WakeResponse;
+    wakeup: wake(wk::WakeRequest) -> wk::WakeResponse,
+        send_datagram(wk::SendDatagramRequest) -> wk::SendDatagramResponse;
     files: get_file(fs::GetFileRequest) -> fs::GetFileResponse,
         list_files(fs::ListFilesRequest) -> fs::ListFilesResponse,
         delete_file(fs::DeleteFileRequest) -> fs::DeleteFileResponse,

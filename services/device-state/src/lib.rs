@@ -37,6 +37,7 @@ mod reindex;
 mod replicas;
 mod secrets;
 mod service;
+mod waking;
 mod watch;
 
 pub use config::DeviceStateConfig;

@@ -103,6 +103,7 @@ delegate! {
     list_parameters(ListParametersRequest) -> ListParametersResponse;
     list_history(ListHistoryRequest) -> ListHistoryResponse;
     get_connection_request(GetConnectionRequestRequest) -> GetConnectionRequestResponse;
+    note_waking(NoteWakingRequest) -> NoteWakingResponse;
     get_credential(GetCredentialRequest) -> GetCredentialResponse;
     check_identity(CheckIdentityRequest) -> CheckIdentityResponse;
     put_credential(PutCredentialRequest) -> PutCredentialResponse;

@@ -9,6 +9,7 @@ use hearth_clients::serve::Services;
 use hearth_clients::{DeviceState, Files, Identity, ServiceName, Wakeup, Workflow};
 use hearth_runtime::{Readiness, ReadinessReporter};
 use hearth_telemetry::Registry;
+use hearth_wakeup::Siblings;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -79,6 +80,16 @@ impl<'a> Links<'a> {
         let made: Arc<dyn Wakeup> = Arc::new(WakeupClient(self.peer(ServiceName::Wakeup)?));
         self.elsewhere.wakeup = Some(made.clone());
         Ok(made)
+    }
+
+    /// The wakeup role's replicas, where it has some and one socket is not as good as another.
+    pub fn wakeup_siblings(&self) -> Result<Option<Arc<dyn Siblings>>> {
+        let addresses = self.config.peers_of(ServiceName::Wakeup);
+        if addresses.is_empty() || self.config.wakeup.stun.listen.is_none() {
+            return Ok(None);
+        }
+        let peer = Peer::new(ServiceName::Wakeup, addresses, &self.options)?;
+        Ok(Some(Arc::new(WakeupClient(peer))))
     }
 
     pub fn files(&mut self) -> Result<Arc<dyn Files>> {

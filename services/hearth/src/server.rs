@@ -45,6 +45,10 @@ pub struct Addresses {
     pub files: Option<SocketAddr>,
     /// Other processes.
     pub internal: Option<SocketAddr>,
+    /// STUN (UDP), where it is set.
+    pub stun: Option<SocketAddr>,
+    /// Lightweight notifications (UDP), where they are set.
+    pub notifications: Option<SocketAddr>,
     /// Health and metrics.
     pub admin: SocketAddr,
 }
@@ -92,6 +96,7 @@ struct Sockets {
     files: Option<TcpListener>,
     internal: Option<TcpListener>,
     admin: TcpListener,
+    wakeup: hearth_wakeup::Sockets,
 }
 
 impl Sockets {
@@ -123,6 +128,11 @@ impl Sockets {
                 "other processes (--internal-listen)",
             )?,
             admin: bind(listen.admin).context("admin port (--admin-listen)")?,
+            wakeup: match config.has(Role::Wakeup) {
+                true => hearth_wakeup::Sockets::bind(&config.wakeup)
+                    .map_err(|(key, error)| anyhow::Error::new(error).context(key))?,
+                false => hearth_wakeup::Sockets::default(),
+            },
         })
     }
 
@@ -139,6 +149,8 @@ impl Sockets {
             files: of(&self.files)?,
             internal: of(&self.internal)?,
             admin: self.admin.local_addr()?,
+            stun: self.wakeup.stun_address(),
+            notifications: self.wakeup.notification_address(),
         })
     }
 }
@@ -242,7 +254,7 @@ async fn add_roles(
         onboarding = Some(made);
     }
     if config.has(Role::Wakeup) {
-        roles::wakeup(base, config, &mut links)?;
+        roles::wakeup(base, config, &mut links, sockets.wakeup, runtime)?;
     }
     if let Some(listener) = sockets.files {
         roles::files(base, config, &mut links, listener, runtime)?;

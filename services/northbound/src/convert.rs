@@ -261,6 +261,7 @@ pub(crate) fn wake_outcome(outcome: wk::WakeOutcome) -> &'static str {
         wk::WakeOutcome::RateLimited => "rate_limited",
         wk::WakeOutcome::Forbidden => "forbidden",
         wk::WakeOutcome::NoAddress => "no_address",
+        wk::WakeOutcome::Offline => "offline",
     }
 }
 

@@ -175,7 +175,7 @@ async fn outcomes_of_waking_are_words() {
         *api.fake.wake.lock() = wk::WakeResponse {
             outcome: outcome.into(),
             detail: "why".into(),
-            retry_after_ms: 0,
+            ..Default::default()
         };
         let request = nb::WakeDeviceRequest {
             name: DEVICE.into(),

@@ -15,13 +15,15 @@ pub struct Target {
     pub port: u16,
     /// Path and query.
     pub path: String,
+    /// Whether it is HTTPS.
+    pub secure: bool,
 }
 
 /// Why a URL is not asked.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Not a URL of the form that is needed.
-    #[error("the device's ConnectionRequestURL can't be used: {0}")]
+    #[error("the device's address can't be used: {0}")]
     Url(&'static str),
     /// Its address is not allowed.
     #[error("{0} is not in a range that `wakeup.allow` holds, or is never asked")]
@@ -35,27 +37,28 @@ impl Target {
             .trim()
             .parse()
             .map_err(|_| Refused::Url("it is no URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(Refused::Url("https is not supported yet")),
-            _ => return Err(Refused::Url("it is no http URL")),
-        }
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(Refused::Url("it is no http or https URL")),
+        };
         let authority = uri.authority().ok_or(Refused::Url("it has no host"))?;
         if authority.as_str().contains('@') {
             return Err(Refused::Url("it has a user name in it"));
         }
         Ok(Self {
             host: authority.host().to_owned(),
-            port: authority.port_u16().unwrap_or(80),
+            port: authority.port_u16().unwrap_or(standard_port(secure)),
             path: uri
                 .path_and_query()
                 .map_or_else(|| "/".to_owned(), |path| path.as_str().to_owned()),
+            secure,
         })
     }
 
     /// The value of the Host header.
     pub fn host_header(&self) -> String {
-        if self.port == 80 {
+        if self.port == standard_port(self.secure) {
             self.host.clone()
         } else {
             format!("{}:{}", self.host, self.port)
@@ -66,23 +69,59 @@ impl Target {
     /// of these, and not to the name again, leaves a changing DNS answer no
     /// way around the guard.
     pub async fn resolve(&self, config: &WakeupConfig) -> Result<Vec<SocketAddr>, Refused> {
-        let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
-            Ok(ip) => vec![SocketAddr::new(ip, self.port)],
-            Err(_) => tokio::net::lookup_host((host, self.port))
-                .await
-                .map_err(|_| Refused::Url("its host name is not known"))?
-                .collect(),
-        };
-        match addresses
-            .iter()
-            .find(|address| !allowed(address.ip(), config))
-        {
-            Some(address) => Err(Refused::Address(address.ip())),
-            None if addresses.is_empty() => Err(Refused::Url("its host name has no address")),
-            None => Ok(addresses),
-        }
+        resolve(&self.host, self.port, config).await
     }
+
+    /// The host without the brackets of an IPv6 address.
+    pub fn bare_host(&self) -> &str {
+        bare(&self.host)
+    }
+}
+
+const fn standard_port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
+}
+
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+async fn resolve(host: &str, port: u16, config: &WakeupConfig) -> Result<Vec<SocketAddr>, Refused> {
+    let host = bare(host);
+    let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+        Ok(ip) => vec![SocketAddr::new(ip, port)],
+        Err(_) => tokio::net::lookup_host((host, port))
+            .await
+            .map_err(|_| Refused::Url("its host name is not known"))?
+            .collect(),
+    };
+    match addresses
+        .iter()
+        .find(|address| !allowed(address.ip(), config))
+    {
+        Some(address) => Err(Refused::Address(address.ip())),
+        None if addresses.is_empty() => Err(Refused::Url("its host name has no address")),
+        None => Ok(addresses),
+    }
+}
+
+/// The addresses of a UDPConnectionRequestAddress, `host:port` or `host` (port 80), every one of
+/// them allowed.
+pub async fn resolve_authority(
+    text: &str,
+    config: &WakeupConfig,
+) -> Result<Vec<SocketAddr>, Refused> {
+    let authority: http::uri::Authority = text
+        .trim()
+        .parse()
+        .map_err(|_| Refused::Url("its UDPConnectionRequestAddress is no host and port"))?;
+    let port = authority.port_u16().unwrap_or(80);
+    if authority.as_str().contains('@') || port == 0 {
+        return Err(Refused::Url(
+            "its UDPConnectionRequestAddress has no usable port",
+        ));
+    }
+    resolve(authority.host(), port, config).await
 }
 
 /// The IPv4 address that a translator or a tunnel makes of an IPv6 one: NAT64 (RFC 6052), 6to4
@@ -102,7 +141,8 @@ fn translated(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-fn allowed(ip: IpAddr, config: &WakeupConfig) -> bool {
+/// Whether an address may be asked.
+pub fn allowed(ip: IpAddr, config: &WakeupConfig) -> bool {
     // An IPv4 address in IPv6 clothes is judged as what it is.
     let ip = ip.to_canonical();
     if let IpAddr::V6(v6) = ip
@@ -191,13 +231,18 @@ mod tests {
 
     #[test]
     fn urls_are_taken_apart() {
+        let secure = Target::parse("https://[2001:db8::1]/a").unwrap();
+        assert!(secure.secure);
+        assert_eq!((secure.port, secure.bare_host()), (443, "2001:db8::1"));
+        assert_eq!(secure.host_header(), "[2001:db8::1]");
         let target = Target::parse("http://10.0.0.5:7547/a1b2?x=1").unwrap();
         assert_eq!(target.host_header(), "10.0.0.5:7547");
         assert_eq!(target.path, "/a1b2?x=1");
         for bad in [
             "",
             "ftp://10.0.0.1/",
-            "https://10.0.0.1/",
+            "file:///etc/passwd",
+            "gopher://10.0.0.1/",
             "http://u:p@10.0.0.1/",
             "/x",
         ] {

@@ -1,21 +1,64 @@
-//! The role: coalesces, paces and bounds connection requests, and says in
-//! words what came of each.
+//! The role: coalesces, paces and bounds wake-ups, and says in words what came of each.
 
-use crate::WakeupConfig;
-use crate::guard::{Refused, Target};
+use crate::attempt::Tried;
+use crate::config::WakeupConfig;
 use crate::metrics::Metrics;
-use crate::request::{self, Login, Reply};
+use crate::notify::{NotificationDependencies, Notifications};
+use crate::pace::{Grain, Pace};
+use crate::request::{Login, Manner};
+use crate::role::{Sockets, WakeupRole};
+use crate::stun::{Stun, StunDependencies};
+use crate::tls::{self, TlsError};
+use crate::udp::{Sender, Siblings};
+use crate::ways::{self, Can};
+use crate::xmpp::Xmpp;
 use async_trait::async_trait;
+use hearth_bus::Bus;
 use hearth_clients::{DeviceState, Error, Result, Wakeup};
 use hearth_proto::devicestate::v1::GetConnectionRequestRequest;
-use hearth_proto::wakeup::v1::{WakeOutcome, WakeRequest, WakeResponse};
+use hearth_proto::wakeup::v1::{
+    SendDatagramRequest, SendDatagramResponse, WakeOutcome, WakeRequest, WakeResponse, WakeWay,
+};
+use hearth_runtime::Clock;
 use hearth_telemetry::{MetricError, Registry};
 use hearth_types::DeviceKey;
-use std::{sync::Arc, time::Instant};
-use tokio::{sync::Semaphore, time::timeout};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use std::{io, sync::Arc};
+use tokio::sync::Semaphore;
 
 /// Devices whose last request is remembered, for pacing.
 const REMEMBERED: u64 = 100_000;
+/// The longest datagram that a replica sends for another.
+const MAX_DATAGRAM: usize = 2048;
+
+/// What the role works with.
+pub struct Dependencies {
+    /// Knows where devices take requests, and keeps what is learned.
+    pub devices: Arc<dyn DeviceState>,
+    /// Where notifications and outcomes go.
+    pub bus: Arc<dyn Bus>,
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+    /// The role in other processes, if there are any.
+    pub siblings: Option<Arc<dyn Siblings>>,
+    /// Tells this process from its replicas.
+    pub replica: String,
+}
+
+/// The role can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A mistake in the program.
+    #[error(transparent)]
+    Metrics(#[from] MetricError),
+    /// TLS towards devices.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A socket.
+    #[error("a UDP socket can't be used: {0}")]
+    Socket(#[from] io::Error),
+}
 
 /// The wake-up role.
 #[derive(Clone)]
@@ -23,14 +66,20 @@ pub struct WakeupService {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: WakeupConfig,
-    devices: Arc<dyn DeviceState>,
+pub(crate) struct Inner {
+    pub config: WakeupConfig,
+    pub devices: Arc<dyn DeviceState>,
+    pub bus: Arc<dyn Bus>,
+    pub clock: Arc<dyn Clock>,
+    pub manner: Manner,
+    pub udp: Option<Sender>,
+    pub xmpp: Option<Xmpp>,
+    pub subnets: Pace,
+    pub metrics: Arc<Metrics>,
     /// Requests to the same device while one is under way share its outcome;
     /// one that comes sooner than the least interval is refused.
     recent: moka::future::Cache<DeviceKey, Finished>,
     slots: Semaphore,
-    metrics: Metrics,
 }
 
 #[derive(Clone)]
@@ -40,31 +89,77 @@ struct Finished {
 }
 
 impl WakeupService {
-    /// The role over `devices`, which knows where devices take requests.
+    /// The role, and what runs its sockets. Must be called in a Tokio runtime.
     ///
     /// # Errors
-    /// When its metrics can't be registered.
+    /// [`StartError`].
     pub fn new(
         config: WakeupConfig,
-        devices: Arc<dyn DeviceState>,
+        with: Dependencies,
+        sockets: Sockets,
         registry: &Registry,
-    ) -> std::result::Result<Self, MetricError> {
-        let recent = moka::future::Cache::builder()
-            .max_capacity(REMEMBERED)
-            .time_to_live(config.min_interval.0)
-            .build();
-        let slots = Semaphore::new(config.max_concurrent);
-        let metrics = Metrics::new(registry)?;
+    ) -> std::result::Result<(Self, WakeupRole), StartError> {
+        let metrics = Arc::new(Metrics::new(registry)?);
+        let (xmpp, xmpp_task) = Xmpp::new(&config.xmpp, Arc::clone(&metrics)).unzip();
+        let stun = match sockets.stun {
+            None => None,
+            Some(socket) => {
+                let dependencies = StunDependencies {
+                    devices: Arc::clone(&with.devices),
+                    clock: Arc::clone(&with.clock),
+                    metrics: Arc::clone(&metrics),
+                    replica: with.replica,
+                };
+                let socket = tokio::net::UdpSocket::from_std(socket)?;
+                Some(Stun::new(socket, config.stun.clone(), dependencies)?)
+            }
+        };
+        let notifications = match sockets.notifications {
+            None => None,
+            Some(socket) => {
+                let dependencies = NotificationDependencies {
+                    devices: Arc::clone(&with.devices),
+                    bus: Arc::clone(&with.bus),
+                    clock: Arc::clone(&with.clock),
+                    metrics: Arc::clone(&metrics),
+                };
+                let socket = tokio::net::UdpSocket::from_std(socket)?;
+                let settings = config.notifications.clone();
+                Some(Notifications::new(socket, settings, dependencies))
+            }
+        };
+        let role = WakeupRole {
+            stun: stun.clone(),
+            notifications,
+            xmpp: xmpp_task,
+        };
+        let udp = stun.map(|stun| Sender {
+            stun,
+            siblings: with.siblings,
+            devices: Arc::clone(&with.devices),
+            copies: config.stun.copies,
+        });
         let inner = Inner {
+            manner: Manner {
+                tls: tls::client(&config)?,
+                basic: config.basic,
+            },
+            recent: moka::future::Cache::builder()
+                .max_capacity(REMEMBERED)
+                .time_to_live(config.min_interval.0)
+                .build(),
+            slots: Semaphore::new(config.max_concurrent),
+            subnets: Pace::new(config.subnet_rate, Grain::Subnet),
             config,
-            devices,
-            recent,
-            slots,
+            devices: with.devices,
+            bus: with.bus,
+            clock: with.clock,
+            udp,
+            xmpp,
             metrics,
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Arc::new(inner);
+        Ok((Self { inner }, role))
     }
 }
 
@@ -78,7 +173,7 @@ impl Wakeup for WakeupService {
             .recent
             .entry(key.clone())
             .or_try_insert_with(async {
-                let response = inner.ask(&key).await?;
+                let response = Box::pin(inner.ask(&key)).await?;
                 let at = Instant::now();
                 Ok::<_, Error>(Finished { at, response })
             })
@@ -89,37 +184,54 @@ impl Wakeup for WakeupService {
         if fresh || finished.at >= asked {
             return Ok(finished.response);
         }
-        let wait = inner
-            .config
-            .min_interval
-            .0
-            .saturating_sub(finished.at.elapsed());
-        inner.count(WakeOutcome::RateLimited);
-        Ok(WakeResponse {
-            outcome: WakeOutcome::RateLimited.into(),
-            detail: "the device was asked a moment ago".into(),
-            retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
-        })
+        let interval = inner.config.min_interval.0;
+        let wait = interval.saturating_sub(finished.at.elapsed());
+        Ok(inner.too_soon("the device was asked a moment ago", wait))
+    }
+
+    /// For the other replicas: the guard is theirs and this one's.
+    async fn send_datagram(&self, request: SendDatagramRequest) -> Result<SendDatagramResponse> {
+        let address: SocketAddr = request
+            .address
+            .parse()
+            .map_err(|_| Error::invalid("address", "expected an IP address and a port"))?;
+        if !crate::guard::allowed(address.ip(), &self.inner.config) {
+            let text = "not in a range that `wakeup.allow` holds, or is never asked";
+            return Err(Error::invalid("address", text));
+        }
+        if request.payload.len() > MAX_DATAGRAM {
+            return Err(Error::invalid("payload", "expected at most 2048 bytes"));
+        }
+        let mine =
+            |sender: &&Sender| sender.stun.has_heard(address) || sender.stun.is(&request.replica);
+        let Some(sender) = self.inner.udp.as_ref().filter(mine) else {
+            return Ok(SendDatagramResponse { sent: false });
+        };
+        let sent = sender.stun.send(address, &request.payload, request.copies);
+        sent.await
+            .map_err(|error| Error::unavailable(format!("the STUN socket: {error}")))?;
+        Ok(SendDatagramResponse { sent: true })
     }
 }
 
 impl Inner {
-    async fn ask(&self, key: &DeviceKey) -> Result<WakeResponse> {
-        let where_to = self
-            .devices
-            .get_connection_request(GetConnectionRequestRequest {
-                tenant: key.tenant.as_str().into(),
-                device: key.device.as_str().into(),
-            })
-            .await?;
-        if where_to.url.is_empty() {
-            let detail = "the device has not told a ConnectionRequestURL yet; \
-                          the task waits for its next Inform";
-            return Ok(self.finish(key, WakeOutcome::NoAddress, detail.into()));
+    pub(crate) fn can(&self) -> Can {
+        Can {
+            udp: self.udp.is_some(),
+            xmpp: self.xmpp.is_some(),
+            lifetime: self.config.stun.lifetime.0,
         }
-        let login = (!where_to.username.is_empty()).then(|| Login {
-            username: where_to.username,
-            password: where_to.password.into(),
+    }
+
+    async fn ask(&self, key: &DeviceKey) -> Result<WakeResponse> {
+        let request = GetConnectionRequestRequest {
+            tenant: key.tenant.as_str().into(),
+            device: key.device.as_str().into(),
+        };
+        let how = self.devices.get_connection_request(request).await?;
+        let login = (!how.username.is_empty()).then(|| Login {
+            username: how.username.clone(),
+            password: how.password.clone().into(),
         });
         let _slot = self
             .slots
@@ -128,97 +240,67 @@ impl Inner {
             .map_err(|_| Error::unavailable("the server is stopping"))?;
         self.metrics.under_way.inc();
         let timer = self.metrics.seconds.start_timer();
-        let (outcome, detail) = self.request(&where_to.url, login.as_ref()).await;
+        let tried = self.try_ways(key, &how, login.as_ref()).await;
         timer.observe_duration();
         self.metrics.under_way.dec();
-        Ok(self.finish(key, outcome, detail))
-    }
-
-    async fn request(&self, url: &str, login: Option<&Login>) -> (WakeOutcome, String) {
-        let attempt = timeout(self.config.timeout.0, self.attempt(url, login)).await;
-        match attempt {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(ref refused @ Refused::Address(address))) => (
-                WakeOutcome::Forbidden,
-                format!("{refused}; {}", remedy(address)),
-            ),
-            Ok(Err(refused)) => (WakeOutcome::Unreachable, refused.to_string()),
-            Err(_) => (
-                WakeOutcome::Unreachable,
-                format!(
-                    "no answer within {:?}; the device may be off, or behind NAT or a firewall",
-                    self.config.timeout.0
-                ),
-            ),
-        }
-    }
-
-    async fn attempt(
-        &self,
-        url: &str,
-        login: Option<&Login>,
-    ) -> std::result::Result<(WakeOutcome, String), Refused> {
-        let target = Target::parse(url)?;
-        let mut last = (WakeOutcome::Unreachable, String::new());
-        for address in target.resolve(&self.config).await? {
-            last = match request::send(&target, address, login).await {
-                Ok(reply) => return Ok(in_words(&reply)),
-                Err(error) => (
-                    WakeOutcome::Unreachable,
-                    format!("can't connect to the device: {error}"),
-                ),
-            };
-        }
-        Ok(last)
-    }
-
-    fn finish(&self, key: &DeviceKey, outcome: WakeOutcome, detail: String) -> WakeResponse {
+        let attempts = match tried {
+            Tried::Ways(attempts) => attempts,
+            Tried::Wait(wait) => {
+                let why = "many devices of the same subnet are asked now";
+                return Ok(self.too_soon(why, wait));
+            }
+        };
+        let nothing = || {
+            let detail = "the device has not told a ConnectionRequestURL yet; \
+                          the task waits for its next Inform";
+            (
+                WakeOutcome::NoAddress,
+                WakeWay::Unspecified,
+                detail.to_owned(),
+            )
+        };
+        let (outcome, way, detail) = attempts.last().map_or_else(nothing, |last| {
+            let detail = in_one(&attempts);
+            (last.outcome(), last.way(), detail)
+        });
         self.count(outcome);
-        tracing::debug!(device = %key, outcome = outcome.as_str_name(), detail, "connection request");
-        WakeResponse {
+        tracing::debug!(device = %key, outcome = outcome.as_str_name(), detail, "wake-up");
+        let response = WakeResponse {
             outcome: outcome.into(),
             detail,
             retry_after_ms: 0,
+            way: way.into(),
+            attempts,
+        };
+        self.record(key, &how, &response).await;
+        Ok(response)
+    }
+
+    fn too_soon(&self, why: &str, wait: Duration) -> WakeResponse {
+        self.count(WakeOutcome::RateLimited);
+        WakeResponse {
+            outcome: WakeOutcome::RateLimited.into(),
+            detail: why.into(),
+            retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
+            ..WakeResponse::default()
         }
     }
 
     fn count(&self, outcome: WakeOutcome) {
-        let label = outcome
-            .as_str_name()
-            .trim_start_matches("WAKE_OUTCOME_")
-            .to_ascii_lowercase();
+        let label = ways::outcome_name(outcome);
         self.metrics.requests.with_label_values(&[&label]).inc();
     }
 }
 
-fn in_words(reply: &Reply) -> (WakeOutcome, String) {
-    match reply {
-        Reply::Accepted => (
-            WakeOutcome::Accepted,
-            "the device accepted; its Inform is due within 30 s".into(),
-        ),
-        Reply::Credentials(why) => (
-            WakeOutcome::Credentials,
-            format!("{why}; set them with `hearthctl credential set --connection-request`"),
-        ),
-        Reply::Busy => (
-            WakeOutcome::Busy,
-            "the device is busy (503); it will be in a session now or soon".into(),
-        ),
-        Reply::Status(status) => (
-            WakeOutcome::Unreachable,
-            format!("the device answered with status {status}"),
-        ),
-        Reply::Unreadable => (
-            WakeOutcome::Unreachable,
-            "the device's answer can't be read as HTTP".into(),
-        ),
-    }
-}
-/// What to do so that an address is asked.
-fn remedy(address: std::net::IpAddr) -> &'static str {
-    match address.to_canonical().is_loopback() {
-        true => "for devices on the server's own machine set wakeup.allow_loopback=true",
-        false => "allow its range in the server's configuration",
+/// What came of all ways in one text; the ways are named where there is more than one.
+fn in_one(attempts: &[hearth_proto::wakeup::v1::WakeAttempt]) -> String {
+    match attempts {
+        [only] => only.detail.clone(),
+        many => {
+            let texts = many
+                .iter()
+                .map(|one| format!("{}: {}", ways::name(one.way()), one.detail));
+            texts.collect::<Vec<_>>().join("; ")
+        }
     }
 }

@@ -212,7 +212,10 @@ impl Inner {
                 };
                 self.waker.plan(device, next);
             }
-            WakeOutcome::Unspecified | WakeOutcome::Unreachable | WakeOutcome::Busy => {
+            WakeOutcome::Unspecified
+            | WakeOutcome::Unreachable
+            | WakeOutcome::Offline
+            | WakeOutcome::Busy => {
                 self.not_woken(device, due, &answer.detail, Some(retry_after))
                     .await;
             }

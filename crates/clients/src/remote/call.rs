@@ -8,6 +8,7 @@ use crate::methods::{Limit, Method};
 use crate::wire::{self, Answer};
 use crate::{Error, Result, propagation};
 use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,52 @@ impl Peer {
         let metrics = &self.inner.options.metrics;
         metrics.ended(method, outcome, started.elapsed());
         result
+    }
+}
+
+impl Peer {
+    /// Makes a call to every replica at once, and answers the first answer that is wanted.
+    pub(crate) async fn call_all<Q, A>(
+        &self,
+        method: &'static Method,
+        request: Q,
+        send: impl Fn(Channel, Request<Q>) -> Sent<A>,
+        wanted: impl Fn(&A) -> bool,
+    ) -> Option<A>
+    where
+        Q: Clone + Send,
+    {
+        let started = Instant::now();
+        let limit = self.inner.limit(method).map(|limit| started + limit);
+        let until = limit.into_iter().chain(deadline()).min();
+        let (send, request) = (&send, &request);
+        let mut calls: FuturesUnordered<_> = self
+            .inner
+            .all()
+            .into_iter()
+            .map(|endpoint| async move {
+                let mut message = Request::new(request.clone());
+                if let Some(at) = until {
+                    message.set_timeout(at.saturating_duration_since(Instant::now()));
+                }
+                self.inner.attempt(&endpoint, until, message, send).await
+            })
+            .collect();
+        let mut found = None;
+        while let Some(answer) = calls.next().await {
+            match answer {
+                Ok(answer) if wanted(&answer) => {
+                    found = Some(answer);
+                    break;
+                }
+                // What was not done by one may be by another.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        let outcome = if found.is_some() { "OK" } else { "NOT_FOUND" };
+        let metrics = &self.inner.options.metrics;
+        metrics.ended(method, outcome, started.elapsed());
+        found
     }
 }
 

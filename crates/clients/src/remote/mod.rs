@@ -95,6 +95,29 @@ wakeup_methods! { client {
     WakeupClient;
 } }
 
+impl WakeupClient {
+    /// Has the replica send a datagram that the request means, whichever that is; whether one did.
+    pub async fn send_datagram_by_any(&self, request: wk::SendDatagramRequest) -> bool {
+        static METHOD: Method = Method {
+            service: ServiceName::Wakeup,
+            name: "SendDatagram",
+            effect: Effect::Writes,
+            limit: Limit::Call,
+        };
+        let send = |channel, request| -> call::Sent<wk::SendDatagramResponse> {
+            Box::pin(async move {
+                wk::wakeup_service_client::WakeupServiceClient::new(channel)
+                    .send_datagram(request)
+                    .await
+            })
+        };
+        let sent = self
+            .0
+            .call_all(&METHOD, request, send, |answer| answer.sent);
+        sent.await.is_some()
+    }
+}
+
 files_methods! { client {
     /// `hearth.files.v1` in another process.
     FilesClient;

@@ -152,6 +152,15 @@ impl Inner {
         }
     }
 
+    /// All replicas that can be given calls.
+    pub fn all(&self) -> Vec<Arc<Endpoint>> {
+        let endpoints = self.set.endpoints.read();
+        let usable = endpoints
+            .iter()
+            .filter(|endpoint| endpoint.rank().is_some());
+        usable.cloned().collect()
+    }
+
     /// Whether a try elsewhere is possible.
     pub fn has_another(&self, tried: &[SocketAddr]) -> bool {
         let endpoints = self.set.endpoints.read();

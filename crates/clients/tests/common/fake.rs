@@ -113,6 +113,7 @@ macro_rules! every_call {
             DeviceState, list_parameters, ds::ListParametersRequest { values_only: true, ..Default::default() };
             DeviceState, list_history, ds::ListHistoryRequest { since_us: -1, ..Default::default() };
             DeviceState, get_connection_request, ds::GetConnectionRequestRequest { device: "d".into(), ..Default::default() };
+            DeviceState, note_waking, ds::NoteWakingRequest { device: "d".into(), ..Default::default() };
             DeviceState, get_credential, ds::GetCredentialRequest { username: "u".into(), ..Default::default() };
             DeviceState, check_identity, ds::CheckIdentityRequest { bootstrap: true, ..Default::default() };
             DeviceState, put_credential, ds::PutCredentialRequest { password: "p".into(), ..Default::default() };
@@ -210,6 +211,7 @@ fake! { DeviceState, ds {
     list_parameters(ListParametersRequest {}) -> ds::ListParametersResponse { parameters: vec![ds::Parameter { path: "Device.".into(), ..Default::default() }], ..Default::default() };
     list_history(ListHistoryRequest {}) -> ds::ListHistoryResponse { entries: vec![ds::HistoryEntry::default()], ..Default::default() };
     get_connection_request(GetConnectionRequestRequest {}) -> ds::GetConnectionRequestResponse { url: "http://x/".into(), ..Default::default() };
+    note_waking(NoteWakingRequest {}) -> ds::NoteWakingResponse {};
     get_credential(GetCredentialRequest {}) -> ds::GetCredentialResponse { password: "p".into(), ..Default::default() };
     check_identity(CheckIdentityRequest {}) -> ds::CheckIdentityResponse { allowed: true, reason: "r".into(), ..Default::default() };
     put_credential(PutCredentialRequest {}) -> ds::PutCredentialResponse {};
@@ -239,7 +241,8 @@ fake! { DeviceState, ds {
 }
 
 fake! { Wakeup, wk {
-    wake(WakeRequest {}) -> wk::WakeResponse { outcome: 4, detail: "busy".into(), retry_after_ms: 77 };
+    wake(WakeRequest {}) -> wk::WakeResponse { outcome: 4, detail: "busy".into(), retry_after_ms: 77, ..Default::default() };
+    send_datagram(SendDatagramRequest {}) -> wk::SendDatagramResponse { sent: true };
 } }
 
 fake! { Files, fs {

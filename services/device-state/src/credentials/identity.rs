@@ -79,11 +79,13 @@ impl Core {
             },
         };
         let (username, password) = found.unwrap_or_default();
-        Ok(ds::GetConnectionRequestResponse {
+        let answer = ds::GetConnectionRequestResponse {
             url,
             username,
             password,
-        })
+            ..ds::GetConnectionRequestResponse::default()
+        };
+        self.other_ways(&device, &row, answer).await
     }
 
     async fn connection_request(

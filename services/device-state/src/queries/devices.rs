@@ -23,7 +23,12 @@ impl Core {
         let device = DeviceKey::parse(&request.tenant, &request.device)?;
         let row = self.row(&device).await?;
         let row = row.ok_or_else(|| no_device(&device))?;
-        let device = Some(columns::message(&device, &row, self.now()));
+        let noted = self.noted(&device).await?;
+        let device = Some(ds::Device {
+            last_wake: noted.wake,
+            nat_binding: noted.binding,
+            ..columns::message(&device, &row, self.now())
+        });
         Ok(ds::GetDeviceResponse { device })
     }
 
@@ -103,6 +108,7 @@ impl Core {
             // Who works on the device must forget it, or it would go on writing only what changes.
             self.publish_deleted(&device).await?;
         }
+        self.forget_noted(&device).await?;
         let deleted = self.store.delete_device(&device).await;
         self.cache.forget(&device);
         self.online_of(&device).lock().forget(&device);

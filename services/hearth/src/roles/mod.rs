@@ -95,7 +95,8 @@ impl Role {
             Self::Workflow => (true, true, true),
             Self::DeviceState => (true, false, true),
             Self::Files => (false, false, true),
-            Self::Northbound | Self::Wakeup => (false, false, false),
+            Self::Wakeup => (true, false, false),
+            Self::Northbound => (false, false, false),
         }
     }
 

@@ -338,6 +338,7 @@ fake!(DeviceState {
     list_parameters(ds::ListParametersRequest) -> ds::ListParametersResponse = list_parameters;
     list_history(ds::ListHistoryRequest) -> ds::ListHistoryResponse = list_history;
     get_connection_request(ds::GetConnectionRequestRequest) -> ds::GetConnectionRequestResponse = unused;
+    note_waking(ds::NoteWakingRequest) -> ds::NoteWakingResponse = unused;
     get_credential(ds::GetCredentialRequest) -> ds::GetCredentialResponse = get_credential;
     check_identity(ds::CheckIdentityRequest) -> ds::CheckIdentityResponse = unused;
     put_credential(ds::PutCredentialRequest) -> ds::PutCredentialResponse = put_credential;
@@ -359,6 +360,7 @@ fake!(DeviceState {
 
 fake!(Wakeup {
     wake(wk::WakeRequest) -> wk::WakeResponse = wake_up;
+    send_datagram(wk::SendDatagramRequest) -> wk::SendDatagramResponse = unused;
 });
 
 fake!(Files {

@@ -243,6 +243,7 @@ impl DeviceState for FakeDeviceState {
         delete_device(ds::DeleteDeviceRequest) -> ds::DeleteDeviceResponse;
         list_history(ds::ListHistoryRequest) -> ds::ListHistoryResponse;
         get_connection_request(ds::GetConnectionRequestRequest) -> ds::GetConnectionRequestResponse;
+        note_waking(ds::NoteWakingRequest) -> ds::NoteWakingResponse;
         get_credential(ds::GetCredentialRequest) -> ds::GetCredentialResponse;
         check_identity(ds::CheckIdentityRequest) -> ds::CheckIdentityResponse;
         put_credential(ds::PutCredentialRequest) -> ds::PutCredentialResponse;
@@ -263,13 +264,19 @@ impl FakeWakeup {
         self.answers.lock().unwrap().push(wk::WakeResponse {
             outcome: outcome.into(),
             detail: detail.into(),
-            retry_after_ms: 0,
+            ..wk::WakeResponse::default()
         });
     }
 }
 
 #[async_trait]
 impl Wakeup for FakeWakeup {
+    async fn send_datagram(
+        &self,
+        _: wk::SendDatagramRequest,
+    ) -> ClientResult<wk::SendDatagramResponse> {
+        Err(Error::internal("not used here"))
+    }
     async fn wake(&self, _: wk::WakeRequest) -> ClientResult<wk::WakeResponse> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let mut answers = self.answers.lock().unwrap();

@@ -307,6 +307,9 @@ impl DeviceState for DeviceStateDouble {
     ) -> Result<ds::GetConnectionRequestResponse> {
         unused()
     }
+    async fn note_waking(&self, _: ds::NoteWakingRequest) -> Result<ds::NoteWakingResponse> {
+        unused()
+    }
     async fn put_credential(
         &self,
         _: ds::PutCredentialRequest,

@@ -1,0 +1,322 @@
+//! XMPP connection requests (TR-069 Annex K): this process is a component of the operator's XMPP
+//! server (XEP-0114), and asks devices by an `iq`.
+
+use crate::config::XmppConfig;
+use crate::metrics::Metrics;
+use crate::request::Login;
+use futures::StreamExt;
+use hearth_proto::wakeup::v1::WakeOutcome;
+use hearth_runtime::CancellationToken;
+use secrecy::ExposeSecret;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio_xmpp::connect::{DnsConfig, TcpServerConnector};
+use tokio_xmpp::jid::{BareJid, Jid};
+use tokio_xmpp::minidom::Element;
+use tokio_xmpp::parsers::iq::Iq;
+use tokio_xmpp::parsers::ping::Ping;
+use tokio_xmpp::parsers::stanza_error::DefinedCondition;
+use tokio_xmpp::xmlstream::Timeouts;
+use tokio_xmpp::{Component, Stanza};
+
+/// The request's namespace (`cwmp-xmppConnReq-1-0.xsd`).
+const NAMESPACE: &str = "urn:broadband-forum-org:cwmp:xmppConnReq-1-0";
+/// Requests that wait to be sent.
+const WAITING: usize = 1024;
+/// The server is asked for a sign of life so often: its silence would end the connection.
+const PING: Duration = Duration::from_secs(60);
+/// Pauses between attempts to connect.
+const PAUSES: [u64; 6] = [1, 2, 5, 10, 30, 60];
+
+/// What came of a request, in words.
+pub type Told = (WakeOutcome, String);
+
+/// A request to one device.
+struct Ask {
+    to: Jid,
+    username: String,
+    password: secrecy::SecretString,
+    answer: oneshot::Sender<Told>,
+}
+
+/// Asks by XMPP. Cheap to clone.
+#[derive(Clone)]
+pub struct Xmpp {
+    config: Arc<XmppConfig>,
+    asks: mpsc::Sender<Ask>,
+    connected: Arc<AtomicBool>,
+}
+
+/// The connection to the server.
+pub struct XmppTask {
+    config: Arc<XmppConfig>,
+    asks: mpsc::Receiver<Ask>,
+    connected: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+}
+
+impl Xmpp {
+    /// What asks, and what connects; `None` where no server is set.
+    pub fn new(config: &XmppConfig, metrics: Arc<Metrics>) -> Option<(Self, XmppTask)> {
+        config.server.as_ref()?;
+        let config = Arc::new(config.clone());
+        let (asks, receiver) = mpsc::channel(WAITING);
+        let connected = Arc::new(AtomicBool::new(false));
+        let task = XmppTask {
+            config: Arc::clone(&config),
+            asks: receiver,
+            connected: Arc::clone(&connected),
+            metrics,
+        };
+        let xmpp = Self {
+            config,
+            asks,
+            connected,
+        };
+        Some((xmpp, task))
+    }
+
+    /// Asks a device.
+    pub async fn ask(&self, jabber_id: &str, login: Option<&Login>) -> Told {
+        let unreachable = |why: &str| (WakeOutcome::Unreachable, why.to_owned());
+        let Ok(to) = Jid::new(jabber_id.trim()) else {
+            return unreachable("the device's ConnReqJabberID is no Jabber ID");
+        };
+        if !self.may_be_asked(&to) {
+            let detail = format!(
+                "the domain {} of the device's Jabber ID is not in wakeup.xmpp.device_domains",
+                to.domain()
+            );
+            return (WakeOutcome::Forbidden, detail);
+        }
+        let Some(login) = login else {
+            return (
+                WakeOutcome::Credentials,
+                "an XMPP connection request needs a user and a password, and none are known; set \
+                 them with `hearthctl credential set --connection-request`"
+                    .into(),
+            );
+        };
+        if !self.connected.load(Ordering::Relaxed) {
+            return unreachable("the XMPP server can't be reached");
+        }
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask {
+            to,
+            username: login.username.clone(),
+            password: login.password.clone(),
+            answer,
+        };
+        if self.asks.try_send(ask).is_err() {
+            return unreachable("too many XMPP connection requests wait");
+        }
+        match tokio::time::timeout(self.config.timeout.0, answered).await {
+            Ok(Ok(told)) => told,
+            Ok(Err(_)) => unreachable("the connection to the XMPP server was lost"),
+            Err(_) => unreachable("the device has not answered by XMPP in time"),
+        }
+    }
+
+    /// A device tells its own Jabber ID, and the request bears a password.
+    fn may_be_asked(&self, to: &Jid) -> bool {
+        let domain = to.domain().as_str();
+        let own = self.config.domain.as_deref().unwrap_or_default();
+        let above = own.split_once('.').map(|(_, above)| above);
+        match self.config.device_domains.as_slice() {
+            [] => above.is_some_and(|above| above.eq_ignore_ascii_case(domain)),
+            listed => listed.iter().any(|one| one.eq_ignore_ascii_case(domain)),
+        }
+    }
+}
+
+impl XmppTask {
+    /// Connects, and connects again, until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut failures = 0;
+        while !stop.is_cancelled() {
+            match self.connect().await {
+                Ok(component) => {
+                    failures = 0;
+                    tracing::info!(domain = self.config.domain, "connected to the XMPP server");
+                    self.set_connected(true);
+                    self.serve(component, &stop).await;
+                    self.set_connected(false);
+                    if !stop.is_cancelled() {
+                        tracing::warn!("the connection to the XMPP server is lost");
+                    }
+                }
+                Err(why) if failures == 0 => {
+                    tracing::warn!(why, "the XMPP server can't be used; it is tried again");
+                }
+                Err(why) => tracing::debug!(why, "the XMPP server can't be used"),
+            }
+            let pause = PAUSES
+                .get(failures)
+                .or(PAUSES.last())
+                .copied()
+                .unwrap_or(60);
+            failures += 1;
+            let pause = Duration::from_secs(pause).mul_f64(rand::random_range(0.5..1.0));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn set_connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Relaxed);
+        self.metrics.xmpp_connected.set(i64::from(connected));
+    }
+
+    async fn connect(&self) -> Result<Component<TcpServerConnector>, String> {
+        let text = |of: &Option<String>| of.clone().unwrap_or_default();
+        let (server, domain) = (text(&self.config.server), text(&self.config.domain));
+        let secret = self.config.secret.as_ref().map(|secret| secret.expose());
+        let connecting = Component::new_plaintext(
+            &domain,
+            secret.unwrap_or_default(),
+            DnsConfig::addr(&server),
+            Timeouts::default(),
+        );
+        match tokio::time::timeout(self.config.timeout.0, connecting).await {
+            Ok(Ok(component)) => Ok(component),
+            Ok(Err(error)) => Err(format!("{server}: {error}")),
+            Err(_) => Err(format!("{server}: no answer in time")),
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        mut component: Component<TcpServerConnector>,
+        stop: &CancellationToken,
+    ) {
+        let mut waiting: HashMap<String, (Jid, oneshot::Sender<Told>)> = HashMap::new();
+        let mut next: u64 = rand::random();
+        let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => {
+                    let _ = component.send_end().await;
+                    return;
+                }
+                ask = self.asks.recv() => {
+                    let Some(ask) = ask else { return };
+                    waiting.retain(|_, (_, answer)| !answer.is_closed());
+                    next = next.wrapping_add(1);
+                    let id = format!("{next:016x}");
+                    let iq = self.request(&id, &ask);
+                    waiting.insert(id, (ask.to, ask.answer));
+                    if component.send_stanza(iq.into()).await.is_err() {
+                        return;
+                    }
+                }
+                _ = ping.tick() => {
+                    let iq = self.ping();
+                    if component.send_stanza(iq.into()).await.is_err() {
+                        return;
+                    }
+                }
+                stanza = component.next() => match stanza {
+                    Some(Stanza::Iq(iq)) => answered(&mut waiting, iq),
+                    // Nobody writes to the ACS.
+                    Some(_) => {}
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn from(&self) -> Option<Jid> {
+        let domain = self.config.domain.as_deref().unwrap_or_default();
+        Jid::new(&format!("{}@{domain}/hearth", self.config.user)).ok()
+    }
+
+    /// The request (TR-069 K.2.3.1): user name, then password.
+    fn request(&self, id: &str, ask: &Ask) -> Iq {
+        let child = |name: &str, text: &str| {
+            Element::builder(name, NAMESPACE)
+                .append(text.to_owned())
+                .build()
+        };
+        Iq::Get {
+            from: self.from(),
+            to: Some(ask.to.clone()),
+            id: id.to_owned(),
+            payload: Element::builder("connectionRequest", NAMESPACE)
+                .append(child("username", &ask.username))
+                .append(child("password", ask.password.expose_secret()))
+                .build(),
+        }
+    }
+
+    fn ping(&self) -> Iq {
+        let domain = self.config.domain.as_deref().unwrap_or_default();
+        let above = domain.split_once('.').map_or(domain, |(_, above)| above);
+        Iq::Get {
+            from: self.from(),
+            to: BareJid::new(above).ok().map(Jid::from),
+            id: "ping".into(),
+            payload: Ping.into(),
+        }
+    }
+}
+
+/// An answer to a request, if it comes from the device that was asked.
+fn answered(waiting: &mut HashMap<String, (Jid, oneshot::Sender<Told>)>, iq: Iq) {
+    let (from, id, told) = match iq {
+        Iq::Result { from, id, .. } => (from, id, accepted()),
+        Iq::Error {
+            from, id, error, ..
+        } => (from, id, refused(&error.defined_condition)),
+        Iq::Get { .. } | Iq::Set { .. } => return,
+    };
+    let (Some((asked, _)), Some(from)) = (waiting.get(&id), from) else {
+        return;
+    };
+    if *asked != from && *asked != Jid::from(from.to_bare()) {
+        return;
+    }
+    if let Some((_, answer)) = waiting.remove(&id) {
+        // Whoever waited may be gone.
+        let _ = answer.send(told);
+    }
+}
+
+fn accepted() -> Told {
+    (
+        WakeOutcome::Accepted,
+        "the device accepted by XMPP; its Inform is due within 30 s".into(),
+    )
+}
+
+/// TR-069 K.2.3.2, and what the server says for a device that isn't there.
+fn refused(condition: &DefinedCondition) -> Told {
+    match condition {
+        DefinedCondition::NotAuthorized | DefinedCondition::Forbidden => (
+            WakeOutcome::Credentials,
+            "it refuses the user or the password by XMPP; set them with `hearthctl credential set \
+             --connection-request`"
+                .into(),
+        ),
+        DefinedCondition::ServiceUnavailable
+        | DefinedCondition::RecipientUnavailable
+        | DefinedCondition::ItemNotFound
+        | DefinedCondition::RemoteServerNotFound
+        | DefinedCondition::RemoteServerTimeout => (
+            WakeOutcome::Offline,
+            "the device is not connected to its XMPP server".into(),
+        ),
+        DefinedCondition::ResourceConstraint => (
+            WakeOutcome::Busy,
+            "the device is busy, it says by XMPP".into(),
+        ),
+        other => (
+            WakeOutcome::Unreachable,
+            format!("the device or its XMPP server refused: {other:?}"),
+        ),
+    }
+}
