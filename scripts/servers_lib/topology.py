@@ -176,7 +176,7 @@ class Topology:
         }
         port = by_name[served or "internal"]
         replica = Replica(folder, binary, role, LOOPBACK, port, by_name["admin"], settings)
-        # The very first makes the tables alone: Cassandra lets two coordinators make a table twice.
+        # The very first makes the tables alone: the others would wait for its lock, and make its work slower.
         stage = 9 if (role, n) == (ROLES[0], 1) else 10 + ROLES.index(role)
         self._add(name, "hearth", stage, replica, ports, names)
 

@@ -434,3 +434,42 @@ async fn a_primary_without_its_replica() {
     }
     println!("back after {:?}", started.elapsed());
 }
+
+/// The permissions that the docs tell are enough for all that the queue does.
+#[tokio::test]
+async fn the_permissions_in_the_docs_are_enough() {
+    let Some(program) = program() else { return };
+    let page = include_str!("../../../docs/redis.md");
+    let (_, line) = page.split_once("`ACL SETUSER ").unwrap();
+    let (line, _) = line.split_once('`').unwrap();
+    let rule = line.replace(">…", ">secret");
+    let server = Server::start(&program, &[]);
+    let words: Vec<&str> = ["ACL", "SETUSER"]
+        .into_iter()
+        .chain(rule.split(' '))
+        .collect();
+    server.ask(&words).await.unwrap();
+    let config = RedisConfig {
+        user: Some("hearth".into()),
+        password: Some(SecretString::new("secret")),
+        ..config(server.url())
+    };
+    let queue = connect(&config).await;
+    assert_eq!(rebuild(&queue, &[]).await, (64, 64));
+    let task = pending();
+    queue.enqueue(&device(1), task).await.unwrap();
+    let opened = queue.open_session(&device(1), "s", LEASE, at(0)).await;
+    let epoch = opened.unwrap().epoch;
+    let claimed = queue.claim(&device(1), epoch, LEASE, None, at(0)).await;
+    assert!(matches!(claimed.unwrap(), Claim::Task { .. }));
+    queue.depth().await.unwrap();
+    queue.wipe().await.unwrap();
+    let foreign = Enqueue { ..pending() };
+    let elsewhere = RedisConfig {
+        prefix: "other".into(),
+        ..config
+    };
+    let other = connect(&elsewhere).await;
+    let refused = other.enqueue(&device(1), foreign).await;
+    assert!(refused.is_err(), "another prefix is another's");
+}
