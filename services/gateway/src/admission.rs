@@ -3,10 +3,19 @@
 //! Counters only: nothing here grows with the number of devices that wait. What is over a limit is
 //! answered 503 with Retry-After before anything of it is accepted.
 
+mod adaptive;
+mod fair;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hearth_cwmp::{EventCode, EventStruct};
+use hearth_types::TenantId;
+
+use adaptive::Adaptive;
+use fair::Shares;
+
+use crate::config::GatewayConfig;
 
 /// What an Inform is about, the most urgent first: the order in which a storm is let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,13 +88,28 @@ impl Class {
 #[derive(Debug)]
 pub(crate) struct Admission {
     informs: AtomicUsize,
-    max_informs: usize,
+    limit: Adaptive,
+    shares: Shares,
     bytes: AtomicUsize,
     max_bytes: usize,
     retry_after: Duration,
 }
 
-/// A taken place or taken bytes, given back when dropped.
+/// A place that an Inform is worked on in, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    admission: &'a Admission,
+    tenant: &'a TenantId,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.admission.informs.fetch_sub(1, Ordering::Relaxed);
+        self.admission.shares.give_back(self.tenant);
+    }
+}
+
+/// Taken bytes, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Taken<'a> {
     counter: &'a AtomicUsize,
@@ -106,26 +130,56 @@ impl Drop for Taken<'_> {
 }
 
 impl Admission {
-    pub(crate) fn new(max_informs: usize, max_bytes: usize, retry_after: Duration) -> Self {
+    pub(crate) fn new(config: &GatewayConfig) -> Self {
+        let target = config.inform_target.get();
         Self {
             informs: AtomicUsize::new(0),
-            max_informs: max_informs.max(1),
+            limit: Adaptive::new(config.min_informs, config.max_informs, target),
+            shares: Shares::default(),
             bytes: AtomicUsize::new(0),
-            max_bytes,
-            retry_after,
+            max_bytes: config.max_body_in_flight.as_usize(),
+            retry_after: config.retry_after.get(),
         }
     }
 
     /// A place for an Inform whose content isn't known yet.
-    pub(crate) fn inform(&self) -> Option<Taken<'_>> {
-        take(&self.informs, 1, self.max_informs)
+    pub(crate) fn inform<'a>(&'a self, tenant: &'a TenantId) -> Option<Place<'a>> {
+        let limit = self.limit.limit();
+        let taken = self.informs.fetch_add(1, Ordering::Relaxed);
+        if taken < limit && self.shares.take(tenant, taken, limit) {
+            return Some(Place {
+                admission: self,
+                tenant,
+            });
+        }
+        self.informs.fetch_sub(1, Ordering::Relaxed);
+        self.limit.reached();
+        None
     }
 
     /// Whether an Inform of this class may keep its place. At least one always may: a limit of
     /// one place is still a place for everybody.
     pub(crate) fn admits(&self, class: Class) -> bool {
-        let share = (self.max_informs.saturating_mul(class.share()) / 100).max(1);
-        self.informs.load(Ordering::Relaxed) <= share
+        let share = (self.limit.limit().saturating_mul(class.share()) / 100).max(1);
+        let admitted = self.informs.load(Ordering::Relaxed) <= share;
+        if !admitted {
+            self.limit.reached();
+        }
+        admitted
+    }
+
+    /// An Inform that had a place was answered; `failed` if something that the gateway needs for it
+    /// was not there.
+    pub(crate) fn answered(&self, since: Instant, failed: bool) {
+        let in_flight = self.informs.load(Ordering::Relaxed);
+        let now = Instant::now();
+        let took = now.duration_since(since);
+        self.limit.done(took, in_flight, failed, now);
+    }
+
+    /// How many Informs are worked on at once, at present.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.limit()
     }
 
     /// Room for a body.
@@ -177,6 +231,17 @@ mod tests {
         codes.iter().map(event).collect()
     }
 
+    fn admission(max_informs: usize, max_bytes: usize) -> Admission {
+        let config = GatewayConfig {
+            max_informs,
+            ..GatewayConfig::default()
+        };
+        Admission {
+            max_bytes,
+            ..Admission::new(&config)
+        }
+    }
+
     #[test]
     fn the_most_urgent_event_decides() {
         for (codes, class) in [
@@ -195,24 +260,24 @@ mod tests {
 
     #[test]
     fn periodic_informs_are_turned_away_first() {
-        let admission = Admission::new(10, 100, Duration::from_secs(30));
-        let held: Vec<_> = (0..8).map(|_| admission.inform().unwrap()).collect();
+        let (admission, tenant) = (admission(10, 100), TenantId::default());
+        let held: Vec<_> = (0..8).map(|_| admission.inform(&tenant).unwrap()).collect();
         assert!(!admission.admits(Class::Periodic));
         assert!(admission.admits(Class::Boot));
-        let more: Vec<_> = (0..2).map(|_| admission.inform().unwrap()).collect();
+        let more: Vec<_> = (0..2).map(|_| admission.inform(&tenant).unwrap()).collect();
         assert!(!admission.admits(Class::Bootstrap));
         assert!(admission.admits(Class::Woken));
-        assert!(admission.inform().is_none());
+        assert!(admission.inform(&tenant).is_none());
         drop((held, more));
         assert_eq!(admission.levels(), (0, 0), "a refusal takes nothing");
-        let one = Admission::new(1, 100, Duration::from_secs(30));
-        let _held = one.inform().unwrap();
+        let one = self::admission(1, 100);
+        let _held = one.inform(&tenant).unwrap();
         assert!(one.admits(Class::Periodic));
     }
 
     #[test]
     fn bytes_are_bounded_and_one_large_body_goes_alone() {
-        let admission = Admission::new(10, 100, Duration::from_secs(30));
+        let admission = admission(10, 100);
         let large = admission.bytes(150).unwrap();
         assert!(admission.bytes(1).is_none());
         drop(large);
@@ -223,7 +288,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_spread() {
-        let admission = Admission::new(1, 1, Duration::from_secs(30));
+        let admission = admission(1, 1);
         let all: std::collections::BTreeSet<u64> =
             (0..200).map(|_| admission.retry_after_secs()).collect();
         assert!(all.iter().all(|secs| (30..=60).contains(secs)));

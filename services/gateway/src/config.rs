@@ -68,6 +68,11 @@ pub struct GatewayConfig {
     /// Informs being worked on at once; more are answered 503. Periodic ones get 70 % of it,
     /// boots 85 %, bootstraps and transfers 95 %, woken devices all.
     pub max_informs: usize,
+    /// Time in which an Inform should be answered. When half of them take longer, or a tenth fail,
+    /// fewer are worked on at once, until they are quick again; zero for always `max_informs`.
+    pub inform_target: HumanDuration,
+    /// The least number of Informs worked on at once, however long they take.
+    pub min_informs: usize,
     /// Bytes of bodies held at once; beyond it 503 is answered.
     pub max_body_in_flight: ByteSize,
     /// The least Retry-After of a 503; up to twice as long is answered, at random, so that
@@ -117,6 +122,8 @@ impl Default for GatewayConfig {
             idle_timeout_max: HumanDuration::secs(300),
             session_max: HumanDuration::secs(3600),
             max_informs: 2000,
+            inform_target: HumanDuration::secs(2),
+            min_informs: 32,
             max_body_in_flight: ByteSize::mib(256),
             retry_after: HumanDuration::secs(30),
             max_connections: 100_000,
@@ -215,6 +222,17 @@ impl Documented for GatewayConfig {
                 "max_informs",
                 Integer,
                 "Informs being worked on at once; more are answered 503, periodic ones first.",
+            ),
+            doc(
+                "inform_target",
+                Duration,
+                "Time in which an Inform should be answered. When half of them take longer, or a tenth \
+                 fail, fewer are worked on at once until they are quick again; 0s for always max_informs.",
+            ),
+            doc(
+                "min_informs",
+                Integer,
+                "The least number of Informs worked on at once, however long they take.",
             ),
             doc(
                 "max_body_in_flight",

@@ -22,7 +22,7 @@ use http::request::Parts;
 use http_body::Body;
 use tracing::Instrument as _;
 
-use crate::admission::{Admission, Taken};
+use crate::admission::{Admission, Place};
 use crate::auth::Authenticator;
 use crate::config::GatewayConfig;
 use crate::cookie::{Cookies, Found, Session};
@@ -119,7 +119,7 @@ impl Edge {
         drop(place);
         let turn = Turn {
             edge: Arc::clone(self),
-            tenant,
+            tenant: tenant.clone(),
             peer: peer(parts),
             host: crate::http::host(parts).map(str::to_owned),
             now,
@@ -168,17 +168,17 @@ impl Edge {
 
     /// Takes a place for what is an Inform by all appearances, then checks who it is: in a storm
     /// most are turned away before anything is computed for them.
-    async fn enter(
-        &self,
+    async fn enter<'a>(
+        &'a self,
         parts: &Parts,
-        tenant: &TenantId,
+        tenant: &'a TenantId,
         now: i64,
         new: bool,
-    ) -> Result<(Proof, Option<Taken<'_>>), Refusal> {
+    ) -> Result<(Proof, Option<Place<'a>>), Refusal> {
         let mut proof = self.door.proof(parts)?;
         let claims = proof.opens() || parts.headers.contains_key(http::header::AUTHORIZATION);
         let place = match new && claims {
-            true => Some(self.admission.inform().ok_or(BUSY)?),
+            true => Some(self.admission.inform(tenant).ok_or(BUSY)?),
             false => None,
         };
         proof.user = self.auth.check(parts, tenant, now).await?;
@@ -335,11 +335,16 @@ impl Turn {
                 return Err(missing());
             };
             let edge = Arc::clone(&self.edge);
-            let _place = edge.admission.inform().ok_or(Refusal::Busy {
+            let tenant = self.tenant.clone();
+            let _place = edge.admission.inform(&tenant).ok_or(Refusal::Busy {
                 reason: "busy_informs",
                 unread: false,
             })?;
-            return Box::pin(self.inform(state, decoded, &proof)).await;
+            let began = Instant::now();
+            let reply = Box::pin(self.inform(state, decoded, &proof)).await;
+            let failed = matches!(reply, Err(Refusal::Unavailable { .. }));
+            edge.admission.answered(began, failed);
+            return reply;
         }
         let Some(mut session) = session else {
             return self.without_session(heard, action);

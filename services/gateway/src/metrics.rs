@@ -76,6 +76,10 @@ const INFORMS_IN_FLIGHT: MetricDef = MetricDef::gauge(
     "hearth_gateway_informs_in_flight",
     "Informs being worked on now",
 );
+const INFORMS_LIMIT: MetricDef = MetricDef::gauge(
+    "hearth_gateway_informs_limit",
+    "Informs that may be worked on at once, as the time that they take allows",
+);
 const BODY_BYTES_IN_FLIGHT: MetricDef = MetricDef::gauge(
     "hearth_gateway_body_bytes_in_flight",
     "Bytes of bodies held now",
@@ -140,6 +144,7 @@ pub const METRICS: &[MetricDef] = &[
     UNSENDABLE,
     ANSWERS_TOO_LARGE,
     INFORMS_IN_FLIGHT,
+    INFORMS_LIMIT,
     BODY_BYTES_IN_FLIGHT,
     CONNECTIONS,
     CONNECTIONS_ACCEPTED,
@@ -279,6 +284,7 @@ pub(crate) fn register_levels(
 ) -> Result<(), MetricError> {
     let defs = [
         INFORMS_IN_FLIGHT,
+        INFORMS_LIMIT,
         BODY_BYTES_IN_FLIGHT,
         CONNECTIONS,
         CONNECTIONS_ACCEPTED,
@@ -294,6 +300,7 @@ pub(crate) fn register_levels(
         #[allow(clippy::cast_precision_loss)]
         let values = [
             informs as u64,
+            levels.as_ref().limit() as u64,
             bytes as u64,
             sum(|http| http.open),
             sum(|http| http.accepted),

@@ -107,11 +107,7 @@ impl Gateway {
             return Err(GatewayError::Config(format!("gateway.{key}: {problem}")));
         }
         let addresses = listeners.addresses().map_err(GatewayError::Listener)?;
-        let admission = Admission::new(
-            config.max_informs,
-            config.max_body_in_flight.as_usize(),
-            config.retry_after.get(),
-        );
+        let admission = Admission::new(&config);
         let keys = &dependencies.keys;
         let clock = dependencies.clock;
         let tls = Tls::load(&config.tls, keys, clock.clone())?.map(Arc::new);
