@@ -17,7 +17,9 @@ use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::DefaultRetryPolicy;
 use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::statement::{Consistency, SerialConsistency};
-use tokio::time::{Instant, sleep};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
 
 use hearth_config::Documented;
 
@@ -30,6 +32,12 @@ use super::schema::Schema;
 const PAUSE: Duration = Duration::from_millis(500);
 /// A node that doesn't answer this is given up: also one that was stopped and not killed.
 const KEEPALIVE: Duration = Duration::from_secs(3);
+/// How long a node may take to answer what is no TLS.
+const GREETING: Duration = Duration::from_secs(1);
+/// What nodes speak that answer without TLS.
+const NO_TLS: &str = "no TLS";
+/// How a message begins by which a node that speaks TLS refuses what is none.
+const TLS_ALERT: u8 = 0x15;
 /// Copies in a keyspace that is made, where there are nodes for them.
 const COPIES: u8 = 3;
 
@@ -75,6 +83,18 @@ pub enum ConnectError {
     Tls {
         /// What was wrong.
         reason: String,
+    },
+    /// The nodes speak TLS and were spoken to without, or the other way round.
+    #[error("CQL at {nodes} speaks {spoken} ({reason}): {remedy}")]
+    Encryption {
+        /// The addresses that were tried.
+        nodes: String,
+        /// What the nodes speak.
+        spoken: &'static str,
+        /// What the last try failed with.
+        reason: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// The datacenter isn't there, or there are several.
     #[error("cql.local_datacenter must be one of the cluster's datacenters ({known}){given}")]
@@ -132,8 +152,10 @@ pub enum ConnectError {
 
 impl ConnectError {
     /// Whether the same may work a moment later.
-    const fn is_passing(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+    fn is_passing(&self) -> bool {
+        // A node that hangs up may as well be starting.
+        let hangs_up = matches!(self, Self::Encryption { spoken, .. } if *spoken != NO_TLS);
+        matches!(self, Self::Unreachable { .. }) || hangs_up
     }
 }
 
@@ -257,7 +279,7 @@ async fn session(config: &CqlConfig) -> Result<Session, ConnectError> {
         }
         let refused = match Box::pin(builder.build()).await {
             Ok(session) => return Ok(session),
-            Err(error) => refused(config, &error),
+            Err(error) => told_apart(config, refused(config, &error)).await,
         };
         if !refused.is_passing() || Instant::now() + PAUSE > deadline {
             return Err(refused);
@@ -356,10 +378,51 @@ fn refused(config: &CqlConfig, error: &NewSessionError) -> ConnectError {
     ]) {
         return ConnectError::Credentials { nodes, reason };
     }
-    if says(&["certificate", "tls", "handshake", "rustls"]) {
+    if says(&["certificate", "tls", "handshake", "rustls", "fatal alert"]) {
         return ConnectError::Tls { reason };
     }
     ConnectError::Unreachable { nodes, reason }
+}
+
+/// An answer that did not come, or that was no TLS, is often a question of TLS.
+async fn told_apart(config: &CqlConfig, error: ConnectError) -> ConnectError {
+    let (ConnectError::Unreachable { reason, .. } | ConnectError::Tls { reason }) = &error else {
+        return error;
+    };
+    let tls = config.tls_ca.is_some();
+    for node in &config.nodes {
+        let greeted = timeout(GREETING, greet(node)).await;
+        let (spoken, remedy) = match greeted {
+            Ok(Ok(Some(0x80..))) if tls => (NO_TLS, "unset cql.tls_ca, or turn TLS on there"),
+            Ok(Ok(None | Some(TLS_ALERT))) if !tls => (
+                "TLS, as it seems",
+                "set cql.tls_ca to the authority of the nodes' certificates",
+            ),
+            _ => continue,
+        };
+        return ConnectError::Encryption {
+            nodes: config.nodes.join(", "),
+            spoken,
+            reason: reason.clone(),
+            remedy,
+        };
+    }
+    error
+}
+
+/// The first byte of the answer to a question without TLS (its highest bit is set in CQL's own);
+/// `None` from a node that hangs up instead.
+async fn greet(node: &str) -> std::io::Result<Option<u8>> {
+    let mut stream = TcpStream::connect(node).await?;
+    let asked = async {
+        // OPTIONS, version 4, no body.
+        stream.write_all(&[4, 0, 0, 0, 5, 0, 0, 0, 0]).await?;
+        let mut first = [0];
+        let read = stream.read(&mut first).await?;
+        Ok((read > 0).then_some(first[0]))
+    };
+    let answer: std::io::Result<_> = asked.await;
+    Ok(answer.unwrap_or(None))
 }
 
 /// The last cause of an error: the rest repeats it.

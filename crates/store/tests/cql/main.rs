@@ -8,6 +8,7 @@ mod faults;
 mod ledger;
 mod starts;
 mod support;
+mod tls;
 
 use std::collections::HashSet;
 use std::sync::Arc;
