@@ -342,6 +342,62 @@ async fn a_full_stream_refuses_until_it_is_worked_on() {
     assert!(matches!(refused, Err(Error::TooLarge { max, .. }) if max < 1 << 20));
 }
 
+#[tokio::test]
+async fn what_a_small_server_does_not_take_goes_in_pieces() {
+    use hearth_proto::events::v1::{Event, ValuesReported, event::Kind};
+    use hearth_proto::types::v1::ParameterValue;
+    use prost::Message as _;
+    let Some(server) = Server::start("max_payload: 64KB") else {
+        return;
+    };
+    let bus = connect(&config(vec![server.url()])).await;
+    let consumer = bus.consumer(ConsumerSpec::new("c", [Stream::Values]));
+    let consumer = consumer.await.unwrap();
+    let value = |n| ParameterValue {
+        path: format!("Device.X.{n}"),
+        value: "v".repeat(1000),
+        ..ParameterValue::default()
+    };
+    let values = (0..500).map(value).collect();
+    let event = Event {
+        kind: Some(Kind::ValuesReported(ValuesReported {
+            values,
+            ..ValuesReported::default()
+        })),
+        ..Event::default()
+    };
+    let put = |event: &Event, id: Option<String>| Publish {
+        message_id: id,
+        payload: event.encode_to_vec().into(),
+        ..message(Stream::Values, 1, "")
+    };
+    let refused = bus.publish(put(&event, None)).await;
+    let Err(Error::TooLarge { max, .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    let pieces = hearth_proto::pieces::pieces(&event, max).unwrap();
+    for again in [false, true] {
+        for (n, piece) in pieces.iter().enumerate() {
+            let ack = bus.publish(put(piece, Some(format!("event#{n}")))).await;
+            assert_eq!(ack.unwrap().duplicate, again);
+        }
+    }
+    let mut count = 0;
+    loop {
+        let got = consumer.fetch(100, Duration::from_secs(1)).await.unwrap();
+        if got.is_empty() {
+            break;
+        }
+        for message in &got {
+            match Event::decode(message.payload.as_ref()).unwrap().kind {
+                Some(Kind::ValuesReported(reported)) => count += reported.values.len(),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(count, 500);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_lost_its_disk_is_used_again() {
     let Some(mut server) = Server::start("") else {

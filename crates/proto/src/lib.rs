@@ -2,6 +2,7 @@
 //! types. Every message also has its canonical JSON form (serde).
 
 pub mod convert;
+pub mod pieces;
 
 pub use pbjson_types::Timestamp as ProtoTimestamp;
 

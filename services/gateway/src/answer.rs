@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use hearth_bus::Stream;
 use hearth_cwmp::{
-    AcsResponse, CpeRequest, Decoded, GetRpcMethodsResponse, Kicked, KickedResponse, Message,
-    RequestDownload,
+    AcsResponse, CpeRequest, Decoded, Fault, FaultCode, GetRpcMethodsResponse, Kicked,
+    KickedResponse, Message, RequestDownload,
 };
 use hearth_proto::events::v1 as ev;
 use hearth_proto::workflow::v1 as wf;
@@ -35,13 +35,28 @@ impl Turn {
         let Message::CpeRequest(request) = std::mem::replace(&mut envelope.message, nothing) else {
             return Err(Refusal::NoSession);
         };
+        let answered = match self.take(&session, request).await {
+            Ok(response) => Message::AcsResponse(response),
+            Err(Refusal::Oversize(why)) => {
+                // Answered, so that it isn't sent for ever (TR-069 A.3.3.2).
+                self.edge.metrics.fault(FaultCode::ACS_RESOURCES_EXCEEDED.0);
+                tracing::warn!(device = %session.device, why, "a device's request is too large");
+                Message::Fault(Fault::new(FaultCode::ACS_RESOURCES_EXCEEDED))
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        self.send_in(&session, &envelope.answer(answered))
+    }
+
+    /// Records a request of the CPE and says what it is answered.
+    async fn take(&self, session: &Session, request: CpeRequest) -> Result<AcsResponse, Refusal> {
         let (response, event) = match request {
             // The machine gives an Inform to another hand.
             CpeRequest::Inform(_) => return Err(Refusal::NoSession),
             CpeRequest::GetRpcMethods => (methods(), None),
             CpeRequest::TransferComplete(ended) => {
                 let transfer = outcome::transfer(ended);
-                self.transfer_complete(&session, transfer).await?;
+                self.transfer_complete(session, transfer).await?;
                 (AcsResponse::TransferComplete, None)
             }
             CpeRequest::AutonomousTransferComplete(ended) => {
@@ -59,7 +74,7 @@ impl Turn {
                 Some(of_request_download(wanted)),
             ),
             CpeRequest::DuStateChangeComplete(changed) => {
-                self.units_changed(&session, software::changed(changed))
+                self.units_changed(session, software::changed(changed))
                     .await?;
                 (AcsResponse::DuStateChangeComplete, None)
             }
@@ -69,9 +84,9 @@ impl Turn {
             }
         };
         if let Some(event) = event {
-            self.record(&session, None, event).await?;
+            self.record(session, None, event).await?;
         }
-        self.send_in(&session, &envelope.answer(Message::AcsResponse(response)))
+        Ok(response)
     }
 
     async fn transfer_complete(

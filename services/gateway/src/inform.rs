@@ -80,7 +80,16 @@ impl Turn {
         let mut session = self.begin(state, &envelope, &key, proof.mark());
         let span = turn_span(&session, Input::Inform);
         let opened = self.open(&session, &key, &envelope, inform);
-        let opened = opened.instrument(span).await?;
+        let opened = match opened.instrument(span).await {
+            Err(Refusal::Oversize(why)) => {
+                let fault = Fault {
+                    string: Some(format!("Resources exceeded: {why}")),
+                    ..Fault::new(FaultCode::ACS_RESOURCES_EXCEEDED)
+                };
+                return self.refuse_by_fault(&envelope, fault);
+            }
+            opened => opened?,
+        };
         session.epoch = opened.epoch;
         session.ask = opened.pending;
         self.edge.metrics.informed(class);

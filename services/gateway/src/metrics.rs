@@ -72,6 +72,11 @@ const ANSWERS_TOO_LARGE: MetricDef = MetricDef::counter(
     "hearth_gateway_answers_too_large_total",
     "Answers to requests of tasks that were over a limit; their tasks ask for less",
 );
+const EVENTS_CUT: MetricDef = MetricDef::counter(
+    "hearth_gateway_events_cut_total",
+    "Events larger than the bus takes, published in pieces; what can't be cut is refused with fault \
+     8004, or given back to its task",
+);
 const INFORMS_IN_FLIGHT: MetricDef = MetricDef::gauge(
     "hearth_gateway_informs_in_flight",
     "Informs being worked on now",
@@ -143,6 +148,7 @@ pub const METRICS: &[MetricDef] = &[
     BODY_BYTES,
     UNSENDABLE,
     ANSWERS_TOO_LARGE,
+    EVENTS_CUT,
     INFORMS_IN_FLIGHT,
     INFORMS_LIMIT,
     BODY_BYTES_IN_FLIGHT,
@@ -190,6 +196,7 @@ pub(crate) struct Metrics {
     pub cookies_unreadable: IntCounter,
     pub body_bytes: IntCounter,
     pub unsendable: IntCounter,
+    pub events_cut: IntCounter,
     pub answers_too_large: IntCounter,
     informs: [IntCounter; Class::ALL.len()],
     turns: [(IntCounter, Histogram); TurnKind::ALL.len()],
@@ -217,6 +224,7 @@ impl Metrics {
             cookies_over: cookies.with_label_values(&["over"]),
             body_bytes: registry.counter(&BODY_BYTES)?,
             unsendable: registry.counter(&UNSENDABLE)?,
+            events_cut: registry.counter(&EVENTS_CUT)?,
             answers_too_large: registry.counter(&ANSWERS_TOO_LARGE)?,
             informs: Class::ALL.map(|class| informs.with_label_values(&[class.label()])),
             turns: TurnKind::ALL.map(|(_, label)| {

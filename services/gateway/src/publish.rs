@@ -1,8 +1,9 @@
 //! Events to the bus. What returns `Ok` is on disk: only then is a CPE told that it was heard.
 
 use hearth_auth::seal::parameter_place;
-use hearth_bus::{Publish, Stream};
+use hearth_bus::{Ack, Error, Publish, Stream};
 use hearth_proto::events::v1 as ev;
+use hearth_proto::pieces::pieces;
 use hearth_proto::types::v1::ParameterValue;
 use hearth_types::{DeviceKey, Timestamp, is_secret_name};
 use prost::Message as _;
@@ -22,10 +23,12 @@ pub(crate) struct Source<'a> {
 }
 
 impl Edge {
-    /// Publishes an event and gives its content back, so that large ones are moved, not copied.
+    /// Publishes an event and gives its content back, so that large ones are moved, not copied. One
+    /// that is larger than the bus takes goes in pieces.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`]: the event was not acknowledged, and nothing may be confirmed.
+    /// [`Refusal::Oversize`]: it never will be.
     pub(crate) async fn publish(
         &self,
         stream: Stream,
@@ -40,21 +43,47 @@ impl Edge {
             session: source.session,
             kind: Some(kind),
         };
+        let unavailable = |error: Error| Refusal::Unavailable {
+            part: "bus",
+            why: error.to_string(),
+        };
+        match self.put(stream, source.key, message_id, &event).await {
+            Ok(_) => return Ok(event.kind),
+            Err(Error::TooLarge { len, max }) => {
+                let Some(pieces) = pieces(&event, max) else {
+                    return Err(Refusal::Oversize(format!(
+                        "{len} bytes for the event bus, which takes {max}"
+                    )));
+                };
+                self.metrics.events_cut.inc();
+                for (index, piece) in pieces.into_iter().enumerate() {
+                    // Nobody else publishes of this session at this time.
+                    let id = format!("{}/{}#{index}", piece.session, piece.time_us);
+                    let put = self.put(stream, source.key, Some(id), &piece).await;
+                    put.map_err(unavailable)?;
+                }
+            }
+            Err(error) => return Err(unavailable(error)),
+        }
+        Ok(event.kind)
+    }
+
+    async fn put(
+        &self,
+        stream: Stream,
+        key: &DeviceKey,
+        message_id: Option<String>,
+        event: &ev::Event,
+    ) -> Result<Ack, Error> {
         let message = Publish {
             stream,
-            device: source.key.clone(),
+            device: key.clone(),
             message_id,
-            time: Timestamp::from_micros(source.time),
+            time: Timestamp::from_micros(event.time_us),
             payload: event.encode_to_vec().into(),
         };
         let published = self.bus.publish(message);
-        match published.instrument(publish_span(stream)).await {
-            Ok(_) => Ok(event.kind),
-            Err(error) => Err(Refusal::Unavailable {
-                part: "bus",
-                why: error.to_string(),
-            }),
-        }
+        published.instrument(publish_span(stream)).await
     }
 
     /// Seals the secrets among values: they rest in the bus and in the store as they leave here.

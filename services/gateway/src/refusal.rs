@@ -51,6 +51,9 @@ pub(crate) enum Refusal {
         /// The body was left unread: the connection can't be used again.
         unread: bool,
     },
+    /// An event is larger than the bus takes, and can't be cut: how large. Where the CPE awaits a
+    /// CWMP answer, it is told by a fault.
+    Oversize(String),
     /// A part behind the gateway can't work now; the reason is a label, the text for the log.
     Unavailable { part: &'static str, why: String },
 }
@@ -66,7 +69,7 @@ impl Refusal {
             | Self::Certificate(_)
             | Self::ForwardedCertificate => StatusCode::FORBIDDEN,
             Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge | Self::Oversize(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::Undecodable { status, .. } => {
                 StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST)
@@ -92,6 +95,7 @@ impl Refusal {
             Self::Encoding => "encoding",
             Self::BadEncoding => "bad_encoding",
             Self::TooLarge => "too_large",
+            Self::Oversize(_) => "oversize",
             Self::Timeout => "timeout",
             Self::Disconnected => "disconnected",
             Self::Undecodable { .. } => "undecodable",
@@ -108,6 +112,7 @@ impl Refusal {
             Self::Identity(why)
             | Self::Certificate(why)
             | Self::Undecodable { why, .. }
+            | Self::Oversize(why)
             | Self::Unavailable { why, .. } => why,
             Self::Unauthorized { user, .. } => user,
             _ => "",
@@ -122,6 +127,7 @@ impl Refusal {
             Self::Unauthorized { unread: false, .. }
                 | Self::Identity(_)
                 | Self::OtherUser
+                | Self::Oversize(_)
                 | Self::Unavailable { .. }
                 | Self::Busy { unread: false, .. }
         )
@@ -144,7 +150,7 @@ impl Refusal {
             Self::Identity(_) | Self::OtherUser => "These credentials are not for this device.\n",
             Self::Encoding => "Content-Encoding must be gzip or deflate, or none.\n",
             Self::BadEncoding => "The body does not unpack as its Content-Encoding says.\n",
-            Self::TooLarge => "The body is too large.\n",
+            Self::TooLarge | Self::Oversize(_) => "The body is too large.\n",
             Self::Timeout => "The body did not arrive in time.\n",
             Self::Disconnected => "",
             Self::Undecodable { .. } => "The body is not a SOAP envelope.\n",

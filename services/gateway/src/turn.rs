@@ -48,14 +48,22 @@ impl Turn {
         let kind = match message {
             Ok(Message::CpeResponse(response)) => {
                 let method = response.method();
-                match outcome::of_response(response) {
-                    Answer::Values(values) => self.values_read(&session, &ids, values).await?,
-                    Answer::Names(names) => self.names_read(&session, &ids, names).await?,
-                    Answer::Attributes(read) => self.attributes_read(&session, read).await?,
+                let read = match outcome::of_response(response) {
+                    Answer::Values(values) => self.values_read(&session, &ids, values).await,
+                    Answer::Names(names) => self.names_read(&session, &ids, names).await,
+                    Answer::Attributes(read) => self.attributes_read(&session, read).await,
                     Answer::Outcome(kind) => {
                         tracing::debug!(session = %session.id_text(), method, "answered");
-                        kind
+                        Ok(kind)
                     }
+                };
+                match read {
+                    // Its task asks for less, or fails: the device would say the same for ever.
+                    Err(Refusal::Oversize(why)) => {
+                        self.edge.metrics.answers_too_large.inc();
+                        Kind::TooLarge(why)
+                    }
+                    read => read?,
                 }
             }
             Ok(Message::Fault(fault)) => Kind::Fault(outcome::of_fault(fault)),
