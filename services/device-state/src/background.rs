@@ -8,6 +8,7 @@ use std::time::Duration;
 use hearth_runtime::CancellationToken;
 use hearth_types::{DeviceKey, Timestamp};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
 use crate::columns;
 use crate::core::Core;
@@ -100,10 +101,13 @@ fn report(what: &str, done: hearth_store::Result<()>) {
     }
 }
 
-/// Counts the devices of parts that this process begins to work on.
+/// Counts the devices of parts that this process begins to work on: at once, and again when what
+/// their former process had in memory is in the store, too.
 async fn count_online(core: &Core, stop: &CancellationToken) {
     let mut parts = core.parts.watch();
     let mut counted: Vec<u64> = core.parts.all().map(|_| 0).collect();
+    let written = core.config.last_seen_interval.get() + 2 * core.config.flush_interval.get();
+    let mut again: Option<(Instant, Vec<bool>)> = None;
     loop {
         let tenures: Vec<u64> = core
             .parts
@@ -114,10 +118,27 @@ async fn count_online(core: &Core, stop: &CancellationToken) {
         if new.contains(&true) {
             until_done(stop, "counting online devices", || load_online(core, &new)).await;
             counted = tenures;
+            if core.parts.is_shared() {
+                let before = again.take().map(|(_, before)| before).unwrap_or_default();
+                let both = |(part, new): (usize, &bool)| *new || before.get(part) == Some(&true);
+                let both = new.iter().enumerate().map(both).collect();
+                again = Some((Instant::now() + written, both));
+            }
         }
+        let due = async {
+            match &again {
+                Some((at, _)) => sleep_until(*at).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => return,
             changed = parts.changed() => if changed.is_err() { return },
+            () = due => {
+                if let Some((_, new)) = again.take() {
+                    until_done(stop, "counting online devices", || load_online(core, &new)).await;
+                }
+            }
         }
     }
 }

@@ -19,6 +19,8 @@ use crate::{background, replicas};
 /// Waits between tries while something is down.
 pub const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// The same for the bus: its calls wait by themselves, and all other parts go on meanwhile.
+const LONGEST_OF_BUS: Duration = Duration::from_millis(500);
 /// When an event that came too early is tried again.
 const EARLY: Duration = Duration::from_secs(1);
 
@@ -67,10 +69,18 @@ impl Service for Role {
     }
 }
 
-/// Waits, longer each time; false when the process stops.
+/// Waits for the bus, longer each time; false when the process stops.
 pub async fn pause(stop: &CancellationToken, backoff: &mut Duration) -> bool {
-    let wait = *backoff;
-    *backoff = (wait * 2).min(LONGEST_BACKOFF);
+    pause_at_most(stop, backoff, LONGEST_OF_BUS).await
+}
+
+async fn pause_at_most(
+    stop: &CancellationToken,
+    backoff: &mut Duration,
+    longest: Duration,
+) -> bool {
+    let wait = (*backoff).min(longest);
+    *backoff = (wait * 2).min(longest);
     tokio::select! {
         () = stop.cancelled() => false,
         () = sleep(wait) => true,
@@ -105,25 +115,30 @@ impl Work {
         let mut in_trouble = false;
         while !ctx.stop.is_cancelled() {
             match self.round(&ctx.stop).await {
-                Ok(()) if !self.failing.is_empty() => {}
                 Ok(()) => {
-                    if std::mem::take(&mut in_trouble) {
-                        tracing::info!("events are written again");
-                        ctx.readiness.ready();
+                    ctx.readiness.ready();
+                    let was = std::mem::replace(&mut in_trouble, !self.failing.is_empty());
+                    if was && !in_trouble {
+                        tracing::info!("events are fetched and written again");
                     }
                     backoff = FIRST_BACKOFF;
                 }
                 Err(Trouble::Bus(hearth_bus::Error::Closed)) if ctx.stop.is_cancelled() => break,
                 Err(trouble) => {
-                    let reason = trouble.reason()?;
+                    let (of_store, reason) = trouble.reason()?;
                     if !std::mem::replace(&mut in_trouble, true) {
                         tracing::warn!(reason, "events wait on the bus");
                     }
-                    ctx.readiness.not_ready(reason);
                     if std::mem::take(&mut self.progress) {
                         backoff = FIRST_BACKOFF;
                     }
-                    pause(&ctx.stop, &mut backoff).await;
+                    if of_store {
+                        ctx.readiness.not_ready(reason);
+                        pause_at_most(&ctx.stop, &mut backoff, LONGEST_BACKOFF).await;
+                    } else {
+                        // Queries need no bus: the role can be asked as before.
+                        pause(&ctx.stop, &mut backoff).await;
+                    }
                 }
             }
         }
@@ -160,10 +175,14 @@ impl Work {
                     let of_part = deliveries.into_iter().map(|delivery| (part, delivery));
                     self.fetched.extend(of_part);
                 }
-                Err(error) => {
+                Err(error) if error.is_retryable() => {
+                    // Its fetcher tries again; the other parts need not wait for it.
+                    if self.failing.is_empty() {
+                        tracing::warn!(part, %error, "events can't be fetched now");
+                    }
                     self.failing.insert(part);
-                    return Err(Trouble::Bus(error));
                 }
+                Err(error) => return Err(Trouble::Bus(error)),
             }
             arrived = self.arrivals.try_recv().ok();
         }
@@ -283,14 +302,14 @@ impl Work {
 }
 
 impl Trouble {
-    /// What operators are told; an error when the role can't go on.
-    fn reason(self) -> Result<String, BoxError> {
+    /// Whether it is the store's, and what operators are told; an error when the role can't go on.
+    fn reason(self) -> Result<(bool, String), BoxError> {
         match self {
             Self::Store(error) if error.is_retryable() => {
                 let cause = error.source().map(|c| format!(": {c}"));
-                Ok(format!("{error}{}", cause.unwrap_or_default()))
+                Ok((true, format!("{error}{}", cause.unwrap_or_default())))
             }
-            Self::Bus(error) if error.is_retryable() => Ok(error.to_string()),
+            Self::Bus(error) if error.is_retryable() => Ok((false, error.to_string())),
             Self::Store(error) => Err(error.into()),
             Self::Bus(error) => Err(error.into()),
         }

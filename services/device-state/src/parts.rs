@@ -4,6 +4,7 @@
 //! time: what is known in memory of a device is only right while nobody else applies its events.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use hearth_bus::Part;
 use hearth_types::DeviceKey;
@@ -83,6 +84,12 @@ impl Parts {
             .is_some_and(|until| Instant::now() >= until)
     }
 
+    /// How long ago that time passed; `None`: it hasn't.
+    pub fn late(&self) -> Option<Duration> {
+        let until = (*self.until.lock())?;
+        Instant::now().checked_duration_since(until)
+    }
+
     /// How often this process began to work on a part.
     pub fn tenure(&self, part: u16) -> u64 {
         let tenure = self.tenures.get(usize::from(part));
@@ -123,7 +130,6 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
     async fn a_part_is_begun_again_after_time_unowned() {

@@ -9,7 +9,8 @@
 //! - Others take a process for dead when its document hasn't changed for one and a half leases, by
 //!   their clocks. Clocks are never compared.
 //! - A new process takes parts only when each living one has written that it sees it: by then they
-//!   have let go of what will be the new one's. One whose time has passed comes back as a new one.
+//!   have let go of what will be the new one's. One whose time has passed comes back as a new one,
+//!   unless it is so little late that nobody can have taken it for dead.
 //!
 //! None of this has to be perfect: two owners for a moment cost double work, not data
 //! (docs/adr/0009).
@@ -36,7 +37,7 @@ const REMOVE_AFTER: u32 = 20;
 /// While it waits to be seen, a process looks more often: a tenth of a beat.
 const HURRY: u32 = 5;
 /// Beats in a lease.
-const BEATS: u32 = 3;
+const BEATS: u32 = 4;
 
 /// What a process writes of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,10 +151,23 @@ fn weight_of(id: &String, part: u16) -> (u64, &String) {
     (weight(id, part), id)
 }
 
-/// The same in every process: FNV-1a, mixed by MurmurHash3's finalizer.
+/// Whether a process that is late by so much may go on as itself. Others take it for dead half a
+/// lease after its own time has passed, and it still has to write.
+fn may_go_on(late: Duration, lease: Duration) -> bool {
+    late < lease / 4
+}
+
+/// Whether what it has written may have come too late for that.
+fn came_too_late(late: Duration, lease: Duration) -> bool {
+    late >= lease / 2
+}
+
+/// The same in every process: FNV-1a, mixed by MurmurHash3's finalizer. One that came back gets what
+/// it had.
 fn weight(id: &str, part: u16) -> u64 {
+    let process = id.split_once('.').map_or(id, |(process, _)| process);
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in id.bytes().chain(part.to_be_bytes()) {
+    for byte in process.bytes().chain(part.to_be_bytes()) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -200,9 +214,11 @@ impl Core {
     /// Writes this process's note, reads all, and takes the parts that follow.
     async fn beat(&self, replicas: &Mutex<Replicas>, beat: u64) -> Result<()> {
         let begun = Instant::now();
-        let was = match self.parts.has_lapsed() && replicas.lock().joined {
-            true => Some(replicas.lock().come_back()),
-            false => None,
+        let was = {
+            let mut replicas = replicas.lock();
+            let late = self.parts.late();
+            let gone = late.is_some_and(|late| !may_go_on(late, replicas.lease));
+            (gone && replicas.joined).then(|| replicas.come_back())
         };
         if let Some(was) = was {
             tracing::warn!("this replica was silent for too long and joins the others again");
@@ -219,6 +235,11 @@ impl Core {
             online,
         };
         self.write_note(&id, &note).await?;
+        let late = self.parts.late();
+        if replicas.lock().joined && late.is_some_and(|late| came_too_late(late, lease)) {
+            // The next beat is another one's.
+            return Ok(());
+        }
         let tenant = TenantId::default();
         let kind = DocumentKind::Setting;
         let documents = self.store.documents(kind, &tenant, PREFIX, None, MOST);
@@ -339,6 +360,49 @@ mod tests {
         // b ends in order.
         a.heard(notes(&[("a", note(3, &["b"]))]), now);
         assert_eq!(count(&a, now), usize::from(PARTS));
+    }
+
+    /// A process beats until it is killed; when has another one taken over?
+    #[tokio::test(start_paused = true)]
+    async fn a_killed_one_is_replaced_within_four_seconds_by_default() {
+        let lease = crate::DeviceStateConfig::default().lease.get();
+        let beat = lease / BEATS;
+        let start = Instant::now();
+        let killed = start + 10 * beat;
+        // The other one's beats may lie anywhere between its.
+        for offset in 0..10 {
+            let mut b = Replicas::new("b".to_owned(), lease);
+            let mut now = start + beat * offset / 10;
+            let taken = loop {
+                let beats = now.min(killed).duration_since(start).as_millis() / beat.as_millis();
+                let of_a = note(u64::try_from(beats).unwrap_or(0), &["b"]);
+                b.heard(notes(&[("a", of_a)]), now);
+                if count(&b, now) == usize::from(PARTS) {
+                    break now;
+                }
+                assert!(now < killed + 10 * lease);
+                now += beat;
+            };
+            assert!(taken > killed, "it lived");
+            let took = taken.duration_since(killed);
+            assert!(took <= Duration::from_secs(4), "{took:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_pause_costs_nobody_its_name() {
+        let taken_for_dead = LEASE / 2;
+        assert!(may_go_on(LEASE / 10, LEASE));
+        assert!(!may_go_on(taken_for_dead, LEASE));
+        assert!(came_too_late(taken_for_dead, LEASE));
+        assert!(!came_too_late(LEASE / 4, LEASE));
+    }
+
+    #[test]
+    fn who_comes_back_gets_what_it_had() {
+        for part in 0..PARTS {
+            assert_eq!(weight("0f3a.2", part), weight("0f3a", part));
+        }
     }
 
     #[test]

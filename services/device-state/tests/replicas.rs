@@ -299,3 +299,56 @@ async fn a_deleted_device_is_forgotten_by_who_works_on_it() {
     a.end().await;
     b.end().await;
 }
+
+#[tokio::test]
+async fn tags_changed_through_two_replicas_at_once_all_count() {
+    let servers = Servers::start().await;
+    let a = servers.replica("a").await;
+    let b = servers.replica("b").await;
+    let event = inform(&id(1), START, "1 BOOT", &[]);
+    servers.publish(&event).await;
+    servers.settled().await;
+    let change = |add: Vec<String>, remove: Vec<String>| ds::SetTagsRequest {
+        tenant: TENANT.into(),
+        device: id(1),
+        add,
+        remove,
+    };
+    let of_a: fn(i64) -> String = |n| format!("a-{n}");
+    let of_b: fn(i64) -> String = |n| format!("b-{n}");
+    let mut expected = std::collections::BTreeSet::new();
+    for n in 0..20 {
+        // Each adds one and takes its last but one away.
+        let old = |name: fn(i64) -> String| if n > 1 { vec![name(n - 2)] } else { vec![] };
+        let first = a.state.set_tags(change(vec![of_a(n)], old(of_a)));
+        let second = b.state.set_tags(change(vec![of_b(n)], old(of_b)));
+        let (first, second) = tokio::join!(first, second);
+        for tag in [of_a(n), of_b(n)] {
+            expected.insert(tag);
+        }
+        if n > 1 {
+            expected.remove(&of_a(n - 2));
+            expected.remove(&of_b(n - 2));
+        }
+        assert!(first.unwrap().device.unwrap().tags.contains(&of_a(n)));
+        assert!(second.unwrap().device.unwrap().tags.contains(&of_b(n)));
+        let request = ds::GetDeviceRequest {
+            tenant: TENANT.into(),
+            device: id(1),
+        };
+        for replica in [&a, &b] {
+            let told = replica.state.get_device(request.clone()).await.unwrap();
+            let tags = told.device.unwrap().tags;
+            assert_eq!(
+                tags,
+                expected.iter().cloned().collect::<Vec<_>>(),
+                "round {n}"
+            );
+        }
+    }
+    let entries = servers.store.index_of(&key(&id(1))).await.unwrap();
+    let tags = entries.iter().filter(|(attribute, _)| attribute == "tag");
+    assert_eq!(tags.count(), expected.len());
+    a.end().await;
+    b.end().await;
+}

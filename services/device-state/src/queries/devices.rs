@@ -1,22 +1,14 @@
 //! One device: reading it, its tags, its end. And how many there are.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
 use hearth_bus::{Publish, Stream};
 use hearth_clients::{Error, Result};
 use hearth_proto::{devicestate::v1 as ds, events::v1 as ev};
-use hearth_store::{Cell, CellValue, DeviceColumn, IndexEntry, Mutation};
 use hearth_types::{DeviceKey, TenantId};
 use prost::Message as _;
 
 use super::no_device;
 use crate::columns;
 use crate::core::Core;
-
-/// The longest tag, in characters, and the most of a device.
-const MAX_TAG: usize = 64;
-const MAX_TAGS: usize = 64;
 
 impl Core {
     pub async fn get_device(&self, request: ds::GetDeviceRequest) -> Result<ds::GetDeviceResponse> {
@@ -45,49 +37,7 @@ impl Core {
 
     pub async fn set_tags(&self, request: ds::SetTagsRequest) -> Result<ds::SetTagsResponse> {
         let device = DeviceKey::parse(&request.tenant, &request.device)?;
-        for tag in &request.add {
-            check_tag(tag)?;
-        }
-        let _edit = self.edit.lock().await;
-        let row = self.row(&device).await?;
-        let mut row = row.ok_or_else(|| no_device(&device))?;
-        let old: BTreeSet<String> = columns::list(&row, DeviceColumn::Tags)
-            .iter()
-            .cloned()
-            .collect();
-        let mut new = old.clone();
-        new.extend(request.add);
-        for tag in &request.remove {
-            new.remove(tag);
-        }
-        if new.len() > MAX_TAGS {
-            let message = format!("a device has at most {MAX_TAGS} tags; remove some");
-            return Err(Error::invalid("add", message));
-        }
-        if new != old {
-            let last = row.get(&DeviceColumn::Tags).map(|cell| cell.time);
-            let step = Duration::from_micros(1);
-            let time = last.map_or(self.now(), |last| self.now().max(last.saturating_add(step)));
-            let cell = Cell {
-                value: CellValue::List(new.iter().cloned().collect()),
-                time,
-            };
-            let mut mutations = vec![Mutation::Device {
-                device: device.clone(),
-                cells: vec![(DeviceColumn::Tags, cell.clone())],
-            }];
-            mutations.extend(new.symmetric_difference(&old).map(|tag| Mutation::Index {
-                entry: IndexEntry {
-                    device: device.clone(),
-                    attribute: columns::TAG.to_owned(),
-                    value: tag.clone(),
-                },
-                time,
-                remove: old.contains(tag),
-            }));
-            self.store.write(mutations).await?;
-            row.insert(DeviceColumn::Tags, cell);
-        }
+        let row = self.change_tags(&device, &request).await?;
         let device = Some(columns::message(&device, &row, self.now()));
         Ok(ds::SetTagsResponse { device })
     }
@@ -140,18 +90,5 @@ impl Core {
             );
             Error::unavailable("the event bus can't be used now: nothing was deleted; try again")
         })
-    }
-}
-
-fn check_tag(tag: &str) -> Result<()> {
-    let length = tag.chars().count();
-    let good = (1..=MAX_TAG).contains(&length)
-        && !tag.chars().any(|c| c.is_control() || c.is_whitespace());
-    match good {
-        true => Ok(()),
-        false => Err(Error::invalid(
-            "add",
-            "a tag has 1 to 64 characters, no white space or control characters",
-        )),
     }
 }

@@ -2,6 +2,7 @@
 
 mod devices;
 mod search;
+mod tags;
 
 use hearth_clients::{Error, Result};
 use hearth_proto::devicestate::v1 as ds;
