@@ -95,6 +95,13 @@ pub(crate) fn device(app: &mut App<'_>, device: &nb::Device) -> Result<(), Error
     table.pair("tags", device.tags.join(" "));
     table.pair("address", &device.remote_address);
     table.pair("connection request", &device.connection_request_url);
+    if !device.nat_address.is_empty() {
+        let seen = time(&device.nat_address_time);
+        table.pair("behind NAT at", format!("{} ({seen})", device.nat_address));
+    }
+    if let Some(wake) = &device.last_wake {
+        table.pair("last wake-up", last_wake(wake, &time(&wake.time)));
+    }
     table.pair("last seen", time(&device.last_seen_time));
     table.pair("last inform", time(&device.last_inform_time));
     table.pair("last events", device.last_events.join(", "));
@@ -110,6 +117,15 @@ pub(crate) fn device(app: &mut App<'_>, device: &nb::Device) -> Result<(), Error
     }
     table.pair("CWMP", &device.cwmp_namespace);
     app.print_table(table, "nothing is known of it")
+}
+
+/// `accepted by http, 2026-11-22 22:00:00 (5 min ago): the device accepted …`
+fn last_wake(wake: &nb::LastWake, time: &str) -> String {
+    let way = match wake.way.as_str() {
+        "" => String::new(),
+        way => format!(" by {way}"),
+    };
+    format!("{}{way}, {time}: {}", wake.outcome, wake.detail)
 }
 
 /// Parameters as they are known.

@@ -55,6 +55,27 @@ pub(crate) fn device(device: ds::Device) -> nb::Device {
         periodic_inform_interval: device.periodic_inform_interval,
         cwmp_namespace: device.cwmp_namespace,
         inform_count: device.inform_count,
+        last_wake: device.last_wake.map(last_wake),
+        nat_address_time: timestamp(device.nat_binding.as_ref().map_or(0, |b| b.time_us)),
+        nat_address: device.nat_binding.unwrap_or_default().address,
+    }
+}
+
+fn last_wake(wake: ds::WakeRecord) -> nb::LastWake {
+    nb::LastWake {
+        outcome: wake.outcome,
+        way: wake.way,
+        detail: wake.detail,
+        time: timestamp(wake.time_us),
+    }
+}
+
+pub(crate) fn wake_way(way: wk::WakeWay) -> &'static str {
+    match way {
+        wk::WakeWay::Unspecified => "",
+        wk::WakeWay::Http => "http",
+        wk::WakeWay::Udp => "udp",
+        wk::WakeWay::Xmpp => "xmpp",
     }
 }
 

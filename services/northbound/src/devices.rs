@@ -177,6 +177,7 @@ impl DeviceService for Devices {
         Ok(Response::new(nb::WakeDeviceResponse {
             accepted: outcome == wk::WakeOutcome::Accepted,
             outcome: convert::wake_outcome(outcome).to_owned(),
+            way: convert::wake_way(answer.way()).to_owned(),
             detail: answer.detail,
         }))
     }

@@ -171,10 +171,12 @@ async fn outcomes_of_waking_are_words() {
         (wk::WakeOutcome::Unreachable, "unreachable"),
         (wk::WakeOutcome::RateLimited, "rate_limited"),
         (wk::WakeOutcome::NoAddress, "no_address"),
+        (wk::WakeOutcome::Offline, "offline"),
     ] {
         *api.fake.wake.lock() = wk::WakeResponse {
             outcome: outcome.into(),
             detail: "why".into(),
+            way: wk::WakeWay::Udp.into(),
             ..Default::default()
         };
         let request = nb::WakeDeviceRequest {
@@ -184,6 +186,7 @@ async fn outcomes_of_waking_are_words() {
         assert_eq!(answer.outcome, word);
         assert_eq!(answer.accepted, word == "accepted");
         assert_eq!(answer.detail, "why");
+        assert_eq!(answer.way, "udp");
     }
 }
 

@@ -275,6 +275,7 @@ async fn the_replica_that_the_device_talks_to_sends() {
     cpe.ask(&request().to_bytes()).await.unwrap();
     // `woken` checks where it comes from.
     woken(&world, &cpe).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
     let stranger = Cpe::new(world.stun).await;
     *devices.how.lock() = behind_nat(&stranger.address());
     // Nobody knows it: from the own socket.

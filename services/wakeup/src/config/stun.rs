@@ -28,7 +28,7 @@ impl Default for StunConfig {
         Self {
             listen: None,
             tenants: vec!["default".into()],
-            authenticate: true,
+            authenticate: false,
             refresh: HumanDuration::secs(3600),
             lifetime: HumanDuration::secs(3 * 3600),
             source_rate: 100,
@@ -52,8 +52,10 @@ impl Documented for StunConfig {
             FieldDoc::new(
                 "authenticate",
                 Shape::Bool,
-                "Whether a device that names its binding must prove who it is (STUNUsername and \
-                 STUNPassword). Off, bindings are learned from Informs alone.",
+                "Whether a device that names its binding must sign its requests (STUNUsername and \
+                 STUNPassword): only then STUN itself tells whose a binding is. Off, the device \
+                 tells it in its Inform (UDPConnectionRequestAddress). On, devices without \
+                 STUNUsername get no answer.",
             ),
             FieldDoc::new(
                 "refresh",
