@@ -85,6 +85,18 @@ pub(crate) fn device(app: &mut App<'_>, device: &nb::Device) -> Result<(), Error
             false => Cell::colored("offline", Color::DarkGrey),
         },
     );
+    let reason = match device.state_reason.as_str() {
+        "" => String::new(),
+        reason => format!(": {reason}"),
+    };
+    let life = crate::commands::word(device.state());
+    table.pair("lifecycle", format!("{life}{reason}"));
+    table.pair("proved by", &device.proof);
+    table.pair("line", &device.line);
+    for alert in &device.identity_alerts {
+        let text = format!("{}: {}", alert.kind, alert.detail);
+        table.pair("look at", Cell::colored(text, Color::Yellow));
+    }
     table.pair("manufacturer", &device.manufacturer);
     table.pair("OUI", &device.oui);
     table.pair("product class", &device.product_class);
@@ -439,12 +451,19 @@ fn size(bytes: u64) -> String {
 /// Credentials, one a line.
 pub(crate) fn credentials(app: &mut App<'_>, credentials: &[nb::Credential]) -> Result<(), Error> {
     let now = (app.host.now)();
-    let mut table = Table::new(["KIND", "USER", "DEVICE", "SET", "LAST USED"]);
+    let mut table = Table::new(["KIND", "USER", "FOR", "SET", "LAST USED"]);
     for credential in credentials {
         table.row([
-            kind(credential.kind()).into(),
+            match (credential.rotated, credential.superseded) {
+                (true, _) => "device (rotated)".into(),
+                (_, true) => "device (superseded)".into(),
+                _ => kind(credential.kind()).into(),
+            },
             (&credential.username).into(),
-            id_of(&credential.device).into(),
+            match credential.model.as_str() {
+                "" => id_of(&credential.device).into(),
+                model => model.into(),
+            },
             relative(credential.update_time.as_ref(), now).into(),
             relative(credential.last_used_time.as_ref(), now).into(),
         ]);
@@ -458,5 +477,6 @@ const fn kind(kind: nb::CredentialKind) -> &'static str {
         nb::CredentialKind::Onboarding => "onboarding",
         nb::CredentialKind::Device => "device",
         nb::CredentialKind::ConnectionRequest => "connection-request",
+        nb::CredentialKind::Model => "model",
     }
 }

@@ -16,6 +16,7 @@ pub mod digest;
 mod header;
 pub mod keyring;
 pub mod keys;
+pub mod line_header;
 pub mod password;
 pub mod seal;
 pub mod secret_file;

@@ -33,6 +33,15 @@ pub enum CredentialCommand {
         #[arg(long, default_value_t = 0, value_name = "N")]
         limit: usize,
     },
+    /// Sets many logins from a CSV file
+    ///
+    /// Its first line names the columns: username, password, and kind (device, model, onboarding,
+    /// connection-request; device where it is empty), device, model. A line with an error keeps no
+    /// other out.
+    #[command(after_help = "Examples:
+  hearthctl credential import logins.csv --dry-run
+  hearthctl credential import logins.csv")]
+    Import(super::CredentialImportArgs),
     /// Deletes a login
     #[command(
         visible_alias = "rm",
@@ -56,7 +65,7 @@ pub enum CredentialCommand {
 #[derive(Args, Debug)]
 pub struct CredentialSetArgs {
     /// The device: its id (it need not have been seen), or a known one's serial number
-    #[arg(required_unless_present_any = ["onboarding", "connection_request"], conflicts_with = "onboarding")]
+    #[arg(required_unless_present_any = ["onboarding", "connection_request", "model"], conflicts_with = "onboarding")]
     pub device: Option<String>,
     /// The user name, 1 to 256 characters without colon
     #[arg(short, long)]
@@ -71,6 +80,9 @@ pub struct CredentialSetArgs {
     /// What any device without a login of its own connects with
     #[arg(long)]
     pub onboarding: bool,
+    /// What devices of a model without a login of their own connect with: OUI or OUI/ProductClass
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["onboarding", "connection_request", "device"])]
+    pub model: Option<String>,
 }
 
 /// Where a password comes from; never from the command line itself.
@@ -94,6 +106,8 @@ pub enum CredentialKindArg {
     Onboarding,
     /// This server, towards devices
     ConnectionRequest,
+    /// Any device of a model without one of its own
+    Model,
 }
 
 impl From<CredentialKindArg> for CredentialKind {
@@ -102,6 +116,7 @@ impl From<CredentialKindArg> for CredentialKind {
             CredentialKindArg::Device => Self::Device,
             CredentialKindArg::Onboarding => Self::Onboarding,
             CredentialKindArg::ConnectionRequest => Self::ConnectionRequest,
+            CredentialKindArg::Model => Self::Model,
         }
     }
 }

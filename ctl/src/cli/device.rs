@@ -93,6 +93,40 @@ An asterisk at the end of a value matches any ending."
         #[arg(long, value_name = "TAG")]
         remove: Vec<String>,
     },
+    /// Registers a device before it is first seen
+    #[command(after_help = "Examples:
+  hearthctl device expect 00D09E-HomeRouter-SIM000001")]
+    Expect {
+        /// The device's id
+        device: String,
+    },
+    /// Keeps a device out: its Informs are refused, until it is unblocked
+    #[command(after_help = "Examples:
+  hearthctl device block 00D09E-HomeRouter-SIM000001 --reason 'reported stolen'")]
+    Block {
+        /// The device: its id (it need not have been seen), or a known one's serial number
+        device: String,
+        /// Why; shown on the device
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Lets a blocked or retired device in again
+    #[command(after_help = "Examples:
+  hearthctl device unblock 00D09E-HomeRouter-SIM000001")]
+    Unblock {
+        /// The device: id, serial number, or the beginning of its id
+        device: String,
+    },
+    /// Takes a device out of service: it stays known, and its Informs are refused
+    #[command(after_help = "Examples:
+  hearthctl device retire 00D09E-HomeRouter-SIM000001 --reason 'replaced'")]
+    Retire {
+        /// The device: id, serial number, or the beginning of its id
+        device: String,
+        /// Why; shown on the device
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
     /// Asks a device to connect now
     #[command(after_help = "Examples:
   hearthctl device wake 00D09E-HomeRouter-SIM000001")]

@@ -168,6 +168,9 @@ pub enum Command {
     /// The tenant's policy for the edge: what devices must prove, what they are given
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Lines: which line (DHCP option 82) an address has
+    #[command(subcommand, visible_alias = "lines")]
+    Line(LineCommand),
     /// Named servers with their tokens
     #[command(subcommand, visible_alias = "contexts")]
     Context(ContextCommand),

@@ -16,6 +16,7 @@ pub(crate) async fn run(command: CredentialCommand, app: &mut App<'_>) -> Result
     match command {
         CredentialCommand::Onboarding => onboarding(app).await,
         CredentialCommand::Set(args) => set(app, *args).await,
+        CredentialCommand::Import(args) => super::life::import(app, args).await,
         CredentialCommand::List { limit } => list(app, limit).await,
         CredentialCommand::Delete {
             username,
@@ -47,7 +48,9 @@ fn login(app: &mut App<'_>, username: &str, password: &str) -> Result<(), Error>
 async fn set(app: &mut App<'_>, args: CredentialSetArgs) -> Result<(), Error> {
     let password = password(app, &args.password)?.unwrap_or_default();
     let api = app.api().await?;
-    let kind = if args.onboarding {
+    let kind = if args.model.is_some() {
+        nb::CredentialKind::Model
+    } else if args.onboarding {
         nb::CredentialKind::Onboarding
     } else if args.connection_request {
         nb::CredentialKind::ConnectionRequest
@@ -65,6 +68,7 @@ async fn set(app: &mut App<'_>, args: CredentialSetArgs) -> Result<(), Error> {
             username: args.username,
             kind: kind.into(),
             device,
+            model: args.model.unwrap_or_default(),
             ..Default::default()
         }),
         password,

@@ -12,9 +12,11 @@ use crate::{
 };
 use hearth_proto::{
     northbound::v1 as nb,
-    types::v1::{FactoryReset, GetRpcMethods, Reboot, Refresh, task_spec::Kind},
+    types::v1::{DeviceState, FactoryReset, GetRpcMethods, Reboot, Refresh, task_spec::Kind},
 };
 use std::time::Duration;
+
+use super::life;
 use tokio::time::{Instant, timeout_at};
 
 /// The largest page of the API.
@@ -52,6 +54,18 @@ pub(crate) async fn run(command: DeviceCommand, app: &mut App<'_>) -> Result<(),
             tags,
             remove,
         } => tag(app, &device, tags, remove).await,
+        DeviceCommand::Expect { device } => {
+            life::set_state(app, &device, DeviceState::Expected, None).await
+        }
+        DeviceCommand::Block { device, reason } => {
+            life::set_state(app, &device, DeviceState::Blocked, reason).await
+        }
+        DeviceCommand::Unblock { device } => {
+            life::set_state(app, &device, DeviceState::Active, None).await
+        }
+        DeviceCommand::Retire { device, reason } => {
+            life::set_state(app, &device, DeviceState::Retired, reason).await
+        }
         DeviceCommand::Wake { device } => wake(app, &device).await,
         DeviceCommand::Refresh { device, path, task } => {
             let path = path.unwrap_or_default();

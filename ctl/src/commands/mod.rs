@@ -4,6 +4,7 @@ mod context;
 mod credential;
 mod device;
 mod file;
+mod life;
 mod param;
 mod policy;
 mod task;
@@ -14,6 +15,8 @@ use crate::{
     cli::{Cli, Command},
     error::Error,
 };
+pub(crate) use life::word;
+
 use clap::CommandFactory;
 use hearth_proto::types::v1::{ScheduleInform, task_spec::Kind};
 use std::time::Duration;
@@ -41,6 +44,7 @@ pub(crate) async fn run(command: Command, app: &mut App<'_>) -> Result<(), Error
         }
         Command::Task(command) => Box::pin(task::run(command, app)).await,
         Command::Credential(command) => Box::pin(credential::run(command, app)).await,
+        Command::Line(command) => Box::pin(life::line(command, app)).await,
         Command::Policy(command) => Box::pin(policy::run(command, app)).await,
         Command::Context(command) => context::run(command, app),
         Command::Completion { shell } => {

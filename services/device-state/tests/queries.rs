@@ -260,6 +260,7 @@ async fn may(world: &World, username: &str, device: &str, bootstrap: bool) -> bo
         username: username.into(),
         device: device.into(),
         bootstrap,
+        ..ds::CheckIdentityRequest::default()
     };
     let answer = world.state.check_identity(request).await.unwrap();
     assert_eq!(

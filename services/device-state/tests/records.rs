@@ -409,7 +409,7 @@ async fn the_first_use_of_an_own_credential_outlives_a_crash() {
         tenant: "default".into(),
         username: username.into(),
         device: "001122-X-1".into(),
-        bootstrap: false,
+        ..ds::CheckIdentityRequest::default()
     };
     let answer = world.state.check_identity(is(&onboarding)).await.unwrap();
     assert!(answer.allowed, "only set, not yet used");

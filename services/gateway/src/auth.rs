@@ -16,6 +16,7 @@ use http::request::Parts;
 use crate::config::{AuthSchemes, GatewayConfig};
 use crate::http::target;
 use crate::looked_up::LookedUp;
+use crate::proof::Proof;
 use crate::refusal::Refusal;
 
 /// Longest user name that is looked up.
@@ -152,36 +153,62 @@ impl Authenticator {
             .then(|| SecretString::from(found.password)))
     }
 
-    /// Whether a user who was proved may be a device; `bootstrap` if it informs with
-    /// `0 BOOTSTRAP`.
+    /// Whether who proved this may be a device, and whether that is to be given credentials of its
+    /// own.
     ///
     /// # Errors
-    /// [`Refusal::Identity`] if not.
+    /// [`Refusal::Identity`] or [`Refusal::Denied`] if not.
     pub(crate) async fn check_identity(
         &self,
         tenant: &TenantId,
-        username: &str,
+        proof: &Proof,
         device: &str,
-        bootstrap: bool,
-    ) -> Result<(), Refusal> {
+        when: When,
+    ) -> Result<bool, Refusal> {
+        let bootstrapped = when == When::Bootstrap;
+        let username = proof.user.clone().unwrap_or_default();
+        let (line, line_device) = match &proof.line {
+            Some(line) => (line.name.clone(), line.device.clone()),
+            None => Default::default(),
+        };
         let request = ds::CheckIdentityRequest {
             tenant: tenant.as_str().to_owned(),
-            username: username.to_owned(),
+            username,
             device: device.to_owned(),
-            bootstrap: bootstrap && self.bootstrap_reopens,
-            ..ds::CheckIdentityRequest::default()
+            bootstrap: bootstrapped && self.bootstrap_reopens,
+            line,
+            line_device,
+            certificate: proof.has_own_certificate(),
+            in_session: when == When::InSession,
+            bootstrapped,
         };
         let answer = self.device_state.check_identity(request).await;
         let answer = answer.map_err(|error| device_state_failed(&error))?;
         if answer.allowed {
-            Ok(())
-        } else {
-            let reason = answer.reason;
-            Err(Refusal::Identity(format!(
-                "{device} as {username}: {reason}"
-            )))
+            return Ok(answer.rotate);
         }
+        let by = match (&proof.user, proof.label().as_str()) {
+            (Some(user), _) => user.clone(),
+            (None, label) => label.to_owned(),
+        };
+        let why = format!("{device} as {by}: {}", answer.reason);
+        let known = ["blocked", "retired", "not_expected", "line"];
+        Err(match known.into_iter().find(|code| *code == answer.code) {
+            Some(code) => Refusal::Denied(code, why),
+            None => Refusal::Identity(why),
+        })
     }
+}
+
+/// In which turn an identity is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// At an Inform with `0 BOOTSTRAP`.
+    Bootstrap,
+    /// At another Inform.
+    Inform,
+    /// Later in the session.
+    InSession,
 }
 
 /// User names outside ASCII come in UTF-8 or ISO-8859-1.

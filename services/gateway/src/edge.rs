@@ -28,6 +28,7 @@ use crate::config::GatewayConfig;
 use crate::cookie::{Cookies, Found, Session};
 use crate::heard::{Heard, decode, input_in, refused, turn_kind};
 use crate::http::{Bodies, ReadBody, Reply};
+use crate::line::Lines;
 use crate::logs::LogGate;
 use crate::metrics::{Metrics, TurnKind};
 use crate::proof::Proof;
@@ -47,6 +48,7 @@ pub(crate) struct Edge {
     pub cookies: Cookies,
     pub at_rest: Sealer,
     pub auth: Authenticator,
+    pub lines: Lines,
     pub door: Door,
     pub redirects: Redirects,
     pub admission: Arc<Admission>,
@@ -104,7 +106,7 @@ impl Edge {
             && let Some(to) = self.redirects.find(parts, &tenant)
         {
             let unread = !self.bodies.discard(body).await;
-            return Ok(crate::http::redirect(to, unread));
+            return Ok(to.reply(unread));
         }
         let entered = self.enter(parts, &tenant, now, session.is_none()).await;
         let (proof, place) = match entered {
@@ -181,6 +183,12 @@ impl Edge {
             true => Some(self.admission.inform(tenant).ok_or(BUSY)?),
             false => None,
         };
+        if new {
+            let lines = &self.lines;
+            lines
+                .prove(&mut proof, parts, tenant, peer(parts), now)
+                .await?;
+        }
         proof.user = self.auth.check(parts, tenant, now).await?;
         Ok((proof, place))
     }
@@ -247,6 +255,7 @@ impl Edge {
                 challenges = self.auth.challenges(now, *stale);
             }
             Refusal::Identity(_)
+            | Refusal::Denied(..)
             | Refusal::OtherUser
             | Refusal::Certificate(_)
             | Refusal::ForwardedCertificate => {
@@ -429,36 +438,6 @@ impl Turn {
         match (action, heard.decoded) {
             (Action::SendFault(code), Some(decoded)) => self.fault(None, &decoded, code),
             (_, decoded) => Err(refused(decoded)),
-        }
-    }
-
-    /// What a turn in mid-session proves must be right for its device; nothing is needed. Another
-    /// user is normal when the CPE was just given new credentials; it must be one who may be this
-    /// device. A client certificate must be the device's.
-    async fn check_proof(&self, session: &mut Session, proof: &Proof) -> Result<(), Refusal> {
-        let checked = async {
-            if proof.certificate.is_some() {
-                let key = session.key().map_err(|_| Refusal::OtherUser)?;
-                proof.check(&key.device)?;
-            }
-            let mark = proof.mark();
-            match &proof.user {
-                Some(user) if mark != session.user => {
-                    let auth = &self.edge.auth;
-                    auth.check_identity(&self.tenant, user, &session.device, false)
-                        .await?;
-                    Ok(Some(mark))
-                }
-                _ => Ok(None),
-            }
-        };
-        match checked.await {
-            Ok(mark) => {
-                session.user = mark.unwrap_or(session.user);
-                Ok(())
-            }
-            Err(Refusal::Identity(_)) => Err(Refusal::OtherUser),
-            Err(other) => Err(other),
         }
     }
 

@@ -7,12 +7,14 @@ use hearth_cwmp::{
     InformResponse, Message,
 };
 use hearth_proto::events::v1 as ev;
+use hearth_proto::types::v1::ParameterValue;
 use hearth_proto::workflow::v1 as wf;
 use hearth_types::{DeviceId, DeviceKey, Invalid};
 use tracing::Instrument as _;
 use ulid::Ulid;
 
 use crate::admission::Class;
+use crate::auth::When;
 use crate::cookie::{InFlight, MAX_IDENTITY, Session, UserMark, session_text};
 use crate::edge::Turn;
 use crate::heard::into_inform;
@@ -71,15 +73,17 @@ impl Turn {
             .iter()
             .any(|event| event.code() == EventCode::Bootstrap);
         proof.check(&key.device)?;
-        if let Some(user) = &proof.user {
-            self.edge
-                .auth
-                .check_identity(&self.tenant, user, key.device.as_str(), bootstrap)
-                .await?;
-        }
+        let when = match bootstrap {
+            true => When::Bootstrap,
+            false => When::Inform,
+        };
+        let auth = &self.edge.auth;
+        let rotate = auth
+            .check_identity(&self.tenant, proof, key.device.as_str(), when)
+            .await?;
         let mut session = self.begin(state, &envelope, &key, proof.mark());
         let span = turn_span(&session, Input::Inform);
-        let opened = self.open(&session, &key, &envelope, inform);
+        let opened = self.open(&session, &key, &envelope, inform, proof, rotate);
         let opened = match opened.instrument(span).await {
             Err(Refusal::Oversize(why)) => {
                 let fault = Fault {
@@ -162,6 +166,8 @@ impl Turn {
         key: &DeviceKey,
         envelope: &Envelope,
         inform: Inform,
+        proof: &Proof,
+        rotate: bool,
     ) -> Result<wf::OpenSessionResponse, Refusal> {
         let id = session_text(session.id);
         let events = outcome::events(inform.event);
@@ -178,6 +184,8 @@ impl Turn {
             events: events.clone(),
             parameter_key: parameter_key.unwrap_or_default(),
             idle_timeout_ms: u32::from(session.idle_secs) * 1000,
+            rotate,
+            root: root_of(&parameters),
         });
         let event = ev::event::Kind::Inform(ev::Inform {
             manufacturer: inform.device_id.manufacturer,
@@ -193,6 +201,12 @@ impl Turn {
                 .map(|peer| peer.ip().to_canonical().to_string())
                 .unwrap_or_default(),
             current_time: inform.current_time.0,
+            proof: proof.label(),
+            line: proof
+                .line
+                .as_ref()
+                .map(|line| line.name.clone())
+                .unwrap_or_default(),
         });
         let source = Source {
             key,
@@ -219,6 +233,14 @@ impl Turn {
         }
         self.send(&envelope.answer(Message::Fault(fault)), None)
     }
+}
+
+/// The root of the data model that an Inform's parameters are of; empty where that can't be told.
+fn root_of(parameters: &[ParameterValue]) -> String {
+    let roots = ["Device.", "InternetGatewayDevice."];
+    let of = |path: &str| roots.into_iter().find(|root| path.starts_with(root));
+    let root = parameters.iter().find_map(|value| of(&value.path));
+    root.unwrap_or_default().to_owned()
 }
 
 /// A call to workflow failed.

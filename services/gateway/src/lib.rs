@@ -27,6 +27,7 @@ mod edge;
 mod heard;
 mod http;
 mod inform;
+mod line;
 mod listeners;
 mod logs;
 mod looked_up;
@@ -48,7 +49,8 @@ pub use listeners::{ListenAddresses, Listeners};
 pub use metrics::METRICS;
 pub use service::{Dependencies, Gateway, GatewayError};
 pub use tls::config::{
-    CertificateFiles, CertificateRule, ClientAuth, LegacyConfig, ModelCertificate, ProxyConfig,
-    RedirectRule, ServerName, TlsConfig, TlsVersion, TrustAnchor,
+    CertificateFiles, CertificateRule, ClientAuth, ModelCertificate, ServerName, TlsConfig,
+    TlsVersion, TrustAnchor,
 };
 pub use tls::files::TlsError;
+pub use tls::front::{LegacyConfig, ProxyConfig, RedirectRule};

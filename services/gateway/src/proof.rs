@@ -10,14 +10,17 @@
 //! 4. [`Proof::mark`] goes into the session's cookie. A later turn that shows a proof is checked
 //!    against the session's device; one that shows none is the cookie's.
 //!
-//! What else may prove a device (its line, say) becomes a field here and a line in `opens` and
-//! `check`.
+//! A line (`line.rs`) opens where the tenant's policy says so, and is judged by device-state with
+//! the rest. What else may prove a device becomes a field here and a line in `opens` and `check`.
 
 use std::sync::Arc;
 
 use hearth_types::DeviceId;
 
-use crate::cookie::{UserMark, user_mark};
+use crate::auth::When;
+use crate::cookie::{Session, UserMark, user_mark};
+use crate::edge::Turn;
+use crate::line::Line;
 use crate::refusal::Refusal;
 
 /// All that is proved about the sender of one request.
@@ -29,6 +32,10 @@ pub(crate) struct Proof {
     pub certificate: Option<Arc<Certificate>>,
     /// Credentials and a certificate are needed, both.
     pub certificate_beside: bool,
+    /// The line that it comes on, where one is known.
+    pub line: Option<Line>,
+    /// The line alone lets it in (the tenant's policy).
+    pub line_alone: bool,
 }
 
 /// A verified client certificate, as far as it says who shows it.
@@ -59,7 +66,14 @@ pub(crate) enum Subject {
 impl Proof {
     /// Whether an Inform may be read.
     pub(crate) fn opens(&self) -> bool {
-        self.user.is_some() || (!self.certificate_beside && self.device().is_some())
+        self.user.is_some()
+            || (!self.certificate_beside && self.device().is_some())
+            || (self.line_alone && self.line.is_some())
+    }
+
+    /// Whether a certificate of the device's own was shown.
+    pub(crate) fn has_own_certificate(&self) -> bool {
+        self.device().is_some()
     }
 
     /// The device of a device's own certificate.
@@ -112,7 +126,11 @@ impl Proof {
             Some(Subject::Model { .. }) => Some("model_certificate"),
             Some(Subject::Other(_)) | None => None,
         };
-        let parts: Vec<&str> = credential.into_iter().chain(certificate).collect();
+        let line = self.line.as_ref().map(|_| "line");
+        let parts: Vec<&str> = [credential, certificate, line]
+            .into_iter()
+            .flatten()
+            .collect();
         parts.join("+")
     }
 
@@ -123,6 +141,40 @@ impl Proof {
             // No user's name begins with a zero byte that ends in a device's id.
             (None, Some(device)) => user_mark(&format!("\0certificate\0{device}")),
             (None, None) => user_mark(""),
+        }
+    }
+}
+
+impl Turn {
+    /// What a turn in mid-session proves must be right for its device; nothing is needed. Another
+    /// user is normal when the CPE was just given new credentials; it must be one who may be this
+    /// device. A client certificate must be the device's.
+    pub(crate) async fn check_proof(
+        &self,
+        session: &mut Session,
+        proof: &Proof,
+    ) -> Result<(), Refusal> {
+        let checked = async {
+            if proof.certificate.is_some() {
+                let key = session.key().map_err(|_| Refusal::OtherUser)?;
+                proof.check(&key.device)?;
+            }
+            let mark = proof.mark();
+            if proof.user.is_none() || mark == session.user {
+                return Ok(None);
+            }
+            let auth = &self.edge.auth;
+            auth.check_identity(&self.tenant, proof, &session.device, When::InSession)
+                .await?;
+            Ok(Some(mark))
+        };
+        match checked.await {
+            Ok(mark) => {
+                session.user = mark.unwrap_or(session.user);
+                Ok(())
+            }
+            Err(Refusal::Identity(_)) => Err(Refusal::OtherUser),
+            Err(other) => Err(other),
         }
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Refusal {
     },
     /// Who proved to be this user may not be this device.
     Identity(String),
+    /// The operator, or the tenant's policy, doesn't let the device in; the label and why.
+    Denied(&'static str, String),
     /// Another user in mid-session, who may not be the session's device.
     OtherUser,
     /// A content coding other than gzip and deflate, or several.
@@ -65,6 +67,7 @@ impl Refusal {
             Self::Path | Self::Tenant => StatusCode::NOT_FOUND,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::Identity(_)
+            | Self::Denied(..)
             | Self::OtherUser
             | Self::Certificate(_)
             | Self::ForwardedCertificate => StatusCode::FORBIDDEN,
@@ -88,6 +91,7 @@ impl Refusal {
             Self::Path => "path",
             Self::Unauthorized { reason, .. } => reason,
             Self::Identity(_) => "identity",
+            Self::Denied(reason, _) => reason,
             Self::OtherUser => "other_user",
             Self::Tenant => "tenant",
             Self::Certificate(_) => "client_certificate",
@@ -110,6 +114,7 @@ impl Refusal {
     pub(crate) fn detail(&self) -> &str {
         match self {
             Self::Identity(why)
+            | Self::Denied(_, why)
             | Self::Certificate(why)
             | Self::Undecodable { why, .. }
             | Self::Oversize(why)
@@ -126,6 +131,7 @@ impl Refusal {
             self,
             Self::Unauthorized { unread: false, .. }
                 | Self::Identity(_)
+                | Self::Denied(..)
                 | Self::OtherUser
                 | Self::Oversize(_)
                 | Self::Unavailable { .. }
@@ -148,6 +154,7 @@ impl Refusal {
             Self::ForwardedCertificate => "A client certificate can't be passed on from here.\n",
             Self::Unauthorized { .. } => "",
             Self::Identity(_) | Self::OtherUser => "These credentials are not for this device.\n",
+            Self::Denied(..) => "This device is not let in; ask the operator.\n",
             Self::Encoding => "Content-Encoding must be gzip or deflate, or none.\n",
             Self::BadEncoding => "The body does not unpack as its Content-Encoding says.\n",
             Self::TooLarge | Self::Oversize(_) => "The body is too large.\n",

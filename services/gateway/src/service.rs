@@ -22,6 +22,7 @@ use crate::config::GatewayConfig;
 use crate::cookie::Cookies;
 use crate::edge::Edge;
 use crate::http::{Bodies, host_of};
+use crate::line::Lines;
 use crate::listeners::{Kind, ListenAddresses, Listeners, options};
 use crate::logs::LogGate;
 use crate::metrics::{Metrics, followed, register_levels, register_tls};
@@ -119,6 +120,10 @@ impl Gateway {
                 config.session_max.get().as_secs(),
             ),
             at_rest: keys.sealer(labels::AT_REST)?,
+            lines: Lines::new(
+                Arc::clone(&dependencies.device_state),
+                keys.sealer(labels::AT_REST)?,
+            ),
             auth: Authenticator::new(&config, keys.digest_nonces()?, dependencies.device_state),
             door: Door::new(tls.clone(), &config.tls, &config.proxy, clock.clone()),
             redirects: Redirects::new(&config.redirects, metrics.redirected.clone()),

@@ -55,6 +55,12 @@ pub(crate) fn device(device: ds::Device) -> nb::Device {
         periodic_inform_interval: device.periodic_inform_interval,
         cwmp_namespace: device.cwmp_namespace,
         inform_count: device.inform_count,
+        state: device.state,
+        state_reason: device.state_reason,
+        state_time: timestamp(device.state_time_us),
+        proof: device.proof,
+        line: device.line,
+        identity_alerts: device.identity_alerts,
         last_wake: device.last_wake.map(last_wake),
         nat_address_time: timestamp(device.nat_binding.as_ref().map_or(0, |b| b.time_us)),
         nat_address: device.nat_binding.unwrap_or_default().address,
@@ -269,6 +275,9 @@ pub(crate) fn credential(credential: ds::Credential) -> nb::Credential {
         device: under(&credential.tenant, "devices", &credential.device),
         update_time: timestamp(credential.update_time_us),
         last_used_time: timestamp(credential.last_used_us),
+        model: credential.model,
+        rotated: credential.rotated,
+        superseded: credential.superseded,
     }
 }
 

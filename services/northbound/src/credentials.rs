@@ -3,7 +3,7 @@
 use crate::caller::Caller;
 use crate::core::Core;
 use crate::error::{Context, invalid, not_found, plain, status};
-use crate::{convert, page};
+use crate::{convert, import, page};
 use hearth_auth::ExposeSecret;
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::northbound::v1::{
@@ -22,6 +22,7 @@ const SET: &[(&str, &str)] = &[
     ("username", "credential.username"),
     ("kind", "credential.kind"),
     ("device", "credential.device"),
+    ("model", "credential.model"),
     ("tenant", "parent"),
 ];
 const LIST: &[(&str, &str)] = &[("tenant", "parent")];
@@ -126,6 +127,7 @@ impl CredentialService for Credentials {
             username: credential.username,
             kind: kind.into(),
             device,
+            model: credential.model,
             update_time_us: self.0.clock.now_micros(),
             ..Default::default()
         };
@@ -139,6 +141,35 @@ impl CredentialService for Credentials {
         Ok(Response::new(nb::SetCredentialResponse {
             credential: Some(convert::credential(credential)),
             password: made,
+        }))
+    }
+
+    async fn import_credentials(
+        &self,
+        request: Request<nb::ImportCredentialsRequest>,
+    ) -> Result<Response<nb::ImportCredentialsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let tenant = caller.tenant("parent", &request.parent)?;
+        let read = import::read(&caller, &tenant, &request.csv, request.lines_before)?;
+        let internal = ds::ImportCredentialsRequest {
+            tenant: tenant.to_string(),
+            credentials: read.credentials,
+            dry_run: request.dry_run,
+        };
+        let device_state = &self.0.clients.device_state;
+        let answer = device_state.import_credentials(internal).await;
+        let answer = answer.map_err(status)?;
+        let told = answer.errors.into_iter().map(|error| nb::ImportError {
+            line: error.line,
+            column: error.column,
+            message: error.message,
+        });
+        let mut errors: Vec<_> = read.errors.into_iter().chain(told).collect();
+        errors.sort_by_key(|error| error.line);
+        Ok(Response::new(nb::ImportCredentialsResponse {
+            imported: answer.imported,
+            errors,
         }))
     }
 
@@ -206,7 +237,7 @@ fn check_kind(field: &str, kind: Kind) -> Result<(), Status> {
     if kind == Kind::Unspecified {
         return Err(invalid(
             field,
-            "expected CREDENTIAL_KIND_ONBOARDING, _DEVICE or _CONNECTION_REQUEST",
+            "expected CREDENTIAL_KIND_ONBOARDING, _MODEL, _DEVICE or _CONNECTION_REQUEST",
         ));
     }
     Ok(())
@@ -245,11 +276,15 @@ fn device(
     name: &str,
 ) -> Result<String, Status> {
     match (kind, name) {
-        (Kind::Onboarding, "") | (Kind::ConnectionRequest, "") => Ok(String::new()),
+        (Kind::Onboarding | Kind::Model | Kind::ConnectionRequest, "") => Ok(String::new()),
         (Kind::Onboarding, _) => Err(invalid(
             field,
             "an onboarding credential is for any device; leave it empty, or use \
              CREDENTIAL_KIND_DEVICE",
+        )),
+        (Kind::Model, _) => Err(invalid(
+            field,
+            "must be empty: `model` says for which devices",
         )),
         (_, name) => {
             let key = caller.device(field, name)?;

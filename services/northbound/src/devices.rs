@@ -86,6 +86,27 @@ impl DeviceService for Devices {
         }))
     }
 
+    async fn set_device_state(
+        &self,
+        request: Request<nb::SetDeviceStateRequest>,
+    ) -> Result<Response<nb::SetDeviceStateResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let key = caller.device("name", &request.name)?;
+        let internal = ds::SetDeviceStateRequest {
+            tenant: key.tenant.to_string(),
+            device: key.device.to_string(),
+            state: request.state,
+            reason: request.reason,
+        };
+        let context = Context::of("Device", &request.name).fields(&[("device", "name")]);
+        let answer = self.0.clients.device_state.set_device_state(internal).await;
+        let answer = answer.map_err(|error| context.status(error))?;
+        Ok(Response::new(nb::SetDeviceStateResponse {
+            device: answer.device.map(convert::device),
+        }))
+    }
+
     async fn update_device(
         &self,
         request: Request<nb::UpdateDeviceRequest>,

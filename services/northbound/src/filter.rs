@@ -17,7 +17,7 @@ const MAX_LENGTH: usize = 4096;
 /// The most conditions.
 const MAX_CONDITIONS: usize = 16;
 /// What can be searched by, besides paths of indexed parameters.
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 10] = [
     "id",
     "serial_number",
     "oui",
@@ -27,6 +27,7 @@ const FIELDS: [&str; 9] = [
     "remote_address",
     "tag",
     "online",
+    "state",
 ];
 const SUPPORTED: &str = "supported is field = \"value\", joined by AND, with an asterisk at the \
                          end of a value for any ending";

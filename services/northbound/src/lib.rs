@@ -19,6 +19,7 @@ mod edge;
 mod error;
 mod files;
 mod filter;
+mod import;
 pub mod metrics;
 mod page;
 mod policy;

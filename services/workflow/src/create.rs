@@ -18,15 +18,16 @@ use hearth_store::Created;
 use hearth_types::{DeviceKey, TaskId, Timestamp};
 
 /// What a task is made of, checked and sealed.
-struct NewTask {
-    device: DeviceKey,
-    spec: TaskSpec,
-    priority: i32,
-    deadline: Timestamp,
-    max_attempts: u32,
-    idempotency_key: String,
-    retry_of: String,
-    no_wake: bool,
+pub(crate) struct NewTask {
+    pub(crate) device: DeviceKey,
+    pub(crate) spec: TaskSpec,
+    pub(crate) priority: i32,
+    pub(crate) deadline: Timestamp,
+    pub(crate) max_attempts: u32,
+    pub(crate) idempotency_key: String,
+    pub(crate) retry_of: String,
+    pub(crate) no_wake: bool,
+    pub(crate) rotation: Option<String>,
 }
 
 impl Inner {
@@ -72,6 +73,7 @@ impl Inner {
                     idempotency_key: request.idempotency_key,
                     retry_of: String::new(),
                     no_wake: request.no_wake,
+                    rotation: None,
                 },
                 now,
             )
@@ -112,7 +114,7 @@ impl Inner {
     }
 
     /// Enters a task: ledger, then queue, then the wake-up.
-    async fn make(&self, new: NewTask, now: Timestamp) -> Result<(Task, bool)> {
+    pub(crate) async fn make(&self, new: NewTask, now: Timestamp) -> Result<(Task, bool)> {
         let device = new.device.clone();
         let peek = self.queue.peek(&device, now).await.map_err(queue_error)?;
         if peek.open >= self.options.max_open_per_device {
@@ -221,6 +223,7 @@ impl Inner {
             idempotency_key: String::new(),
             retry_of: id.to_string(),
             no_wake: false,
+            rotation: old.progress.rotation.clone(),
         };
         let (task, _) = self.make(new, now).await?;
         Ok(RetryTaskResponse { task: Some(task) })
@@ -270,6 +273,7 @@ fn new_work(id: TaskId, new: NewTask, now: Timestamp, wake: bool) -> Work {
         device: new.device,
         progress: Progress {
             no_wake: new.no_wake,
+            rotation: new.rotation,
             ..Progress::default()
         },
         told: TaskState::Unspecified,

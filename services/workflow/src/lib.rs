@@ -23,6 +23,7 @@ mod plan;
 mod publish;
 mod rebuild;
 mod request;
+mod rotate;
 mod retention;
 mod secrets;
 mod service;

@@ -79,8 +79,12 @@ impl Inner {
         types: &Types,
     ) -> Result<Vec<ParameterValue>, Unbuilt> {
         let mut values = Vec::new();
+        let rotation = self.open_rotation(work).await?;
         for value in spec_values(work) {
-            let mut plain = self.secrets.open_value(&work.device, value)?;
+            let mut plain = match rotation.as_ref().and_then(|opened| opened.value(value)) {
+                Some(pending) => pending,
+                None => self.secrets.open_value(&work.device, value)?,
+            };
             plain.path.insert_str(0, prefix);
             if let Some(told) = types.get(&plain.path)
                 && plain.r#type() == ValueType::Unspecified

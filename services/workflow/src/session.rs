@@ -88,6 +88,10 @@ impl Inner {
             // The gateway's own limit comes first.
             ms => Duration::from_millis(u64::from(ms)) + Duration::from_secs(5),
         };
+        if request.rotate {
+            // Before the session, so that its first turn has the task.
+            self.rotate_credentials(&device, &request).await;
+        }
         let now = self.now();
         let opened = self
             .queue

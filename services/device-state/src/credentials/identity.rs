@@ -88,6 +88,25 @@ impl Core {
         self.other_ways(&device, &row, answer).await
     }
 
+    /// The device's own: that of a pending rotation, if it was set already, else the one before.
+    async fn newest_connection_request(
+        &self,
+        device: &DeviceKey,
+        root: &str,
+    ) -> Result<Option<(String, String)>> {
+        if let Some(pending) = self.rotation(device).await? {
+            let path = format!("{root}ManagementServer.ConnectionRequestUsername");
+            let paths = std::slice::from_ref(&path);
+            let row = self.store.parameters_by_path(device, paths).await?.pop();
+            let set = row.flatten().and_then(|row| row.value);
+            if set.is_some_and(|(name, ..)| name == pending.connection_request_username) {
+                return Ok(Some(self.pending_connection_request(device, &pending)?));
+            }
+        }
+        self.connection_request(&device.tenant, device.device.as_str())
+            .await
+    }
+
     async fn connection_request(
         &self,
         tenant: &TenantId,

@@ -7,7 +7,6 @@ use hearth_types::{DeviceKey, TenantId};
 use prost::Message as _;
 
 use super::no_device;
-use crate::columns;
 use crate::core::Core;
 
 impl Core {
@@ -16,10 +15,15 @@ impl Core {
         let row = self.row(&device).await?;
         let row = row.ok_or_else(|| no_device(&device))?;
         let noted = self.noted(&device).await?;
+        let policy = self.policy(&device.tenant).await?;
+        let heard = self.heard(&device).await?;
         let device = Some(ds::Device {
             last_wake: noted.wake,
             nat_binding: noted.binding,
-            ..columns::message(&device, &row, self.now())
+            proof: heard.proof,
+            line: heard.line,
+            identity_alerts: self.alerts_of(&device).await?,
+            ..self.with_state(&device, &row, &policy).await?
         });
         Ok(ds::GetDeviceResponse { device })
     }
@@ -38,7 +42,8 @@ impl Core {
     pub async fn set_tags(&self, request: ds::SetTagsRequest) -> Result<ds::SetTagsResponse> {
         let device = DeviceKey::parse(&request.tenant, &request.device)?;
         let row = self.change_tags(&device, &request).await?;
-        let device = Some(columns::message(&device, &row, self.now()));
+        let policy = self.policy(&device.tenant).await?;
+        let device = Some(self.with_state(&device, &row, &policy).await?);
         Ok(ds::SetTagsResponse { device })
     }
 
@@ -63,6 +68,7 @@ impl Core {
         self.cache.forget(&device);
         self.online_of(&device).lock().forget(&device);
         deleted?;
+        self.forget_life(&device).await?;
         Ok(ds::DeleteDeviceResponse {})
     }
 

@@ -12,8 +12,9 @@ use http::request::Parts;
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 
-use super::config::{CertificateRule, ClientAuth, ProxyConfig, ServerName, TlsConfig};
+use super::config::{CertificateRule, ClientAuth, ServerName, TlsConfig};
 use super::forwarded;
+use super::front::ProxyConfig;
 use super::identity::by_common_name;
 use super::source::Tls;
 use crate::proof::{Certificate, Proof};
@@ -94,6 +95,7 @@ impl Door {
             user: None,
             certificate,
             certificate_beside: over_tls && self.rule == CertificateRule::RequiredBeside,
+            ..Proof::default()
         })
     }
 

@@ -4,6 +4,7 @@
 mod auth;
 mod cwmpclient;
 mod http;
+mod identity;
 mod inform;
 mod session;
 mod support;

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -25,6 +25,8 @@ use wf::next_request_response::Kind as Next;
 pub struct RecordingBus {
     pub published: Mutex<Vec<(Stream, Option<String>, ev::Event)>>,
     pub full: AtomicBool,
+    /// The longest payload; 0: any.
+    pub max: AtomicUsize,
     /// While true, nothing is acknowledged.
     pub held: watch::Sender<bool>,
     /// Messages that were handed in while held.
@@ -55,6 +57,10 @@ impl Bus for RecordingBus {
         held.wait_for(|held| !held).await.unwrap();
         if self.full.load(Ordering::SeqCst) {
             return Err(hearth_bus::Error::DiskFull);
+        }
+        let (len, max) = (message.payload.len(), self.max.load(Ordering::SeqCst));
+        if max > 0 && len > max {
+            return Err(hearth_bus::Error::TooLarge { len, max });
         }
         let event = ev::Event::decode(message.payload.as_ref()).unwrap();
         assert_eq!(event.device, message.device.device.as_str());
@@ -102,6 +108,9 @@ pub struct ScriptedWorkflow {
     pub asked: Mutex<Vec<wf::NextRequestRequest>>,
     pub transfers: Mutex<Vec<wf::ReportTransferRequest>>,
     pub du_changes: Mutex<Vec<wf::ReportDuStateChangeRequest>>,
+    pub created: Mutex<Vec<wf::CreateTaskRequest>>,
+    /// The device's open tasks.
+    pub open: Mutex<Vec<wf::Task>>,
     pub down: AtomicBool,
     /// No device has an open task.
     pub idle: AtomicBool,
@@ -194,14 +203,20 @@ impl Workflow for ScriptedWorkflow {
         Ok(wf::ReportDuStateChangeResponse { known: true })
     }
 
-    async fn create_task(&self, _: wf::CreateTaskRequest) -> Result<wf::CreateTaskResponse> {
-        unused()
+    async fn create_task(&self, r: wf::CreateTaskRequest) -> Result<wf::CreateTaskResponse> {
+        self.check()?;
+        self.created.lock().push(r);
+        Ok(wf::CreateTaskResponse::default())
     }
     async fn get_task(&self, _: wf::GetTaskRequest) -> Result<wf::GetTaskResponse> {
         unused()
     }
     async fn list_tasks(&self, _: wf::ListTasksRequest) -> Result<wf::ListTasksResponse> {
-        unused()
+        self.check()?;
+        Ok(wf::ListTasksResponse {
+            tasks: self.open.lock().clone(),
+            next_page_token: String::new(),
+        })
     }
     async fn cancel_task(&self, _: wf::CancelTaskRequest) -> Result<wf::CancelTaskResponse> {
         unused()
@@ -221,6 +236,14 @@ pub struct DeviceStateDouble {
     /// Whether the Informs whose identity was checked had `0 BOOTSTRAP`.
     pub bootstraps: Mutex<Vec<bool>>,
     pub down: AtomicBool,
+    /// The tenant's policy.
+    pub policy: Mutex<hearth_proto::types::v1::EdgePolicy>,
+    /// Lines by address.
+    pub lines: Mutex<HashMap<String, hearth_proto::types::v1::Line>>,
+    /// What is said of devices, whoever comes as them.
+    pub judged: Mutex<HashMap<String, ds::CheckIdentityResponse>>,
+    /// Who was asked about.
+    pub checked: Mutex<Vec<ds::CheckIdentityRequest>>,
 }
 
 impl DeviceStateDouble {
@@ -239,6 +262,11 @@ impl DeviceStateDouble {
 
 #[async_trait]
 impl DeviceState for DeviceStateDouble {
+    async fn find_line(&self, r: ds::FindLineRequest) -> Result<ds::FindLineResponse> {
+        let line = self.lines.lock().get(&r.address).cloned();
+        Ok(ds::FindLineResponse { line })
+    }
+
     async fn get_credential(
         &self,
         r: ds::GetCredentialRequest,
@@ -264,16 +292,29 @@ impl DeviceState for DeviceStateDouble {
         r: ds::CheckIdentityRequest,
     ) -> Result<ds::CheckIdentityResponse> {
         self.bootstraps.lock().push(r.bootstrap);
+        self.checked.lock().push(r.clone());
+        if let Some(answer) = self.judged.lock().get(&r.device) {
+            return Ok(answer.clone());
+        }
         let users = self.users.lock();
         let allowed = match users.get(&r.username) {
             Some((_, Some(device))) => *device == r.device,
             Some((_, None)) => true,
-            None => false,
+            None => r.username.is_empty() && r.certificate,
         };
         Ok(ds::CheckIdentityResponse {
             allowed,
             reason: "the credential is another device's".to_owned(),
             ..ds::CheckIdentityResponse::default()
+        })
+    }
+
+    async fn get_edge_policy(
+        &self,
+        _: ds::GetEdgePolicyRequest,
+    ) -> Result<ds::GetEdgePolicyResponse> {
+        Ok(ds::GetEdgePolicyResponse {
+            policy: Some(self.policy.lock().clone()),
         })
     }
 
