@@ -139,6 +139,7 @@ impl nb::device_service_server::DeviceService for Fake {
             accepted,
             outcome: outcome.into(),
             detail: detail.into(),
+            way: "http".into(),
         })
     }
 
