@@ -83,6 +83,7 @@ async fn a_device_in_detail() {
     for line in [
         "id             00D09E-HomeRouter-000001\n",
         "last seen      2026-01-31 11:58:00 (2m ago)\n",
+        "last wake-up   accepted by http, 2026-01-31 11:58:00 (2m ago): the device accepted\n",
     ] {
         assert!(ran.out.contains(line), "{ran:?}");
     }

@@ -67,6 +67,12 @@ pub fn device(id: &str, serial: &str) -> nb::Device {
         root: "Device.".into(),
         online: id == ROUTER,
         last_seen_time: time("2026-01-31T11:58:00Z"),
+        last_wake: Some(nb::LastWake {
+            outcome: "accepted".into(),
+            way: "http".into(),
+            detail: "the device accepted".into(),
+            time: time("2026-01-31T11:58:00Z"),
+        }),
         ..Default::default()
     }
 }
