@@ -3,7 +3,8 @@
 use hearth_config::{ByteSize, Documented, FieldDoc, HumanDuration, Shape, section};
 use serde::{Deserialize, Serialize};
 
-use crate::tls::config::{LegacyConfig, ProxyConfig, RedirectRule, TlsConfig};
+use crate::tls::config::TlsConfig;
+use crate::tls::front::{LegacyConfig, ProxyConfig, RedirectRule};
 
 /// How CPEs may prove who they are (TR-069 3.4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -15,7 +15,6 @@ use http_body_util::{BodyExt as _, Full};
 
 use crate::admission::{Admission, Taken};
 use crate::config::GatewayConfig;
-use crate::redirect::Redirect;
 use crate::refusal::Refusal;
 
 /// What goes back to a CPE: always in one piece, so that Content-Length is known.
@@ -46,13 +45,10 @@ pub(crate) fn tenant(
     match path.strip_suffix('/').unwrap_or(path) {
         "" | "/acs" => Ok(named.unwrap_or(default).clone()),
         path => {
-            let tenant = path.strip_prefix("/t/");
-            let tenant: Option<TenantId> = tenant.and_then(|tenant| tenant.parse().ok());
-            let tenant = tenant.ok_or(Refusal::Path)?;
-            match named.is_some_and(|named| *named != tenant) {
-                true => Err(Refusal::Tenant),
-                false => Ok(tenant),
-            }
+            let tenant = path.strip_prefix("/t/").and_then(|name| name.parse().ok());
+            let tenant: TenantId = tenant.ok_or(Refusal::Path)?;
+            let ours = named.is_none_or(|named| *named == tenant);
+            ours.then_some(tenant).ok_or(Refusal::Tenant)
         }
     }
 }
@@ -370,17 +366,6 @@ pub(crate) fn no_content(cookie: Option<HeaderValue>) -> Reply {
     *reply.status_mut() = StatusCode::NO_CONTENT;
     if let Some(cookie) = cookie {
         reply.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
-    reply
-}
-
-/// Sends a device elsewhere (TR-069 3.4.1).
-pub(crate) fn redirect(to: Redirect, unread: bool) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::new()));
-    *reply.status_mut() = to.status;
-    reply.headers_mut().insert(header::LOCATION, to.location);
-    if unread {
-        close(&mut reply);
     }
     reply
 }

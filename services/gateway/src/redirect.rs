@@ -11,7 +11,8 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode, Uri, header};
 
 use crate::config::GatewayConfig;
-use crate::tls::config::RedirectRule;
+use crate::http::Reply;
+use crate::tls::front::RedirectRule;
 
 /// Where devices are sent.
 #[derive(Debug)]
@@ -33,6 +34,19 @@ pub(crate) struct Redirects {
 pub(crate) struct Redirect {
     pub status: StatusCode,
     pub location: HeaderValue,
+}
+
+impl Redirect {
+    /// The answer; `unread`: the request's body was not read to its end.
+    pub(crate) fn reply(self, unread: bool) -> Reply {
+        let mut reply = Reply::default();
+        *reply.status_mut() = self.status;
+        reply.headers_mut().insert(header::LOCATION, self.location);
+        if unread {
+            crate::http::close(&mut reply);
+        }
+        reply
+    }
 }
 
 impl Redirects {

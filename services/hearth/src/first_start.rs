@@ -51,13 +51,15 @@ pub fn tell(server: &Server, config: &HearthConfig) {
     let Some(onboarding) = server.onboarding.as_ref().filter(|made| made.is_new) else {
         return;
     };
-    let port = match server.addresses.cwmp {
-        Some(address) => address.port().to_string(),
-        None => "<the gateway's port>".to_owned(),
+    let (cwmp, cwmp_tls) = (server.addresses.cwmp, server.addresses.cwmp_tls);
+    let (scheme, port) = match (cwmp, cwmp_tls) {
+        (Some(address), _) => ("http", address.port().to_string()),
+        (None, Some(address)) => ("https", address.port().to_string()),
+        (None, None) => ("http", "<the gateway's port>".to_owned()),
     };
     println!(
         "Hearth's first start with this data.\n\
-         \n  Devices connect to   http://<this machine>:{port}/\n  \
+         \n  Devices connect to   {scheme}://<this machine>:{port}/\n  \
          with the user        {}\n  \
          and the password     {}\n  \
          (again: hearthctl credential onboarding)",

@@ -8,6 +8,7 @@ pub(crate) mod config;
 pub(crate) mod door;
 pub(crate) mod files;
 pub(crate) mod forwarded;
+pub(crate) mod front;
 pub(crate) mod identity;
 pub(crate) mod source;
 pub(crate) mod tickets;

@@ -9,3 +9,4 @@ mod inform;
 mod session;
 mod support;
 mod tasks;
+mod tls;

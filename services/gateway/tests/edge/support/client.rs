@@ -4,14 +4,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{PASSWORD, USER};
 
+/// What a CPE speaks HTTP over.
+pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
 /// One connection of a CPE.
 pub struct Cpe {
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
     received: Vec<u8>,
     pub host: String,
 }
@@ -70,10 +74,16 @@ pub fn basic() -> String {
 
 impl Cpe {
     pub async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        Self::over(stream, &format!("acs.example:{}", address.port()))
+    }
+
+    /// A CPE on a connection that is made already.
+    pub fn over(stream: impl Wire + 'static, host: &str) -> Self {
         Self {
-            stream: TcpStream::connect(address).await.unwrap(),
+            stream: Box::new(stream),
             received: Vec::new(),
-            host: format!("acs.example:{}", address.port()),
+            host: host.to_owned(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hearth_auth::SecretKeys;
-use hearth_gateway::{Dependencies, Gateway, GatewayConfig, ListenAddresses};
+use hearth_gateway::{Dependencies, Gateway, GatewayConfig, GatewayError, ListenAddresses};
 use hearth_runtime::{CancellationToken, Clock, ManualClock, Readiness, Service, ServiceContext};
 use hearth_telemetry::Registry;
 
@@ -55,9 +55,42 @@ pub async fn house_with(config: GatewayConfig) -> House {
     house_over(config, bus, workflow, device_state, ManualClock::at(NOW)).await
 }
 
+/// A gateway that may not come to be.
+pub fn try_house(config: GatewayConfig) -> Result<(), GatewayError> {
+    let dependencies = Dependencies {
+        bus: Arc::<RecordingBus>::default(),
+        workflow: Arc::<ScriptedWorkflow>::default(),
+        device_state: Arc::<DeviceStateDouble>::default(),
+        keys: keys(),
+        clock: ManualClock::at(NOW).shared(),
+    };
+    let any = "127.0.0.1:0".parse().unwrap();
+    Gateway::bind(any, config, dependencies, &Registry::new()).map(|_| ())
+}
+
+/// A gateway with a key ring of its own.
+pub async fn house_with_keys(config: GatewayConfig, keys: SecretKeys) -> House {
+    let device_state = Arc::<DeviceStateDouble>::default();
+    device_state.allow(USER, PASSWORD, None);
+    let (bus, workflow) = (Arc::default(), Arc::default());
+    let clock = ManualClock::at(NOW);
+    house_of(config, keys, bus, workflow, device_state, clock).await
+}
+
 /// A gateway over these parts: two of them over the same ones are two replicas.
 pub async fn house_over(
     config: GatewayConfig,
+    bus: Arc<RecordingBus>,
+    workflow: Arc<ScriptedWorkflow>,
+    device_state: Arc<DeviceStateDouble>,
+    clock: ManualClock,
+) -> House {
+    house_of(config, keys(), bus, workflow, device_state, clock).await
+}
+
+async fn house_of(
+    config: GatewayConfig,
+    keys: SecretKeys,
     bus: Arc<RecordingBus>,
     workflow: Arc<ScriptedWorkflow>,
     device_state: Arc<DeviceStateDouble>,
@@ -68,7 +101,7 @@ pub async fn house_over(
         bus: bus.clone(),
         workflow: workflow.clone(),
         device_state: device_state.clone(),
-        keys: keys(),
+        keys,
         clock: shared.clone(),
     };
     let registry = Registry::new();
