@@ -46,6 +46,7 @@ pub struct InternalTlsConfig {
     pub key: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
+    pub any_role: bool,
 }
 
 /// Where the roles are that this process doesn't run.
@@ -228,6 +229,12 @@ impl Documented for InternalTlsConfig {
                 "The name that all peers' certificates must have. Unset: the host in `internal.peers.*`.",
             )
             .example("\"hearth.internal\""),
+            FieldDoc::new(
+                "any_role",
+                Shape::Bool,
+                "Whoever has a certificate of the CA may be and call every role, whatever roles it names. For an \
+                 authority that can't put them into certificates.",
+            ),
         ]
     }
 }

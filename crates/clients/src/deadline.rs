@@ -20,6 +20,14 @@ pub async fn with_deadline<F: Future>(at: Option<Instant>, work: F) -> F::Output
     }
 }
 
+/// The same for work that is polled: what `poll` does has this deadline.
+pub fn within_deadline<T>(at: Option<Instant>, poll: impl FnOnce() -> T) -> T {
+    match at.into_iter().chain(deadline()).min() {
+        Some(at) => DEADLINE.sync_scope(at, poll),
+        None => poll(),
+    }
+}
+
 /// When the work in hand must be done; `None` where nobody said.
 pub fn deadline() -> Option<Instant> {
     DEADLINE.try_with(|at| *at).ok()
@@ -75,6 +83,7 @@ mod tests {
             assert_eq!(deadline(), Some(soon));
             with_deadline(Some(late), async { assert_eq!(deadline(), Some(soon)) }).await;
             with_deadline(None, async { assert_eq!(deadline(), Some(soon)) }).await;
+            within_deadline(Some(late), || assert_eq!(deadline(), Some(soon)));
         })
         .await;
     }

@@ -3,6 +3,7 @@
 //! gRPC client ([`remote`]) of the other's server ([`serve`]), and the caller
 //! can't tell.
 
+mod access;
 mod config;
 mod deadline;
 mod error;
@@ -15,8 +16,9 @@ mod services;
 mod tls;
 mod wire;
 
+pub use access::{CertifiedRoles, ROLE_URI};
 pub use config::{InternalConfig, InternalTlsConfig, PeersConfig};
-pub use deadline::{deadline, with_deadline};
+pub use deadline::{deadline, with_deadline, within_deadline};
 pub use error::{Error, Kind};
 pub use methods::ServiceName;
 pub use services::{ByteStream, DeviceState, EventStream, Files, Result, Wakeup, Workflow};

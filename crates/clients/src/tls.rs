@@ -1,8 +1,9 @@
 //! Mutual TLS between processes: who this process is, and whom it trusts, from files that may change while it runs.
 //!
-//! Both sides must show a certificate of the same CA. What a certificate's owner may ask is not limited further: who
-//! is inside is inside. Sessions are not resumed, so that no connection outlives a change of the CA by a ticket.
+//! Both sides must show a certificate of the same CA. What its owner may be and ask is said by the roles that it names
+//! (`access.rs`). Sessions are not resumed, so that no connection outlives a change of the CA by a ticket.
 
+use crate::access::CertifiedRoles;
 use parking_lot::RwLock;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
@@ -156,6 +157,13 @@ impl Identity {
             }
             failing = matches!(read, Ok(Err(_)));
         }
+    }
+
+    /// The roles that the own certificate names.
+    pub fn roles(&self) -> CertifiedRoles {
+        let current = self.inner.current.read();
+        let leaf = current.key.cert.first();
+        leaf.map(CertifiedRoles::of).unwrap_or_default()
     }
 
     /// When the own certificate ends, in seconds since the epoch.

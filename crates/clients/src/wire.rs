@@ -112,7 +112,8 @@ pub(crate) fn transport_error(role: &str, status: &Status) -> Error {
             format!("a message to or from the {role} role is over internal.max_message")
         }
         Code::Unauthenticated | Code::PermissionDenied => {
-            format!("the {role} role refused this process")
+            let why = capped(status.message().to_owned());
+            format!("the {role} role refused this process: {why}")
         }
         Code::Internal | Code::DataLoss => format!("the {role} role answered what can't be read"),
         _ => format!("the connection to the {role} role broke"),

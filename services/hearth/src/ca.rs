@@ -1,9 +1,10 @@
 //! The own certificate authority: certificates by which the processes of one Hearth trust each other.
 
 use crate::cli::CaCommand;
+use crate::roles::Role;
 use anyhow::{Context, Result, bail};
 use hearth_auth::secret_file;
-use hearth_clients::{Identity, IdentityPaths};
+use hearth_clients::{Identity, IdentityPaths, ROLE_URI};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -30,11 +31,12 @@ pub fn run(command: CaCommand) -> Result<()> {
         CaCommand::Issue {
             dir,
             name,
+            roles,
             dns,
             ip,
             days,
             out,
-        } => issue(&dir, &name, &dns, &ip, days, &out),
+        } => issue(&dir, &name, &roles, &dns, &ip, days, &out),
     }
 }
 
@@ -77,6 +79,7 @@ fn init(dir: &Path, days: u32) -> Result<()> {
 fn issue(
     dir: &Path,
     name: &str,
+    roles: &[Role],
     dns: &[String],
     ip: &[IpAddr],
     days: u32,
@@ -102,6 +105,10 @@ fn issue(
         DnsName::try_from(name).with_context(told)?;
         let name = name.try_into().with_context(told)?;
         params.subject_alt_names.push(SanType::DnsName(name));
+    }
+    for role in roles {
+        let uri = format!("{ROLE_URI}{}", role.name());
+        params.subject_alt_names.push(SanType::URI(uri.try_into()?));
     }
     let addresses = ip.iter().map(|address| SanType::IpAddress(*address));
     params.subject_alt_names.extend(addresses);
@@ -158,14 +165,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (ca, out) = (dir.path().join("ca"), dir.path().join("out"));
         assert!(
-            issue(&ca, "w", &[], &[], 1, &out).is_err(),
+            issue(&ca, "w", &[Role::Workflow], &[], &[], 1, &out).is_err(),
             "there is none yet"
         );
         init(&ca, 1).unwrap();
         assert!(init(&ca, 1).is_err(), "it is not replaced");
         let local = ["127.0.0.1".parse().unwrap()];
-        issue(&ca, "workflow-1", &["workflow".into()], &local, 1, &out).unwrap();
-        issue(&ca, "workflow-1", &[], &[], 1, &out).unwrap();
+        let roles = [Role::Workflow, Role::DeviceState];
+        let dns = ["workflow".into()];
+        issue(&ca, "workflow-1", &roles, &dns, &local, 1, &out).unwrap();
+        issue(&ca, "workflow-1", &roles, &[], &[], 1, &out).unwrap();
+        let paths = IdentityPaths {
+            ca: out.join("ca.crt"),
+            cert: out.join("tls.crt"),
+            key: out.join("tls.key"),
+        };
+        let named = Identity::load(paths).unwrap().roles();
+        assert_eq!(named.to_string(), "the roles workflow, device-state");
         for secret in [ca.join("ca.key"), out.join("tls.key")] {
             let mode = std::fs::metadata(&secret).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{}", secret.display());
@@ -174,8 +190,8 @@ mod tests {
         let other = dir.path().join("other");
         init(&other, 1).unwrap();
         std::fs::copy(other.join("ca.key"), ca.join("ca.key")).unwrap();
-        let error = issue(&ca, "x", &[], &[], 1, &out).unwrap_err();
+        let error = issue(&ca, "x", &[], &[], &[], 1, &out).unwrap_err();
         assert!(format!("{error:#}").contains("authority"), "{error:#}");
-        assert!(issue(&other, "not a name", &[], &[], 1, &out).is_err());
+        assert!(issue(&other, "not a name", &[], &[], &[], 1, &out).is_err());
     }
 }

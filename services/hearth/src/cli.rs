@@ -182,9 +182,10 @@ ca.key signs for all processes: keep it where no process runs.")]
     },
     /// Makes one process's certificate: OUT/tls.crt, OUT/tls.key and OUT/ca.crt
     #[command(after_help = "Examples:
-  hearth ca issue --dir ca --name workflow-1 --dns workflow --out workflow-1
-  hearth ca issue --dir ca --name gateway-1 --dns hearth.internal --ip 10.0.0.7 --out gateway-1
+  hearth ca issue --dir ca --name workflow-1 --roles workflow,wakeup --dns workflow --out workflow-1
+  hearth ca issue --dir ca --name gateway-1 --roles gateway --dns hearth.internal --ip 10.0.0.7 --out gateway-1
 
+The roles are those of the process (hearth run --roles): what it may ask of others follows from them.
 The names must include those by which internal.peers names the process, or internal.tls.server_name. Without --dns and
 --ip the certificate is also for 127.0.0.1 and ::1.
 Made again into the same folder it replaces the certificate; processes read it again by themselves.")]
@@ -195,6 +196,9 @@ Made again into the same folder it replaces the certificate; processes read it a
         /// Who it is for; also a DNS name of it.
         #[arg(long)]
         name: String,
+        /// The roles of its process; `gateway,workflow,…`
+        #[arg(long, value_name = "ROLES", value_delimiter = ',', required = true)]
+        roles: Vec<Role>,
         /// Further DNS names.
         #[arg(long, value_name = "NAME")]
         dns: Vec<String>,

@@ -6,7 +6,7 @@ use crate::internal::Internal;
 use crate::links::Links;
 use crate::roles::{self, Role};
 use crate::{admin, first_start, keys, stats};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hearth_auth::{ApiToken, SecretKeys};
 use hearth_clients::serve::Guard;
 use hearth_clients::{Identity, IdentityPaths};
@@ -292,7 +292,21 @@ fn identity(config: &HearthConfig) -> Result<Option<Identity>> {
         cert: cert.clone(),
         key: key.clone(),
     };
-    Ok(Some(Identity::load(paths)?))
+    let identity = Identity::load(paths)?;
+    let (named, own) = (identity.roles(), &config.roles);
+    if let Some(missing) = own.iter().find(|role| !named.has(role.name()))
+        && !tls.any_role
+    {
+        let all: Vec<_> = own.iter().map(|role| role.name()).collect();
+        bail!(
+            "internal.tls.cert: the certificate in {} is for {named}, and this process has the role {} too; issue one \
+             with `hearth ca issue --roles {}`",
+            cert.display(),
+            missing.name(),
+            all.join(",")
+        );
+    }
+    Ok(Some(identity))
 }
 
 /// The data directory holds keys and people's data: its owner's alone.

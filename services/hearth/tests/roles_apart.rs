@@ -89,6 +89,7 @@ fn common(dir: &Path) -> Option<HearthConfig> {
     ca::run(CaCommand::Issue {
         dir: ca_dir,
         name: "local".into(),
+        roles: Role::ALL.to_vec(),
         dns: Vec::new(),
         ip: Vec::new(),
         days: 1,

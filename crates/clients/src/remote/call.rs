@@ -237,6 +237,15 @@ impl Inner {
             reason = reason(status),
             "a call failed on the way"
         );
+        if status.code() == Code::PermissionDenied {
+            // For an operator; the caller of the API has no use for it.
+            tracing::warn!(
+                role = self.service.role(),
+                address = %endpoint.address(),
+                reason = status.message(),
+                "a call was refused; does internal.tls.cert name all roles of this process?"
+            );
+        }
         if is_cause::<NotConnected>(status) {
             endpoint.suspect();
             return Failure::NotRun(Error::unavailable(format!(

@@ -1,5 +1,6 @@
 //! Makes the connections to one replica: TCP and mutual TLS within one time limit.
 
+use crate::access::CertifiedRoles;
 use crate::tls::Identity;
 use futures::future::BoxFuture;
 use http::Uri;
@@ -43,6 +44,8 @@ pub(crate) struct Connector {
     pub address: SocketAddr,
     /// Who this process is, and the name that the peer must have.
     pub tls: Option<(Identity, ServerName<'static>)>,
+    /// The role that the peer's certificate must name.
+    pub role: Option<&'static str>,
     pub timeout: Duration,
 }
 
@@ -64,7 +67,15 @@ impl Connector {
             let connector = TlsConnector::from(config);
             let stream = connector.connect(name, stream).await;
             // The TLS part's reason is in the text: an unknown issuer, a name that doesn't fit.
-            Ok(Box::new(stream.map_err(|error| format!("TLS: {error}"))?))
+            let stream = stream.map_err(|error| format!("TLS: {error}"))?;
+            if let Some(role) = self.role {
+                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                let roles = chain.first().map(CertifiedRoles::of).unwrap_or_default();
+                if !roles.has(role) {
+                    return Err(format!("its certificate is for {roles}, not for {role}"));
+                }
+            }
+            Ok(Box::new(stream))
         });
         match connected.await {
             Ok(connected) => connected.map(TokioIo::new).map_err(failed),

@@ -18,6 +18,7 @@ pub struct Options {
     pub(crate) retry_percent: u32,
     pub(crate) max_message: usize,
     pub(crate) server_name: Option<String>,
+    pub(crate) any_role: bool,
     pub(crate) identity: Option<Identity>,
     pub(crate) metrics: ClientMetrics,
 }
@@ -42,6 +43,7 @@ impl Options {
             retry_percent: config.retry_percent,
             max_message: config.max_message.as_usize(),
             server_name: config.tls.server_name.clone(),
+            any_role: config.tls.any_role,
             identity,
             metrics: ClientMetrics::register(registry)?,
         })

@@ -252,6 +252,7 @@ async fn resolve(
             let connector = Connector {
                 address,
                 tls: identity.zip(target.name.clone()),
+                role: (!options.any_role).then(|| set.service.role()),
                 timeout: options.connect_timeout,
             };
             let changed = set.changed.clone();

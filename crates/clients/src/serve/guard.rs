@@ -1,12 +1,16 @@
 //! What every call from another process passes: is there room, by when must it end, and may it be dropped.
 
+use crate::access::CertifiedRoles;
 use crate::config::InternalConfig;
 use crate::deadline::{GRPC_TIMEOUT, parse, with_deadline};
 use crate::methods::{Effect, Method};
 use crate::metrics::ServerMetrics;
 use crate::{Error, propagation, wire};
 use futures::FutureExt;
+use hearth_runtime::http::{PeerAddr, TlsInfo};
 use hearth_telemetry::{MetricError, Registry};
+use http::Extensions;
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +31,8 @@ pub struct Guard {
 struct Inner {
     room: Arc<Semaphore>,
     max_message: usize,
+    /// Certificates are not asked for their roles.
+    any_role: bool,
     /// Writes that go on though nobody waits for them.
     writes: TaskTracker,
     leaving: CancellationToken,
@@ -62,6 +68,7 @@ impl Guard {
                 config.max_requests.min(Semaphore::MAX_PERMITS),
             )),
             max_message: config.max_message.as_usize(),
+            any_role: config.tls.any_role,
             writes: TaskTracker::new(),
             leaving: CancellationToken::new(),
             metrics: ServerMetrics::register(registry)?,
@@ -103,12 +110,16 @@ impl Guard {
         &self,
         method: &'static Method,
         metadata: &MetadataMap,
+        connection: &Extensions,
     ) -> Result<Admitted, Status> {
         let started = Instant::now();
         let refuse = |status: Status, outcome| {
             self.inner.metrics.ended(method, outcome, started.elapsed());
             Err(status)
         };
+        if let Err(status) = self.authorize(method, connection) {
+            return refuse(status, "PERMISSION_DENIED");
+        }
         let waits = metadata
             .get(GRPC_TIMEOUT)
             .and_then(|text| text.to_str().ok());
@@ -130,6 +141,33 @@ impl Guard {
         })
     }
 
+    /// Whether the certificate at the other end is for a role that may make this call. A connection without TLS has
+    /// none: it is from this machine, by a setting.
+    fn authorize(&self, method: &Method, connection: &Extensions) -> Result<(), Status> {
+        let Some(TlsInfo(tls)) = connection.get::<TlsInfo>() else {
+            return Ok(());
+        };
+        if self.inner.any_role {
+            return Ok(());
+        }
+        let read = || -> Arc<dyn Any + Send + Sync> {
+            let leaf = tls.peer_certificates.first();
+            Arc::new(leaf.map(CertifiedRoles::of).unwrap_or_default())
+        };
+        let roles = tls.memo.get_or_init(read).clone();
+        let roles = roles.downcast::<CertifiedRoles>().unwrap_or_default();
+        if roles.may_call(method) {
+            return Ok(());
+        }
+        let (name, service) = (method.name, method.service.grpc_name());
+        let peer = connection.get::<PeerAddr>().map(|peer| peer.0);
+        tracing::warn!(method = name, service, %roles, peer = peer.map(tracing::field::display),
+            "a call was refused: the caller's certificate is for other roles");
+        Err(Status::permission_denied(format!(
+            "a certificate for {roles} may not call {name} of {service}"
+        )))
+    }
+
     /// A call with one message each way.
     pub(super) async fn unary<Q, A, Fut>(
         &self,
@@ -141,7 +179,7 @@ impl Guard {
         A: Send + 'static,
         Fut: Future<Output = Result<A, Error>> + Send + 'static,
     {
-        let admitted = self.admit(method, request.metadata())?;
+        let admitted = self.admit(method, request.metadata(), request.extensions())?;
         admitted.finish(run(request.into_inner())).await
     }
 }

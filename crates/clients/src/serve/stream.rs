@@ -69,7 +69,7 @@ pub(super) async fn put_file(
     method: &'static Method,
     request: Request<Streaming<fs::PutFileRequest>>,
 ) -> Result<Response<fs::PutFileResponse>, Status> {
-    let admitted = guard.admit(method, request.metadata())?;
+    let admitted = guard.admit(method, request.metadata(), request.extensions())?;
     let service = Arc::clone(service);
     let mut messages = request.into_inner();
     let work = async move {
@@ -116,7 +116,7 @@ where
     T: Send + 'static,
     Fut: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    let admitted = guard.admit(method, request.metadata())?;
+    let admitted = guard.admit(method, request.metadata(), request.extensions())?;
     let until = admitted.until;
     // The stream has a place of its own: opening gives its back.
     let permit = guard.place()?;

@@ -6,7 +6,7 @@ pub mod fake;
 
 use hearth_clients::remote::{Options, Peer};
 use hearth_clients::serve::{Guard, Services, routes};
-use hearth_clients::{Identity, IdentityPaths, InternalConfig, ServiceName};
+use hearth_clients::{Identity, IdentityPaths, InternalConfig, ROLE_URI, ServiceName};
 use hearth_config::HumanDuration;
 use hearth_runtime::CancellationToken;
 use hearth_runtime::http::{HttpOptions, HttpServer, bind};
@@ -21,6 +21,15 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+
+pub const ROLES: [&str; 6] = [
+    "gateway",
+    "workflow",
+    "device-state",
+    "northbound",
+    "wakeup",
+    "files",
+];
 
 /// A certificate authority.
 pub struct Ca {
@@ -42,11 +51,25 @@ impl Ca {
         &self.pem
     }
 
-    /// Writes a certificate for loopback and this name; `trusts` are whom its owner believes.
+    /// Writes a certificate for loopback, this name and every role; `trusts` are whom its owner believes.
     pub fn issue(&self, dir: &Path, name: &str, trusts: &[&Ca]) -> IdentityPaths {
+        self.issue_for(dir, name, &ROLES, trusts)
+    }
+
+    pub fn issue_for(
+        &self,
+        dir: &Path,
+        name: &str,
+        roles: &[&str],
+        trusts: &[&Ca],
+    ) -> IdentityPaths {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         let local = SanType::IpAddress(Ipv4Addr::LOCALHOST.into());
         params.subject_alt_names.push(local);
+        for role in roles {
+            let uri = format!("{ROLE_URI}{role}").try_into().unwrap();
+            params.subject_alt_names.push(SanType::URI(uri));
+        }
         let issuer = Issuer::from_params(&self.params, &self.key);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &issuer).unwrap();
@@ -64,8 +87,13 @@ impl Ca {
     }
 
     pub fn identity(&self, name: &str) -> Identity {
+        self.identity_for(name, &ROLES)
+    }
+
+    /// Of a process with these roles.
+    pub fn identity_for(&self, name: &str, roles: &[&str]) -> Identity {
         let dir = tempfile::tempdir().unwrap();
-        Identity::load(self.issue(dir.path(), name, &[self])).unwrap()
+        Identity::load(self.issue_for(dir.path(), name, roles, &[self])).unwrap()
     }
 }
 
