@@ -164,6 +164,24 @@ pub trait Store: Send + Sync + 'static {
         document: Document,
     ) -> Result<()>;
 
+    /// Writes a document unless there is one of its key; answers the one that is there. Of any calls
+    /// for the same key, by whatever process, one MUST enter its document, and the others learn which
+    /// it is. `time` of what is entered MAY become the time of the decision.
+    ///
+    /// The default is for a store that wraps another: it looks and then writes. A backend MUST decide.
+    async fn create_document(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        document: Document,
+    ) -> Result<Option<Document>> {
+        let present = self.document(kind, tenant, &document.key).await?;
+        if present.is_none() {
+            self.put_document(kind, tenant, document).await?;
+        }
+        Ok(present)
+    }
+
     /// A document.
     async fn document(
         &self,

@@ -30,17 +30,29 @@ impl Catalog {
         document.map(|document| read(&document)).transpose()
     }
 
-    /// Keeps a file's metadata.
+    /// Keeps a file's metadata, whatever is kept under its name.
     pub async fn put(&self, tenant: &TenantId, file: &File, object: &str) -> Result<()> {
-        let kept = Kept {
-            file: Some(file.clone()),
-            object: object.to_owned(),
-        };
-        let document = document(&file.name, file.create_time_us, &kept);
         self.0
-            .put_document(DocumentKind::File, tenant, document)
+            .put_document(DocumentKind::File, tenant, kept(file, object))
             .await
             .map_err(Error::from)
+    }
+
+    /// Keeps a file's metadata unless there is a file of its name, which is answered. The store decides: another
+    /// replica may be about to take the name.
+    pub async fn create(
+        &self,
+        tenant: &TenantId,
+        file: &File,
+        object: &str,
+    ) -> Result<Option<File>> {
+        let document = kept(file, object);
+        let present = self
+            .0
+            .create_document(DocumentKind::File, tenant, document)
+            .await?;
+        let present = present.map(|document| read(&document)).transpose()?;
+        Ok(present.map(|(file, _)| file))
     }
 
     /// Forgets a file; answers whether there was one.
@@ -126,6 +138,14 @@ fn expected_key(name: &str) -> String {
 
 fn begun_key(task: TaskId) -> String {
     format!("begun-transfer/{task}")
+}
+
+fn kept(file: &File, object: &str) -> Document {
+    let kept = Kept {
+        file: Some(file.clone()),
+        object: object.to_owned(),
+    };
+    document(&file.name, file.create_time_us, &kept)
 }
 
 fn document(key: &str, time_us: i64, message: &impl Message) -> Document {

@@ -54,7 +54,7 @@ pub(crate) struct Inner {
     pub digest: DigestServer,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
-    /// Checking for a name and taking it is one step.
+    /// Reading what is replaced and replacing it is one step.
     naming: Mutex<()>,
 }
 
@@ -124,27 +124,35 @@ impl FilesService {
         file.size = written.size;
         file.sha256 = written.sha256;
         file.create_time_us = inner.clock.now().as_micros();
-        let _naming = inner.naming.lock().await;
-        let present = inner.catalog.get(&tenant, &file.name).await?;
-        if let Some((present, _)) = &present
-            && !replace
-        {
-            inner.objects.delete(&written.object).await?;
-            return if present.sha256 == file.sha256 && present.file_type == file.file_type {
-                Ok(present.clone())
-            } else {
-                Err(Error::new(
-                    Kind::AlreadyExists,
-                    format!(
-                        "there is a file {} with other content; choose another name or delete it",
-                        file.name
-                    ),
-                ))
-            };
+        if replace {
+            return self.replace(&tenant, file, &written.object).await;
         }
-        inner.catalog.put(&tenant, &file, &written.object).await?;
-        if let Some((_, object)) = present {
-            inner.objects.delete(&object).await?;
+        let object = &written.object;
+        let Some(present) = inner.catalog.create(&tenant, &file, object).await? else {
+            return Ok(file);
+        };
+        inner.objects.delete(object).await?;
+        if present.sha256 == file.sha256 && present.file_type == file.file_type {
+            return Ok(present);
+        }
+        Err(Error::new(
+            Kind::AlreadyExists,
+            format!(
+                "there is a file {} with other content; choose another name or delete it",
+                file.name
+            ),
+        ))
+    }
+
+    /// The last one counts. Of two replicas that replace at once the bytes of one may stay without a name; the sweep
+    /// takes them.
+    async fn replace(&self, tenant: &TenantId, file: pb::File, object: &str) -> Result<pb::File> {
+        let inner = &self.inner;
+        let _naming = inner.naming.lock().await;
+        let present = inner.catalog.get(tenant, &file.name).await?;
+        inner.catalog.put(tenant, &file, object).await?;
+        if let Some((_, replaced)) = present {
+            inner.objects.delete(&replaced).await?;
         }
         Ok(file)
     }

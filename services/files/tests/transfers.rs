@@ -102,6 +102,49 @@ async fn ask(
     (parts, body.collect().await.unwrap().to_bytes())
 }
 
+/// Of two replicas that take a name at the same moment one has it, and its bytes are those that are read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_give_a_name_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(EngineOptions::new(dir.path().join("db"))).unwrap();
+    let store = Arc::new(EmbeddedStore::open(&engine).unwrap());
+    let replica = || {
+        FilesService::new(
+            FilesConfig::default(),
+            7567,
+            &dir.path().join("files"),
+            store.clone(),
+            &SecretKeys::from_seed([1; 32]),
+            SystemClock::shared(),
+            &Registry::new(),
+        )
+        .unwrap()
+    };
+    let replicas = [replica(), replica()];
+    for round in 0..20 {
+        let name = format!("fw-{round}.bin");
+        let put = |at: usize, bytes| {
+            let (role, file) = (replicas[at].clone(), firmware(&name));
+            tokio::spawn(async move { role.put_file(file, content(bytes)).await })
+        };
+        let (one, two) = (put(0, b"one"), put(1, b"two"));
+        let (one, two) = (one.await.unwrap(), two.await.unwrap());
+        let (won, lost): (&[u8], _) = match (&one, two) {
+            (Ok(_), Err(lost)) => (b"one", lost),
+            (Err(lost), Ok(_)) => (b"two", lost.clone()),
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(lost.kind, Kind::AlreadyExists);
+        let request = ReadFileRequest {
+            tenant: "default".into(),
+            name,
+        };
+        let read = replicas[round % 2].read_file(request).await.unwrap();
+        let read: Vec<Bytes> = read.try_collect().await.unwrap();
+        assert_eq!(read.concat(), won);
+    }
+}
+
 #[tokio::test]
 async fn a_file_goes_down_whole_and_in_parts() {
     let world = world(FilesConfig::default()).await;

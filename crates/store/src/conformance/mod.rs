@@ -10,6 +10,7 @@
 )]
 
 mod devices;
+mod documents;
 mod index;
 mod parameters;
 mod tasks;
@@ -84,6 +85,7 @@ where
         tasks::open_tasks_of_a_device
         tasks::ended_tasks_are_trimmed
         tasks::documents
+        documents::one_document_of_a_key
     }
     let home = make().await;
     if home.trims_history() {

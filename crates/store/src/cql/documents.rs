@@ -6,7 +6,7 @@ use super::client::Client;
 use super::encode::{DOCUMENT_SHARDS, check_size, document_shard, event_time, key as checked};
 use super::shards::merged;
 use super::statements::Statement;
-use crate::{Document, DocumentKind, Result};
+use crate::{Document, DocumentKind, Error, Result};
 
 const fn name(kind: DocumentKind) -> &'static str {
     match kind {
@@ -36,6 +36,37 @@ impl Client {
             event_time(document.time)?,
         );
         self.run(Statement::DocumentPut, values).await
+    }
+
+    /// Writes a document unless there is one of its key, which is answered. Decided among the replicas, which
+    /// give it the time of the decision.
+    pub(super) async fn create_document(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        document: &Document,
+    ) -> Result<Option<Document>> {
+        check_size(document.payload.len(), "a document")?;
+        let key = checked(&document.key, "a document's key")?;
+        let shard = document_shard(key);
+        let payload = document.payload.as_slice();
+        let values = (tenant.as_str(), name(kind), shard, key, payload);
+        // What a try did whose answer was lost reads as somebody else's: the payload tells.
+        let entered = self.decide(Statement::DocumentEnter, values).await?;
+        let values = (tenant.as_str(), name(kind), shard, key);
+        let row: Option<(Vec<u8>, i64)> = self.row_decided(Statement::DocumentRead, values).await?;
+        match row {
+            Some((found, _)) if found == payload => Ok(None),
+            Some((payload, time)) if !entered => Ok(Some(Document {
+                key: key.to_owned(),
+                time: Timestamp::from_micros(time),
+                payload,
+            })),
+            // Written over by a plain write, or taken away, or behind a delete by a clock that is ahead.
+            _ => Err(Error::Unavailable(
+                "a document was changed while it was entered".into(),
+            )),
+        }
     }
 
     /// A document.

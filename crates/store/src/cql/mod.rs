@@ -221,6 +221,15 @@ impl Store for CqlStore {
         self.client.put_document(kind, tenant, &document).await
     }
 
+    async fn create_document(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        document: Document,
+    ) -> Result<Option<Document>> {
+        self.client.create_document(kind, tenant, &document).await
+    }
+
     async fn document(
         &self,
         kind: DocumentKind,

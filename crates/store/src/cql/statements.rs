@@ -162,6 +162,8 @@ statements! {
 
     DocumentPut "document_put" "INSERT INTO $.document (tenant, kind, shard, key, payload) \
         VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    DocumentEnter "document_enter" "INSERT INTO $.document (tenant, kind, shard, key, payload) \
+        VALUES (?, ?, ?, ?, ?) IF NOT EXISTS";
     DocumentRead "document_read" "SELECT payload, WRITETIME(payload) FROM $.document \
         WHERE tenant = ? AND kind = ? AND shard = ? AND key = ?";
     DocumentList "document_list" "SELECT key, payload, WRITETIME(payload) FROM $.document \
@@ -184,6 +186,7 @@ impl Statement {
                 | Self::KeyDelete
                 | Self::TaskNext
                 | Self::TaskMove
+                | Self::DocumentEnter
         )
     }
 }
@@ -216,6 +219,7 @@ mod tests {
                 "ledger_next",
                 "ledger_move",
                 "task_key_enter",
+                "document_enter",
                 "task_key_delete",
             ];
             if writes && !plain.contains(&statement.label()) {

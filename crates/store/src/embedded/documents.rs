@@ -25,14 +25,25 @@ impl EmbeddedStore {
         if old.is_some_and(later) {
             return Ok(());
         }
-        let row = DocumentProto {
-            time: document.time.as_micros(),
-            payload: document.payload,
-        };
-        let mut batch = WriteBatch::new();
-        let key = keys::document(kind, tenant, &document.key);
-        batch.put(&spaces.document, key, row.encode_to_vec());
-        self.commit(batch, guards).await
+        self.commit(batch(spaces, kind, tenant, document), guards)
+            .await
+    }
+
+    pub(super) async fn enter_document(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        document: Document,
+    ) -> Result<Option<Document>> {
+        let lock = std::iter::once((kind, tenant, document.key.as_str()));
+        let guards = self.inner.documents.all(lock).await;
+        let spaces = &self.inner.spaces;
+        let present = get(spaces, kind, tenant, &document.key)?;
+        if present.is_none() {
+            self.commit(batch(spaces, kind, tenant, document), guards)
+                .await?;
+        }
+        Ok(present)
     }
 
     pub(super) async fn remove_document(
@@ -54,6 +65,18 @@ impl EmbeddedStore {
         self.commit(batch, guards).await?;
         Ok(true)
     }
+}
+
+/// What writes a document.
+fn batch(spaces: &Spaces, kind: DocumentKind, tenant: &TenantId, document: Document) -> WriteBatch {
+    let row = DocumentProto {
+        time: document.time.as_micros(),
+        payload: document.payload,
+    };
+    let mut batch = WriteBatch::new();
+    let key = keys::document(kind, tenant, &document.key);
+    batch.put(&spaces.document, key, row.encode_to_vec());
+    batch
 }
 
 /// A document.

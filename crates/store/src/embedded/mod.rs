@@ -410,6 +410,15 @@ impl Store for EmbeddedStore {
         self.write_document(kind, tenant, document).await
     }
 
+    async fn create_document(
+        &self,
+        kind: DocumentKind,
+        tenant: &TenantId,
+        document: Document,
+    ) -> Result<Option<Document>> {
+        self.enter_document(kind, tenant, document).await
+    }
+
     async fn document(
         &self,
         kind: DocumentKind,
