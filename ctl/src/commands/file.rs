@@ -157,7 +157,14 @@ fn hex(hash: Sha256) -> String {
         })
 }
 
-/// The messages of an upload: metadata, then bytes.
+/// Which message of an upload is next.
+enum Next {
+    File(nb::File),
+    Bytes,
+    Nothing,
+}
+
+/// The messages of an upload: metadata, then bytes, then the end. What can't be read has no end.
 fn parts(
     file: nb::File,
     source: tokio::fs::File,
@@ -165,19 +172,23 @@ fn parts(
     broken: Arc<Mutex<Option<io::Error>>>,
 ) -> impl Stream<Item = nb::UploadFileRequest> + Send + 'static {
     let message = |part| nb::UploadFileRequest { part: Some(part) };
-    stream::unfold((Some(file), source), move |(first, mut source)| {
+    stream::unfold((Next::File(file), source), move |(next, mut source)| {
         let (bar, broken) = (bar.clone(), broken.clone());
         async move {
-            if let Some(file) = first {
-                return Some((message(Part::File(file)), (None, source)));
+            match next {
+                Next::File(file) => {
+                    return Some((message(Part::File(file)), (Next::Bytes, source)));
+                }
+                Next::Nothing => return None,
+                Next::Bytes => {}
             }
             let mut chunk = vec![0; CHUNK];
             match source.read(&mut chunk).await {
-                Ok(0) => None,
+                Ok(0) => Some((message(Part::End(true)), (Next::Nothing, source))),
                 Ok(read) => {
                     chunk.truncate(read);
                     bar.inc(read as u64);
-                    Some((message(Part::Chunk(chunk)), (None, source)))
+                    Some((message(Part::Chunk(chunk)), (Next::Bytes, source)))
                 }
                 Err(error) => {
                     *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -197,6 +208,33 @@ async fn get(app: &mut App<'_>, args: FileGetArgs) -> Result<(), Error> {
     fetch(app, &api, &file, &path, args.force).await
 }
 
+/// Whether a file can go to `path`: its folder is there, and no file that isn't to be replaced.
+pub(super) fn check_target(app: &App<'_>, path: &Path, force: bool) -> Result<(), Error> {
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    let target = app.path(path);
+    if target.is_dir() || (!force && target.exists()) {
+        let advice = match target.is_dir() {
+            true => "it is a folder; give a file's name: -O PATH",
+            false => "replace it: --force; another name: -O PATH",
+        };
+        return Err(Error::Said {
+            exit: Exit::Failed,
+            message: format!("{} is there already", target.display()),
+            advice: advice.into(),
+        });
+    }
+    match target.parent() {
+        Some(folder) if !folder.is_dir() => Err(Error::Said {
+            exit: Exit::NotFound,
+            message: format!("there is no folder {}", folder.display()),
+            advice: "make it first, or give another name: -O PATH".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Fetches a file and checks it. Nothing is at `path` before all of it is there and right.
 pub(super) async fn fetch(
     app: &mut App<'_>,
@@ -211,14 +249,8 @@ pub(super) async fn fetch(
         app.host.out = out;
         return result;
     }
+    check_target(app, path, force)?;
     let target = app.path(path);
-    if !force && target.exists() {
-        return Err(Error::Said {
-            exit: Exit::Failed,
-            message: format!("{} is there already", target.display()),
-            advice: "replace it: --force; another name: -O PATH".into(),
-        });
-    }
     let folder = target.parent().unwrap_or(Path::new("."));
     let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(Error::file(folder))?;
     read_into(app, api, file, &mut temporary).await?;

@@ -312,14 +312,15 @@ impl nb::file_service_server::FileService for Fake {
     ) -> Answer<nb::UploadFileResponse> {
         use nb::upload_file_request::Part;
         let mut parts = r.into_inner();
-        let (mut file, mut bytes) = (nb::File::default(), Vec::new());
+        let (mut file, mut bytes, mut ended) = (nb::File::default(), Vec::new(), false);
         while let Some(message) = parts.message().await? {
             match message.part.unwrap() {
                 Part::File(first) => file = first,
                 Part::Chunk(chunk) => bytes.extend(chunk),
+                Part::End(end) => ended = end,
             }
         }
-        assert_eq!(file.size, bytes.len() as u64);
+        assert_eq!((file.size, ended), (bytes.len() as u64, true));
         file.create_time = time("2026-01-31T12:00:00Z");
         self.with(|state| {
             if state.damage_files {

@@ -138,6 +138,7 @@ impl Caller {
         const SHAPE: &str = "tenants/{tenant}/files/{file}, the file 1 to 128 of letters, digits, '.', '_', '-', not beginning with '.'";
         match self.resource(field, SHAPE, text)? {
             ResourceName::File(tenant, file) if is_file_name(&file) => Ok((tenant, file)),
+            ResourceName::File(..) => Err(invalid(field, format!("expected {SHAPE}"))),
             _ => Err(other_kind(field, SHAPE)),
         }
     }

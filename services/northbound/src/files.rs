@@ -59,6 +59,7 @@ impl FileService for FileStore {
         let refused = Arc::new(Mutex::new(None));
         let content = Upload {
             messages,
+            is_known: metadata.size != 0 || !metadata.sha256.is_empty(),
             left: config.max_file_size.bytes(),
             limit: config.max_file_size.bytes(),
             idle: config.transfer_idle_timeout.get(),
@@ -219,6 +220,8 @@ fn too_large(limit: u64) -> String {
 /// The bytes of an upload, checked as they come.
 struct Upload {
     messages: Streaming<nb::UploadFileRequest>,
+    /// The metadata tell what all of it is: the file service compares.
+    is_known: bool,
     left: u64,
     limit: u64,
     idle: Duration,
@@ -258,14 +261,26 @@ impl Upload {
                 "the upload broke off; send the file again",
             ),
         })?;
+        // What a client cancels in the middle ends here just like what it ends itself.
         let Some(message) = message else {
-            return Ok(None);
+            return match self.is_known {
+                true => Ok(None),
+                false => Err(Error::invalid(
+                    "end",
+                    "did not come, so that this may be a part of the file only; send `end: true` last, or give \
+                     file.size or file.sha256 first",
+                )),
+            };
         };
-        let Some(Part::Chunk(chunk)) = message.part else {
-            return Err(Error::invalid(
-                "chunk",
-                "expected bytes; only the first message has the file's metadata",
-            ));
+        let chunk = match message.part {
+            Some(Part::Chunk(chunk)) => chunk,
+            Some(Part::End(true)) => return Ok(None),
+            _ => {
+                return Err(Error::invalid(
+                    "chunk",
+                    "expected bytes, or `end: true`; only the first message has the file's metadata",
+                ));
+            }
         };
         if chunk.len() > MAX_CHUNK {
             return Err(Error::invalid(

@@ -10,6 +10,12 @@ use hearth_northbound::NorthboundConfig;
 use hearth_proto::northbound::v1 as nb;
 use nb::file_service_client::FileServiceClient;
 use nb::upload_file_request::Part;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 const NAME: &str = "tenants/default/files/fw-1.bin";
@@ -43,7 +49,13 @@ async fn upload(
 async fn a_file_goes_up_and_comes_down() {
     let api = Api::start().await;
     let mut client = FileServiceClient::new(api.authorized().await);
-    let parts = vec![file(), chunk(1024 * 1024), chunk(5), chunk(0)];
+    let parts = vec![
+        file(),
+        chunk(1024 * 1024),
+        chunk(5),
+        chunk(0),
+        Part::End(true),
+    ];
     let kept = upload(&mut client, parts).await.unwrap();
     assert_eq!((kept.name.as_str(), kept.size), (NAME, 1024 * 1024 + 5));
     let get = nb::GetFileRequest { name: NAME.into() };
@@ -122,6 +134,9 @@ async fn what_is_wrong_with_an_upload_is_named() {
             "file.sha256",
         ),
         (vec![file(), chunk(1), file()], "chunk"),
+        (vec![file(), chunk(1), Part::End(false)], "chunk"),
+        (vec![file(), chunk(1)], "end"),
+        (vec![file()], "end"),
         (vec![file(), chunk(mega + 1)], "chunk"),
         (vec![file(), chunk(mega), chunk(mega), chunk(mega)], "chunk"),
     ] {
@@ -129,6 +144,13 @@ async fn what_is_wrong_with_an_upload_is_named() {
         assert_eq!(blamed(&status), [field], "{status}");
     }
     assert!(api.fake.files.lock().is_empty());
+    // A name that only is badly written is not said to be of another kind.
+    let badly = vec![with(&|file| file.name = "tenants/default/files/a b".into())];
+    let status = upload(&mut client, badly).await.unwrap_err();
+    assert!(
+        status.message().starts_with("file.name: expected tenants/"),
+        "{status}"
+    );
 }
 
 #[tokio::test]
@@ -146,4 +168,64 @@ async fn a_silent_upload_is_given_up() {
     );
     let status = client.upload_file(silent).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
+}
+
+/// Passes one connection on, until it is aborted.
+async fn relay(to: SocketAddr) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let passing = tokio::spawn(async move {
+        let (mut from, _) = listener.accept().await.unwrap();
+        let mut to = TcpStream::connect(to).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+    });
+    (address, passing)
+}
+
+/// Whatever way a client goes in the middle of a file, no part of it is kept under its name.
+#[tokio::test]
+async fn a_part_of_a_file_is_never_kept() {
+    let api = Api::start().await;
+    let message = |part| nb::UploadFileRequest { part: Some(part) };
+    for breaks_connection in [false, true] {
+        let (address, relay) = relay(api.addr).await;
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap();
+        let channel = channel.connect().await.unwrap();
+        let mut client =
+            FileServiceClient::new(InterceptedService::new(channel, common::WithToken));
+        let (sender, parts) = futures::channel::mpsc::unbounded();
+        sender.unbounded_send(message(file())).unwrap();
+        sender.unbounded_send(message(chunk(100_000))).unwrap();
+        let call = tokio::spawn(async move { client.upload_file(parts).await });
+        let begun = || api.fake.asked.lock().iter().any(|q| q.contains("fw-1.bin"));
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while !begun() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
+        // Until the chunk is there too.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if breaks_connection {
+            relay.abort();
+            call.await.unwrap().unwrap_err();
+        } else {
+            // RST_STREAM with CANCEL.
+            call.abort();
+            assert!(call.await.unwrap_err().is_cancelled());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(api.fake.files.lock().is_empty());
+        api.fake.asked.lock().clear();
+    }
+    // The whole file by its size or checksum is fine without an end: older clients send none.
+    let mut client = FileServiceClient::new(api.authorized().await);
+    let Part::File(mut metadata) = file() else {
+        panic!("not a file");
+    };
+    metadata.size = 3;
+    upload(&mut client, vec![Part::File(metadata), chunk(3)])
+        .await
+        .unwrap();
 }

@@ -206,6 +206,7 @@ impl Tour {
         let parts = [
             nb::upload_file_request::Part::File(metadata),
             nb::upload_file_request::Part::Chunk(bytes),
+            nb::upload_file_request::Part::End(true),
         ]
         .map(|part| nb::UploadFileRequest { part: Some(part) });
         let request = self.ask(tokio_stream::iter(parts));

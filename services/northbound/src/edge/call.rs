@@ -6,6 +6,7 @@ use crate::error::{plain, retryable};
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use hearth_clients::within_deadline;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 /// The header or trailer with the code.
-const STATUS: &str = "grpc-status";
+pub(super) const STATUS: &str = "grpc-status";
 
 /// A call in work. Recorded when it is dropped: as CANCELLED, if nothing else is known by then.
 pub(crate) struct Call {
@@ -139,6 +140,8 @@ pub(crate) fn stopping() -> Status {
 pub(crate) struct Answer {
     body: tonic::body::Body,
     call: Call,
+    /// Holds for what a stream still asks of other roles.
+    deadline: Option<Instant>,
     /// Resolves to the status to end with.
     end: Option<BoxFuture<'static, Status>>,
     ended: bool,
@@ -148,11 +151,13 @@ impl Answer {
     pub(crate) fn new(
         body: tonic::body::Body,
         call: Call,
+        deadline: Option<Instant>,
         end: Option<BoxFuture<'static, Status>>,
     ) -> Self {
         Self {
             body,
             call,
+            deadline,
             end,
             ended: false,
         }
@@ -187,7 +192,8 @@ impl Body for Answer {
         {
             return Poll::Ready(Some(Ok(self.cut(&status))));
         }
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let deadline = self.deadline;
+        let polled = within_deadline(deadline, || Pin::new(&mut self.body).poll_frame(cx));
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(trailers) = frame.trailers_ref()
         {

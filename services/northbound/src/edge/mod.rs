@@ -16,6 +16,7 @@ use bytes::Bytes;
 use call::{Answer, Call, stopping, too_late};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use hearth_clients::with_deadline;
 use hearth_runtime::http::PeerAddr;
 use hearth_runtime::{BoxError, CancellationToken};
 use http::{HeaderMap, Request, Response, header};
@@ -124,8 +125,9 @@ impl Shared {
             Err(status) => return refuse(call, status),
         };
         // The routes are always ready (axum), and a panic in a handler must not take the
-        // connection's other requests with it.
-        let answer = AssertUnwindSafe(routes.call(request)).catch_unwind();
+        // connection's other requests with it. What the handler asks of other roles ends by the same time.
+        let answer = with_deadline(deadline, routes.call(request));
+        let answer = AssertUnwindSafe(answer).catch_unwind();
         let ended = match deadline {
             Some(at) => tokio::time::timeout_at(at, answer).await,
             None => Ok(answer.await),
@@ -139,9 +141,13 @@ impl Shared {
             }
             Ok(Ok(response)) => response.unwrap_or_else(|never| match never {}),
         };
+        // Another role gave up by the same deadline, a moment before this one.
+        if is_unavailable(response.headers()) && deadline.is_some_and(|at| at <= Instant::now()) {
+            return refuse(call, too_late());
+        }
         call.note(response.headers());
         let end = self.end(call.method.shape, deadline);
-        response.map(|body| Body::new(Answer::new(body, call, end)))
+        response.map(|body| Body::new(Answer::new(body, call, deadline, end)))
     }
 
     /// Decides whether a request is let in; gives its place and its deadline.
@@ -222,6 +228,11 @@ fn is_grpc(headers: &HeaderMap) -> bool {
         .get(header::CONTENT_TYPE)
         .map(http::HeaderValue::as_bytes);
     content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
+}
+
+fn is_unavailable(headers: &HeaderMap) -> bool {
+    let code = headers.get(call::STATUS);
+    code.is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::Unavailable)
 }
 
 fn not_grpc() -> Response<Body> {

@@ -34,11 +34,14 @@ pub const DEVICE: &str = "tenants/default/devices/00AA11-Router-1";
 pub struct Fake {
     pub devices: Mutex<BTreeMap<String, ds::Device>>,
     pub tasks: Mutex<BTreeMap<String, wf::Task>>,
-    pub files: Mutex<BTreeMap<String, (fs::File, Bytes)>>,
+    pub files: Arc<Mutex<BTreeMap<String, (fs::File, Bytes)>>>,
     pub credentials: Mutex<Vec<(ds::Credential, String)>>,
     pub watchers: Mutex<Vec<UnboundedSender<Result<ds::WatchEventsResponse>>>>,
     /// Debug form of every internal request.
     pub asked: Mutex<Vec<String>>,
+    /// The internal requests without a deadline, and the longest time that one had.
+    pub unbounded: Mutex<Vec<String>>,
+    pub longest: Mutex<Duration>,
     /// How long every call takes.
     pub pause: Mutex<Duration>,
     /// What so many calls answer.
@@ -52,6 +55,14 @@ pub struct Fake {
 impl Fake {
     async fn before(&self, request: &(impl std::fmt::Debug + Sync)) -> Result<()> {
         self.asked.lock().push(format!("{request:?}"));
+        match hearth_clients::deadline() {
+            None => self.unbounded.lock().push(format!("{request:?}")),
+            Some(at) => {
+                let left = at.saturating_duration_since(tokio::time::Instant::now());
+                let mut longest = self.longest.lock();
+                *longest = left.max(*longest);
+            }
+        }
         let pause = *self.pause.lock();
         tokio::time::sleep(pause).await;
         assert!(!std::mem::take(&mut *self.panic.lock()), "as asked for");
@@ -371,14 +382,16 @@ fake!(Files {
 }
     async fn put_file(&self, mut metadata: fs::File, content: ByteStream) -> Result<fs::PutFileResponse> {
         self.before(&metadata).await?;
-        // Says less than it knows, as a store may.
-        let chunks: Vec<Bytes> = content
-            .try_collect()
-            .await
-            .map_err(|_| Error::internal("the content broke off"))?;
-        let content: Bytes = chunks.concat().into();
-        metadata.size = content.len() as u64;
-        self.files.lock().insert(metadata.name.clone(), (metadata.clone(), content));
+        // Goes on when nobody waits, as another process does; and says less than it knows, as a store may.
+        let files = self.files.clone();
+        let kept = tokio::spawn(async move {
+            let chunks: Vec<Bytes> = content.try_collect().await?;
+            let content: Bytes = chunks.concat().into();
+            metadata.size = content.len() as u64;
+            files.lock().insert(metadata.name.clone(), (metadata.clone(), content));
+            Ok::<_, Error>(metadata)
+        });
+        let metadata = kept.await.unwrap().map_err(|_| Error::internal("the content broke off"))?;
         Ok(fs::PutFileResponse { file: Some(metadata) })
     }
 
