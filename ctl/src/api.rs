@@ -1,26 +1,26 @@
 //! The connection to the API: clients that carry the token, names, time limits, paging.
 
-use crate::{error::Error, settings::Settings};
+use crate::{error::Error, exit::Exit, settings::Settings, transport::Transport};
 use hearth_proto::northbound::v1::{
     credential_service_client::CredentialServiceClient, device_service_client::DeviceServiceClient,
     file_service_client::FileServiceClient, policy_service_client::PolicyServiceClient,
     task_service_client::TaskServiceClient,
 };
-use hearth_types::TenantId;
+use hearth_types::{Invalid, TaskId, TenantId};
 use secrecy::ExposeSecret;
 use std::{fmt::Write, future::Future, time::Duration};
 use tonic::{
-    Request, Response, Status,
+    Code, Request, Response, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Certificate, ClientTlsConfig, Endpoint},
 };
 
 /// The largest answer that is read: a page of parameters with long values.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Transport = InterceptedService<Channel, Bearer>;
+type Authorized = InterceptedService<Transport, Bearer>;
 
 /// Puts the token on each request.
 #[derive(Clone)]
@@ -40,10 +40,13 @@ impl Interceptor for Bearer {
 /// A connection. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
-    transport: Transport,
+    transport: Authorized,
     /// Whose devices.
     pub(crate) tenant: TenantId,
     timeout: Duration,
+    server: String,
+    /// Where the token was found, if one was.
+    token_from: Option<String>,
 }
 
 impl Api {
@@ -92,34 +95,36 @@ impl Api {
             }
         };
         Ok(Self {
-            transport: InterceptedService::new(channel, bearer),
+            transport: InterceptedService::new(Transport(channel), bearer),
             tenant: settings.tenant,
             timeout: settings.timeout,
+            server,
+            token_from: settings.token_from,
         })
     }
 
     /// Devices.
-    pub(crate) fn devices(&self) -> DeviceServiceClient<Transport> {
+    pub(crate) fn devices(&self) -> DeviceServiceClient<Authorized> {
         DeviceServiceClient::new(self.transport.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// Tasks.
-    pub(crate) fn tasks(&self) -> TaskServiceClient<Transport> {
+    pub(crate) fn tasks(&self) -> TaskServiceClient<Authorized> {
         TaskServiceClient::new(self.transport.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// Files.
-    pub(crate) fn files(&self) -> FileServiceClient<Transport> {
+    pub(crate) fn files(&self) -> FileServiceClient<Authorized> {
         FileServiceClient::new(self.transport.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// Credentials.
-    pub(crate) fn credentials(&self) -> CredentialServiceClient<Transport> {
+    pub(crate) fn credentials(&self) -> CredentialServiceClient<Authorized> {
         CredentialServiceClient::new(self.transport.clone())
     }
 
     /// The policy of the edge.
-    pub(crate) fn policies(&self) -> PolicyServiceClient<Transport> {
+    pub(crate) fn policies(&self) -> PolicyServiceClient<Authorized> {
         PolicyServiceClient::new(self.transport.clone())
     }
 
@@ -131,6 +136,28 @@ impl Api {
         match tokio::time::timeout(self.timeout, call).await {
             Ok(answer) => Ok(answer?.into_inner()),
             Err(_) => Err(Error::NoAnswer(self.timeout)),
+        }
+    }
+
+    /// Says of a token that the server doesn't take where it came from, and where another one can be set.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        let server = &self.server;
+        let refused =
+            matches!(&error, Error::Api(status) if status.code() == Code::Unauthenticated);
+        if !refused {
+            return error;
+        }
+        let message = match &self.token_from {
+            None => format!("{server} needs a token, and none was found"),
+            Some(from) => format!("{server} does not know the token in {from}"),
+        };
+        Error::Said {
+            exit: Exit::Denied,
+            message,
+            advice: "the administrator's token is in admin.token in the server's data directory; give it by \
+                     --token-file FILE, HEARTH_TOKEN_FILE or HEARTH_TOKEN, or keep it for always: \
+                     hearthctl context set NAME --server URL --token-file FILE"
+                .into(),
         }
     }
 
@@ -152,6 +179,12 @@ impl Api {
         }
         if given.starts_with(&prefix) || !given.contains('/') {
             let id = given.strip_prefix(&prefix).unwrap_or(given);
+            if collection == "tasks" {
+                let wrong = |error: Invalid| {
+                    Error::usage(format!("`{id}` is not a task's id: {}", error.reason))
+                };
+                id.parse::<TaskId>().map_err(wrong)?;
+            }
             return Ok(format!("{prefix}{id}"));
         }
         Err(Error::usage(format!(

@@ -122,7 +122,12 @@ impl<'h> App<'h> {
     }
 
     /// Shows an error, and gives the exit code.
-    pub(crate) fn report(&mut self, error: &Error) -> Exit {
+    pub(crate) fn report(&mut self, error: Error) -> Exit {
+        let error = match &self.api {
+            Some(api) => api.explain(error),
+            None => error,
+        };
+        let error = &error;
         if error.is_closed_pipe() {
             return Exit::Ok;
         }

@@ -1,6 +1,6 @@
 //! What can go wrong, which exit code it has, and what to do about it.
 
-use crate::exit::Exit;
+use crate::{exit::Exit, transport::NOT_GRPC};
 use hearth_proto::{northbound::v1::Task, types::v1::TaskState};
 use std::{io, path::PathBuf, time::Duration};
 use tonic::{Code, Status};
@@ -190,12 +190,6 @@ fn api_advice(status: &Status) -> Vec<String> {
         lines.push(format!("{}: {}", link.description, link.url));
     }
     match status.code() {
-        // A Hearth server says it itself.
-        Code::Unauthenticated if !status.message().contains("admin.token") => lines.push(
-            "the token is in the server's data directory (DIR/admin.token); give it by \
-             --token-file, HEARTH_TOKEN_FILE, HEARTH_TOKEN or a context (hearthctl context set)"
-                .into(),
-        ),
         Code::Unavailable | Code::ResourceExhausted => {
             let delay = details.retry_info().and_then(|r| r.retry_delay);
             let when = delay.map_or_else(
@@ -209,7 +203,9 @@ fn api_advice(status: &Status) -> Vec<String> {
              the server as new as this hearthctl?"
                 .into(),
         ),
-        Code::Unknown | Code::Internal if is_transport(status) => {
+        Code::Unknown | Code::Internal | Code::PermissionDenied
+            if is_transport(status) || status.message().ends_with(NOT_GRPC) =>
+        {
             lines.push("is --server the address of Hearth's API (port 8080)?".into());
         }
         _ => {}

@@ -21,6 +21,7 @@ mod settings;
 mod show;
 mod table;
 mod times;
+mod transport;
 mod values;
 mod waiting;
 
@@ -46,7 +47,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>, host: &mut Host)
     let result = result.and_then(|()| Ok(app.host.out.flush()?));
     match result {
         Ok(()) => Exit::Ok,
-        Err(error) => app.report(&error),
+        Err(error) => app.report(error),
     }
 }
 

@@ -7,9 +7,13 @@ use crate::{
     exit::Exit,
     host::Host,
 };
-use hearth_types::TenantId;
+use hearth_types::{Invalid, TenantId};
 use secrecy::SecretString;
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// The API's address when nothing else is said.
 pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
@@ -26,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) tenant: TenantId,
     /// What the server knows us by; none is tried too, so that the server can say what it wants.
     pub(crate) token: Option<SecretString>,
+    /// Where the token was found.
+    pub(crate) token_from: Option<String>,
     /// Certificates to trust instead of the system's, as PEM.
     pub(crate) ca: Option<Vec<u8>>,
     /// For an answer of the server.
@@ -42,7 +48,8 @@ impl Settings {
     pub(crate) fn find(global: &Global, host: &Host) -> Result<Self, Error> {
         let chosen = chosen_context(global, host)?;
         let explicit = global.context.is_some();
-        let context = chosen.as_ref();
+        let named = chosen.as_ref();
+        let context = named.map(|(_, context)| context);
         let from_env = |name| host.var(name).map(str::to_owned);
         let server = (global.server.clone())
             .or_else(|| context.filter(|_| explicit).map(|c| c.server.clone()))
@@ -51,19 +58,21 @@ impl Settings {
             .unwrap_or_else(|| DEFAULT_SERVER.to_owned());
         let server = checked_server(server)?;
         // Another server must not be shown this context's token.
-        let context = context.filter(|c| same_server(&c.server, &server));
+        let named = named.filter(|(_, c)| same_server(&c.server, &server));
+        let context = named.map(|(_, context)| context);
         let tenant = (global.tenant.clone())
             .or_else(|| context.filter(|_| explicit).and_then(|c| c.tenant.clone()))
             .or_else(|| from_env("HEARTH_TENANT"))
             .or_else(|| context.and_then(|c| c.tenant.clone()));
         let tenant = match tenant {
-            Some(tenant) => tenant
-                .parse()
-                .map_err(|error| Error::usage(format!("`{tenant}` is not a tenant: {error}")))?,
+            Some(tenant) => tenant.parse().map_err(|error: Invalid| {
+                Error::usage(format!("`{tenant}` is not a tenant: {}", error.reason))
+            })?,
             None => TenantId::default(),
         };
         let mut notes = Vec::new();
-        let token = token(global, host, context, explicit, &server, &mut notes)?;
+        let found = token(global, host, named, explicit, &server, &mut notes)?;
+        let (token, token_from) = found.unzip();
         if token.is_some() && server.starts_with("http://") && !is_local(&server) {
             notes.push(format!(
                 "the token travels unencrypted to {server}; use https"
@@ -83,6 +92,7 @@ impl Settings {
             server,
             tenant,
             token,
+            token_from,
             ca,
             timeout: global.timeout.unwrap_or(DEFAULT_TIMEOUT),
             notes,
@@ -91,7 +101,7 @@ impl Settings {
 }
 
 /// The context in use: by flag, by environment, or the current one.
-fn chosen_context(global: &Global, host: &Host) -> Result<Option<Context>, Error> {
+fn chosen_context(global: &Global, host: &Host) -> Result<Option<(String, Context)>, Error> {
     let wanted = global
         .context
         .as_deref()
@@ -105,7 +115,7 @@ fn chosen_context(global: &Global, host: &Host) -> Result<Option<Context>, Error
         return Ok(None);
     };
     match all.contexts.remove(&name) {
-        Some(context) => Ok(Some(context)),
+        Some(context) => Ok(Some((name, context))),
         None => Err(Error::NotFound {
             message: format!("there is no context `{name}`"),
             advice: "see: hearthctl context list; make it: hearthctl context set".into(),
@@ -158,50 +168,57 @@ fn is_local(server: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
+/// The token, and where it was found.
+type FoundToken = Option<(SecretString, String)>;
+
 fn token(
     global: &Global,
     host: &Host,
-    context: Option<&Context>,
+    context: Option<&(String, Context)>,
     explicit: bool,
     server: &str,
     notes: &mut Vec<String>,
-) -> Result<Option<SecretString>, Error> {
+) -> Result<FoundToken, Error> {
+    let of_file = |path: &Path| {
+        let token = read_token(host.directory.join(path))?;
+        Ok(Some((token, path.display().to_string())))
+    };
     if let Some(path) = &global.token_file {
-        return read_token(host.directory.join(path)).map(Some);
+        return of_file(path);
     }
-    if explicit && let Some(token) = context_token(context)? {
-        return Ok(Some(token));
+    if explicit && let Some(found) = context_token(context)? {
+        return Ok(Some(found));
     }
     if let Some(token) = host.var("HEARTH_TOKEN") {
-        return Ok(Some(token.trim().into()));
+        return Ok(Some((token.trim().into(), "HEARTH_TOKEN".to_owned())));
     }
     if let Some(path) = host.var("HEARTH_TOKEN_FILE") {
-        return read_token(host.directory.join(path)).map(Some);
+        return of_file(Path::new(path));
     }
-    if let Some(token) = context_token(context)? {
-        return Ok(Some(token));
+    if let Some(found) = context_token(context)? {
+        return Ok(Some(found));
     }
     if !is_local(server) {
         return Ok(None);
     }
-    let path = host.directory.join(DEFAULT_TOKEN_FILE);
-    match read_token(path) {
-        Ok(token) => {
+    match of_file(Path::new(DEFAULT_TOKEN_FILE)) {
+        Ok(found) => {
             notes.push(format!("using the token in ./{DEFAULT_TOKEN_FILE}"));
-            Ok(Some(token))
+            Ok(found)
         }
         Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn context_token(context: Option<&Context>) -> Result<Option<SecretString>, Error> {
-    let Some(context) = context else {
+fn context_token(context: Option<&(String, Context)>) -> Result<FoundToken, Error> {
+    let Some((name, context)) = context else {
         return Ok(None);
     };
+    let from = || format!("the context `{name}`");
     match (&context.token_file, &context.token) {
-        (Some(path), _) => read_token(path.clone()).map(Some),
-        (None, Some(token)) => Ok(Some(token.as_str().into())),
+        (Some(path), _) => Ok(Some((read_token(path.clone())?, from()))),
+        (None, Some(token)) => Ok(Some((token.as_str().into(), from()))),
         (None, None) => Ok(None),
     }
 }

@@ -250,3 +250,70 @@ async fn https_needs_a_certificate_that_is_trusted() {
         .ok();
     assert_eq!(ran.out, "3 devices, 1 online\n");
 }
+
+/// A proxy answers in plain HTTP while no server is behind it.
+#[tokio::test]
+async fn an_answer_that_is_not_grpc_is_told_as_it_is() {
+    for (status, exit, words) in [
+        (503, Exit::Unavailable, ["HTTP 503", "try again"]),
+        (404, Exit::Failed, ["HTTP 404", "--server"]),
+        (403, Exit::Denied, ["HTTP 403", "--server"]),
+    ] {
+        let page = Fake::page(status, "<html>503 Service Unavailable</html>").await;
+        for line in [&["device", "count"][..], &["device", "reboot", ROUTER]] {
+            let mut words = words.to_vec();
+            words.push("not Hearth's API");
+            let line = [&["--server", page.as_str()], line].concat();
+            let ran = Run::default().var("HEARTH_TOKEN", TOKEN).go(&line).await;
+            assert!(!ran.err.contains("compression"), "{ran:?}");
+            ran.fails(exit, &words);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_taken_is_named_by_its_place() {
+    let fake = Fake::start().await;
+    let count = ["--server", &fake.url, "device", "count"];
+    let none = Run::default().go(&count).await;
+    none.fails(Exit::Denied, &["none was found", "context set"]);
+    let run = Run::default().var("HEARTH_TOKEN", "wrong");
+    run.go(&count)
+        .await
+        .fails(Exit::Denied, &["token in HEARTH_TOKEN"]);
+    std::fs::write(run.path("old.token"), "wrong").unwrap();
+    let line = [&["--token-file", "old.token"], &count[..]].concat();
+    run.go(&line)
+        .await
+        .fails(Exit::Denied, &["token in old.token"]);
+    let run = Run::default().input("wrong");
+    let set = [
+        "context",
+        "set",
+        "lab",
+        "--server",
+        &fake.url,
+        "--token-stdin",
+    ];
+    run.go(&set).await.ok();
+    run.go(&["device", "count"])
+        .await
+        .fails(Exit::Denied, &["token in the context `lab`"]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_once() {
+    let fake = Fake::start().await;
+    for (line, said) in [
+        (
+            &["task", "get", "nope"][..],
+            "error: `nope` is not a task's id: expected 26 characters",
+        ),
+        (
+            &["--tenant", "A B", "device", "count"],
+            "error: `A B` is not a tenant: expected 1 to 63",
+        ),
+    ] {
+        fake.run(line).await.fails(Exit::Usage, &[said]);
+    }
+}

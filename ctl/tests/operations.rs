@@ -159,6 +159,10 @@ async fn what_can_not_be_undone_is_asked_for() {
     ask("").await.fails(Exit::Failed, &["not done"]);
     assert!(fake.created().is_empty());
     ask("yes\n").await.ok();
+    // With nobody to ask a whole id is not enough: a device's settings don't come back.
+    let ran = fake.run(&["device", "factory-reset", ROUTER]).await;
+    ran.fails(Exit::Usage, &["--yes", ROUTER]);
+    assert_eq!(fake.created().len(), 1);
     let ran = fake.run(&["device", "delete", "00D09E-Home"]).await;
     ran.fails(Exit::Usage, &["whole id", ROUTER, "--yes"]);
     fake.run(&["device", "delete", "00D09E-Home", "--yes"])
@@ -284,6 +288,17 @@ async fn files_go_there_and_back() {
     go(&["download", ROUTER, "http://x/y"])
         .await
         .fails(Exit::Usage, &["--type"]);
+    // What is in the way is told before a device is asked for anything.
+    let tasks = fake.created().len();
+    for (path, exit, said) in [
+        ("here.cfg", Exit::Failed, "--force"),
+        ("nowhere/got.cfg", Exit::NotFound, "no folder"),
+    ] {
+        go(&["upload", ROUTER, "--type", "config", "-O", path])
+            .await
+            .fails(exit, &[said]);
+    }
+    assert_eq!(fake.created().len(), tasks);
     fake.with(|s| s.result.file = "tenants/default/files/fw.bin".into());
     go(&["upload", ROUTER, "--type", "config", "-O", "got.cfg"])
         .await

@@ -245,7 +245,7 @@ async fn each_command_makes_its_task() {
         format!("{ROUTER} has restarted\n")
     );
     assert!(matches!(fake.last_kind(), Kind::Reboot(_)));
-    run(&["device", "factory-reset", ROUTER]).await;
+    run(&["device", "factory-reset", ROUTER, "--yes"]).await;
     assert!(matches!(fake.last_kind(), Kind::FactoryReset(_)));
     let out = run(&["device", "refresh", ROUTER, "Device.WiFi."]).await;
     assert_eq!(out, format!("{ROUTER}: 12 values were read\n"));
@@ -340,7 +340,7 @@ async fn tasks_are_listed_shown_followed_cancelled_and_retried() {
     fake.run(&["task", "cancel", TASK, "x"])
         .await
         .fails(Exit::Failed, &["ended already"]);
-    fake.run(&["task", "get", "nothing"])
+    fake.run(&["task", "get", "01hzy3v7k2q4w6e8r0t2y4a6d9"])
         .await
         .fails(Exit::NotFound, &["no such task"]);
 }

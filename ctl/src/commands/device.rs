@@ -86,6 +86,12 @@ pub(crate) async fn run(command: DeviceCommand, app: &mut App<'_>) -> Result<(),
         DeviceCommand::FactoryReset { device, yes, task } => {
             let api = app.api().await?;
             let found = resolve::device(&api, &device, task.unseen).await?;
+            if !yes && !app.host.in_is_terminal {
+                return Err(Error::usage(format!(
+                    "{} will lose all its settings and nobody can be asked; if it is to be so: --yes",
+                    found.id()
+                )));
+            }
             sure(app, &found, yes, "reset to its factory settings")?;
             let kind = Kind::FactoryReset(FactoryReset {});
             let task = app.perform_on(&api, &found.name, kind, &task).await?;

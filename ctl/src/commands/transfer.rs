@@ -74,6 +74,10 @@ fn file_missing(app: &App<'_>, source: &str, error: Error) -> Error {
 
 /// Has a device send a file.
 pub(crate) async fn upload(args: UploadArgs, app: &mut App<'_>) -> Result<(), Error> {
+    if let Some(path) = &args.output_file {
+        // Better before the device has sent it than after.
+        file::check_target(app, path, args.force)?;
+    }
     let password = password(app, &args.password)?.unwrap_or_default();
     if !password.is_empty() && args.url.is_none() {
         return Err(Error::usage("a password goes with --url only"));

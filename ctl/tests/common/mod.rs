@@ -164,6 +164,26 @@ impl Fake {
         fake
     }
 
+    /// The URL of what answers everything with a page, as a proxy does.
+    pub async fn page(status: u16, text: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        let layer = tower::layer::layer_fn(move |_| {
+            tower::service_fn(move |_: http::Request<tonic::body::Body>| async move {
+                let answer = http::Response::builder()
+                    .status(status)
+                    .header("content-type", "text/html")
+                    .body(text.to_owned());
+                Ok::<_, std::convert::Infallible>(answer.unwrap())
+            })
+        });
+        let empty = tonic::service::Routes::default();
+        let server = Server::builder().layer(layer).add_routes(empty);
+        tokio::spawn(server.serve_with_incoming(incoming));
+        url
+    }
+
     pub fn with(&self, change: impl FnOnce(&mut State)) -> &Self {
         change(&mut self.state.lock().unwrap());
         self
