@@ -3,16 +3,18 @@
 //! A new field: in `types/v1/policy.proto`, in [`FIELDS`], with its default in [`with_defaults`]
 //! and its rule in [`check`].
 
+mod offers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_auth::seal::policy_place;
 use hearth_clients::{Error, Result};
-use hearth_proto::convert::timestamp;
+use hearth_proto::convert::{micros, timestamp};
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::types::v1::{EdgePolicy, IdentityProof, LineHeader, RotateCredentials};
 use hearth_store::{Document, DocumentKind};
-use hearth_types::TenantId;
+use hearth_types::{TenantId, Timestamp};
 use prost::Message;
 
 use crate::core::Core;
@@ -66,6 +68,10 @@ fields! {
     new_for_seconds,
     trusted_networks,
     line_header,
+    request_download,
+    download_offers,
+    kicked,
+    kicked_url,
 }
 
 impl Core {
@@ -126,7 +132,12 @@ impl Core {
             }
         }
         check(&policy)?;
-        let now = self.now();
+        offers::check(&tenant, &policy)?;
+        // Later than the present one, whatever the clock of who wrote that.
+        let before = Timestamp::from_micros(micros(policy.update_time.as_ref()));
+        let now = self
+            .now()
+            .max(before.saturating_add(Duration::from_micros(1)));
         policy.update_time = timestamp(now.as_micros());
         let document = Document {
             key: KEY.to_owned(),
@@ -178,6 +189,7 @@ fn with_defaults(mut policy: EdgePolicy) -> EdgePolicy {
     if policy.identity_proof() == IdentityProof::Unspecified {
         policy.set_identity_proof(IdentityProof::Credential);
     }
+    offers::with_defaults(&mut policy);
     for (number, default) in [
         (&mut policy.silent_after_intervals, 3),
         (&mut policy.silent_after_seconds, DAY),

@@ -64,15 +64,14 @@ impl Turn {
                 (AcsResponse::AutonomousTransferComplete, Some(event))
             }
             CpeRequest::Kicked(kicked) => {
-                let response = AcsResponse::Kicked(KickedResponse {
-                    next_url: kicked.next.clone(),
-                });
+                let next_url = self.next_url(session, &kicked).await?;
+                let response = AcsResponse::Kicked(KickedResponse { next_url });
                 (response, Some(of_kicked(kicked)))
             }
-            CpeRequest::RequestDownload(wanted) => (
-                AcsResponse::RequestDownload,
-                Some(of_request_download(wanted)),
-            ),
+            CpeRequest::RequestDownload(wanted) => {
+                self.download_wanted(session, wanted).await?;
+                (AcsResponse::RequestDownload, None)
+            }
             CpeRequest::DuStateChangeComplete(changed) => {
                 self.units_changed(session, software::changed(changed))
                     .await?;
@@ -107,6 +106,19 @@ impl Turn {
         let reported = reported.map_err(|error| workflow_failed(&error))?;
         tracing::debug!(session = %session.id_text(), known = reported.known, "transfer complete");
         Ok(())
+    }
+
+    async fn download_wanted(
+        &self,
+        session: &Session,
+        wanted: RequestDownload,
+    ) -> Result<(), Refusal> {
+        let Some(policy) = self.wish_policy(session).await? else {
+            return Ok(());
+        };
+        self.record(session, None, of_request_download(wanted.clone()))
+            .await?;
+        self.fulfil(session, &policy, &wanted).await
     }
 
     async fn units_changed(

@@ -43,6 +43,7 @@ mod software;
 mod tls;
 mod trace;
 mod turn;
+mod wishes;
 
 pub use config::{AuthSchemes, GatewayConfig};
 pub use listeners::{ListenAddresses, Listeners};

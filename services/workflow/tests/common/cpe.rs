@@ -399,13 +399,18 @@ impl Cpe {
 
     fn add(&mut self, add: &wf::ObjectRpc) -> Answer {
         self.did(&add.parameter_key, "AddObject");
+        let alias = add
+            .object
+            .strip_suffix("].")
+            .and_then(|o| o.split_once('['));
+        let (table, alias) = alias.unwrap_or((&add.object, ""));
         let taken = |n: u32| {
-            let path = format!("{}{n}.", add.object);
+            let path = format!("{table}{n}.");
             self.values.keys().any(|name| name.starts_with(&path))
         };
         let number = (1..).find(|n| !taken(*n)).unwrap();
-        for (name, value) in [("Enable", "false"), ("Description", "")] {
-            let path = format!("{}{number}.{name}", add.object);
+        for (name, value) in [("Alias", alias), ("Enable", "false"), ("Description", "")] {
+            let path = format!("{table}{number}.{name}");
             self.values.insert(path, value.to_owned());
         }
         self.parameter_key.clone_from(&add.parameter_key);
