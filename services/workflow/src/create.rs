@@ -3,9 +3,11 @@
 use crate::{
     ledger::{Work, queue_error, store_error},
     plan::Progress,
-    service::Inner,
+    service::{CONFLICTS, Inner, TRIES},
+    settle::Op,
     validate,
 };
+use futures::{FutureExt, StreamExt, stream};
 use hearth_clients::{Error, Kind as ErrorKind, Result};
 use hearth_proto::{
     types::v1::{TaskSpec, TaskState},
@@ -16,6 +18,9 @@ use hearth_proto::{
 };
 use hearth_store::Created;
 use hearth_types::{DeviceKey, TaskId, Timestamp};
+
+/// Tasks of a device that are ended at once.
+const AT_ONCE: usize = 16;
 
 /// What a task is made of, checked and sealed.
 pub(crate) struct NewTask {
@@ -107,7 +112,7 @@ impl Inner {
             let entered = self.queue.enqueue(&work.device, self.entry(&work, now));
             entered.await.map_err(queue_error)?;
             if !work.progress.no_wake {
-                self.waker.ask(&work.device, now);
+                self.ask(&work.device, now).await;
             }
         }
         Ok(Some(work.task))
@@ -146,7 +151,7 @@ impl Inner {
         entered.await.map_err(queue_error)?;
         if ask {
             // In a session, too: it may have asked for work for the last time meanwhile.
-            self.waker.ask(&device, now);
+            self.ask(&device, now).await;
         }
         Ok((work.task, false))
     }
@@ -157,17 +162,23 @@ impl Inner {
     ) -> Result<CancelTaskResponse> {
         let device = self.task(&request.tenant, &request.task).await?.device;
         let _lane = self.lanes.lock(&device).await;
-        let mut work = self.task(&request.tenant, &request.task).await?;
+        for _ in 0..TRIES {
+            let work = self.task(&request.tenant, &request.task).await?;
+            if let Some(task) = self.cancel(&device, work).await? {
+                return Ok(CancelTaskResponse { task: Some(task) });
+            }
+        }
+        Err(Error::unavailable(CONFLICTS))
+    }
+
+    /// `None`: another replica has written the task meanwhile.
+    async fn cancel(&self, device: &DeviceKey, mut work: Work) -> Result<Option<Task>> {
         let refused = |why: String| Err(Error::new(ErrorKind::FailedPrecondition, why));
         let id = work.id;
         match work.state() {
             TaskState::Queued | TaskState::Waking
                 if work.open_attempt().is_none() && !work.progress.uncertain => {}
-            TaskState::Cancelled => {
-                return Ok(CancelTaskResponse {
-                    task: Some(work.task),
-                });
-            }
+            TaskState::Cancelled => return Ok(Some(work.task)),
             state if state.is_final() => {
                 return refused(format!("task {id} has ended ({})", state.label()));
             }
@@ -187,15 +198,10 @@ impl Inner {
         }
         work.set(TaskState::Cancelled, "cancelled before it was sent");
         let mut works = [work];
-        self.commit(&device, "", &mut works).await?;
-        self.queue
-            .complete(&device, id)
-            .await
-            .map_err(queue_error)?;
+        let ops = [Op::Complete(id)];
+        let recorded = self.record(device, "", u64::MAX, &mut works, &ops).await?;
         let [work] = works;
-        Ok(CancelTaskResponse {
-            task: Some(work.task),
-        })
+        Ok(recorded.then_some(work.task))
     }
 
     pub(crate) async fn retry_task(&self, request: RetryTaskRequest) -> Result<RetryTaskResponse> {
@@ -214,11 +220,14 @@ impl Inner {
         }
         let now = self.now();
         let spec = old.task.spec.clone();
+        let spec = spec.ok_or_else(|| Error::internal(format!("task {id} has no spec")))?;
+        self.check_transfer(&old.device, &spec).await?;
+        let span = validate::span(&spec, 0, now)?;
         let new = NewTask {
             device: old.device.clone(),
-            spec: spec.ok_or_else(|| Error::internal(format!("task {id} has no spec")))?,
+            spec,
             priority: old.task.priority,
-            deadline: now.saturating_add(self.options.default_deadline.get()),
+            deadline: now.saturating_add(span.saturating_add(self.options.default_deadline.get())),
             max_attempts: old.task.max_attempts,
             idempotency_key: String::new(),
             retry_of: id.to_string(),
@@ -238,19 +247,27 @@ impl Inner {
         lanes.remove(&device);
         self.waker.forget(&device);
         let now = self.now();
-        let mut works = self.open_tasks_of(&device).await?;
-        for work in &mut works {
-            work.end_attempt("the device was deleted", now);
-            work.set(TaskState::Cancelled, "the device was deleted");
+        let mut cancelled = 0;
+        for _ in 0..TRIES {
+            let open = self.open_tasks_of(&device).await?;
+            if open.is_empty() {
+                return Ok(ForgetDeviceResponse { cancelled });
+            }
+            let ends = open.into_iter().map(|mut work| {
+                let device = &device;
+                async move {
+                    self.settle_forgotten(&mut work, now);
+                    let ops = [Op::Complete(work.id)];
+                    self.record(device, "", u64::MAX, &mut [work], &ops).await
+                }
+            });
+            let ends: Vec<_> = ends.map(FutureExt::boxed).collect();
+            let mut ends = stream::iter(ends).buffer_unordered(AT_ONCE);
+            while let Some(ended) = ends.next().await {
+                cancelled += u32::from(ended?);
+            }
         }
-        self.commit(&device, "", &mut works).await?;
-        for work in &works {
-            let gone = self.queue.complete(&device, work.id).await;
-            gone.map_err(queue_error)?;
-        }
-        Ok(ForgetDeviceResponse {
-            cancelled: u32::try_from(works.len()).unwrap_or(u32::MAX),
-        })
+        Err(Error::unavailable(CONFLICTS))
     }
 }
 

@@ -228,12 +228,30 @@ impl Ledger {
         work.ok()
     }
 
-    /// Writes tasks' next revisions in one commit.
-    pub(crate) async fn put(&self, rows: Vec<TaskRow>) -> Result<(), Error> {
+    /// A task as it was decided, where nothing will be written that would prove it.
+    pub(crate) async fn decided(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+    ) -> Result<Option<Work>, Error> {
+        let row = self.store.decided_task(tenant, id).await;
+        Ok(row.map_err(store_error)?.and_then(|row| self.read(&row)))
+    }
+
+    /// Writes tasks' next revisions, in their order; how many. Fewer than all: another replica has
+    /// written the next one since it was read.
+    pub(crate) async fn put(&self, rows: Vec<TaskRow>) -> Result<usize, Error> {
         if rows.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
-        self.store.put_tasks(rows).await.map_err(store_error)
+        let ids: Vec<TaskId> = rows.iter().map(|row| row.id).collect();
+        match self.store.put_tasks(rows).await {
+            Ok(()) => Ok(ids.len()),
+            Err(hearth_store::Error::Conflict(task)) => {
+                Ok(ids.iter().position(|id| *id == task).unwrap_or(0))
+            }
+            Err(error) => Err(store_error(error)),
+        }
     }
 }
 

@@ -58,6 +58,12 @@ pub const CHANGES_DROPPED: MetricDef = MetricDef::counter(
     "Task changes that could not be published; the ledger has them",
 );
 
+/// Conflicts.
+pub const CONFLICTS: MetricDef = MetricDef::counter(
+    "hearth_workflow_conflicts_total",
+    "Writes of tasks that another replica's came before; they were decided anew",
+);
+
 /// Damaged rows.
 pub const DAMAGED: MetricDef = MetricDef::counter(
     "hearth_workflow_damaged_tasks_total",
@@ -86,6 +92,7 @@ pub const METRICS: &[MetricDef] = &[
     OPEN_TASKS,
     OLDEST_TASK,
     CHANGES_DROPPED,
+    CONFLICTS,
     DAMAGED,
     TRIMMED,
     LETTERS_TRIMMED,
@@ -103,6 +110,7 @@ pub(crate) struct Metrics {
     open: IntGaugeVec,
     oldest: IntGauge,
     pub(crate) dropped: IntCounter,
+    pub(crate) conflicts: IntCounter,
     pub(crate) damaged: IntCounter,
     pub(crate) trimmed: IntCounter,
     pub(crate) letters_trimmed: IntCounter,
@@ -121,6 +129,7 @@ impl Metrics {
             open: registry.gauge_vec(&OPEN_TASKS)?,
             oldest: registry.gauge(&OLDEST_TASK)?,
             dropped: registry.counter(&CHANGES_DROPPED)?,
+            conflicts: registry.counter(&CONFLICTS)?,
             damaged: registry.counter(&DAMAGED)?,
             trimmed: registry.counter(&TRIMMED)?,
             letters_trimmed: registry.counter(&LETTERS_TRIMMED)?,

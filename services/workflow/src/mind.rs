@@ -1,8 +1,9 @@
 //! What time does to tasks: deadlines, leases of sessions that were lost, retries that are due.
 
 use crate::{
+    lanes::Lanes,
     ledger::{Work, queue_error},
-    service::Inner,
+    service::{Inner, TRIES},
     settle::Op,
 };
 use hearth_clients::Result;
@@ -67,20 +68,35 @@ impl Inner {
 
     /// A retry's delay has passed.
     async fn wake_for(&self, due: &Due) -> Result<()> {
-        let work = self.ledger.sound(&due.device.tenant, due.task).await?;
-        if work.is_some_and(|work| work.is_open() && !work.progress.no_wake) {
-            self.waker.ask(&due.device, self.now());
+        let work = self.ledger.sound(&due.device.tenant, due.task).await;
+        let asks = |work: Work| work.is_open() && !work.progress.no_wake;
+        // It is told once: rather a request too many than none.
+        if work
+            .as_ref()
+            .map_or(true, |work| work.clone().is_some_and(asks))
+        {
+            self.ask(&due.device, self.now()).await;
+        }
+        work.map(drop)
+    }
+
+    async fn timed_out(&self, due: &Due) -> Result<()> {
+        let mut lanes = self.lanes.lock(&due.device).await;
+        for _ in 0..TRIES {
+            if self.settle_timed_out(&mut lanes, due).await? {
+                break;
+            }
         }
         Ok(())
     }
 
-    async fn timed_out(&self, due: &Due) -> Result<()> {
+    /// `false`: another replica has written the task meanwhile.
+    async fn settle_timed_out(&self, lanes: &mut Lanes, due: &Due) -> Result<bool> {
         let device = &due.device;
-        let mut lanes = self.lanes.lock(device).await;
         let work = self.ledger.sound(&device.tenant, due.task).await?;
         let Some(mut work) = work.filter(Work::is_open) else {
             let gone = self.queue.complete(device, due.task).await;
-            return gone.map_err(queue_error);
+            return gone.map(|()| true).map_err(queue_error);
         };
         let now = self.now();
         let mut ops = Vec::new();
@@ -92,7 +108,7 @@ impl Inner {
                 .map_err(queue_error)?
                 .in_session
             {
-                return Ok(());
+                return Ok(true);
             }
             // The steps of a read that the ledger doesn't have yet.
             if let Some(current) = lanes.remove(device).and_then(|lane| lane.current)
@@ -111,7 +127,7 @@ impl Inner {
                 "the session ended before the device's answer; the next session settles it",
             );
             if !work.progress.no_wake {
-                self.waker.ask(device, now);
+                self.ask(device, now).await;
             }
         } else if due.kind == DueKind::Lease && work.open_attempt().is_none() {
             // A turn took it and was cut off before anything was written, or before the queue was
@@ -123,14 +139,12 @@ impl Inner {
             };
             self.apply(device, u64::MAX, &[op]).await?;
             if matches!(op, Op::Release(..)) && !work.progress.no_wake {
-                self.waker.ask(device, now);
+                self.ask(device, now).await;
             }
-            return Ok(());
+            return Ok(true);
         } else {
-            return Ok(());
+            return Ok(true);
         }
-        let mut works = [work];
-        self.commit(device, "", &mut works).await?;
-        self.apply(device, u64::MAX, &ops).await
+        self.record(device, "", u64::MAX, &mut [work], &ops).await
     }
 }

@@ -124,7 +124,7 @@ impl Inner {
                 return Ok(None);
             }
             for work in works.iter().filter(|w| w.state() == TaskState::Waking) {
-                self.waker.ask(&work.device, now);
+                self.ask(&work.device, now).await;
             }
             count += works.len();
             after = rows.last().map(|row| (row.device.tenant.clone(), row.id));

@@ -47,6 +47,13 @@ pub struct WorkflowDeps {
     pub clock: Arc<dyn Clock>,
 }
 
+/// Why a change was given up that met others' changes each time.
+pub(crate) const CONFLICTS: &str =
+    "the task was changed by another process at the same time; try again";
+
+/// How often a change is decided anew when another replica's came first.
+pub(crate) const TRIES: usize = 5;
+
 pub(crate) struct Inner {
     pub(crate) ledger: Ledger,
     pub(crate) bus: Arc<dyn Bus>,
@@ -87,18 +94,22 @@ impl Inner {
         }
     }
 
-    /// Writes tasks' next revisions in one commit and tells their changes. On an error the works
-    /// are of no more use: what the ledger has is to be read again.
-    pub(crate) async fn commit(
+    /// Writes tasks' next revisions, in their order, and tells their changes; how many. From the
+    /// first that another replica has written since it was read none is. On an error, and from that
+    /// one on, the works are of no more use: what the ledger has is to be read again.
+    pub(crate) async fn write(
         &self,
         device: &DeviceKey,
         session: &str,
         works: &mut [Work],
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let now = self.now();
         let rows = works.iter_mut().map(|work| work.next_row(now)).collect();
-        self.ledger.put(rows).await?;
-        for work in works {
+        let written = self.ledger.put(rows).await?;
+        if written < works.len() {
+            self.metrics.conflicts.inc();
+        }
+        for work in &mut works[..written] {
             debug_assert_eq!(&work.device, device, "a commit is of one device");
             if work.told != work.state() {
                 if work.state().is_final() {
@@ -108,7 +119,7 @@ impl Inner {
                 self.changes.tell(work, session, now, &self.metrics);
             }
         }
-        Ok(())
+        Ok(written)
     }
 
     /// A task of a tenant.

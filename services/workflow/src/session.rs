@@ -2,10 +2,10 @@
 
 use crate::{
     faults,
-    lanes::Lane,
+    lanes::{Lane, Lanes},
     ledger::{Work, queue_error},
     plan::{Gains, LostFacts, Plan, set_times},
-    service::Inner,
+    service::{CONFLICTS, Inner, TRIES},
     settle::Op,
 };
 use hearth_clients::{Error, Result};
@@ -125,33 +125,49 @@ impl Inner {
         orphans: Vec<TaskId>,
     ) -> Result<()> {
         let device = opened.device;
+        let mut orphans = orphans;
         let mut lanes = self.lanes.lock(device).await;
         let lane = Lane {
             epoch: opened.epoch,
             lease: opened.lease,
             current: None,
         };
-        let before = lanes.insert(device.clone(), lane);
-        let mut works = BTreeMap::new();
         // The steps of a read that the ledger doesn't have yet.
-        if let Some(work) = before.and_then(|lane| lane.current) {
-            works.insert(work.id, work);
+        let mut kept = lanes.insert(device.clone(), lane).and_then(|l| l.current);
+        for _ in 0..TRIES {
+            let kept = kept.take();
+            if self.settle_once(&opened, &told, &orphans, kept).await? {
+                return Ok(());
+            }
         }
+        orphans.clear();
+        Err(Error::unavailable(CONFLICTS))
+    }
+
+    /// `false`: another replica has written one of the tasks meanwhile.
+    async fn settle_once(
+        &self,
+        opened: &SessionOpened<'_>,
+        told: &Told,
+        orphans: &[TaskId],
+        kept: Option<Work>,
+    ) -> Result<bool> {
+        let device = opened.device;
+        let mut works: BTreeMap<TaskId, Work> =
+            kept.map(|work| (work.id, work)).into_iter().collect();
         let mut settled = Settled::default();
-        self.settle_events(&opened, &told, &mut works, &mut settled)
+        self.settle_events(opened, told, &mut works, &mut settled)
             .await?;
         for id in orphans {
-            if !settled.works.iter().any(|work| work.id == id) {
-                self.settle_orphan(&opened, &told, id, &mut works, &mut settled)
+            if !settled.works.iter().any(|work| work.id == *id) {
+                self.settle_orphan(opened, told, *id, &mut works, &mut settled)
                     .await?;
             }
         }
-        if settled.works.is_empty() && settled.ops.is_empty() {
-            return Ok(());
-        }
-        self.commit(device, &opened.request.session, &mut settled.works)
-            .await?;
-        self.apply(device, opened.epoch, &settled.ops).await
+        let Settled { mut works, ops } = settled;
+        let session = &opened.request.session;
+        self.record(device, session, opened.epoch, &mut works, &ops)
+            .await
     }
 
     async fn settle_events(
@@ -230,11 +246,28 @@ impl Inner {
         let transfer = request
             .transfer
             .ok_or_else(|| Error::invalid("transfer", "expected what the device reported"))?;
-        let unknown = Ok(ReportTransferResponse { known: false });
         let Ok(key) = transfer.command_key.parse::<CommandKey>() else {
-            return unknown;
+            return Ok(ReportTransferResponse { known: false });
         };
         let mut lanes = self.lanes.lock(&device).await;
+        for _ in 0..TRIES {
+            let settled = self.settle_report(&mut lanes, &device, &key, &transfer);
+            if let Some(known) = settled.await? {
+                return Ok(ReportTransferResponse { known });
+            }
+        }
+        Err(Error::unavailable(CONFLICTS))
+    }
+
+    /// Whether the report's task is known. `None`: another replica has written it meanwhile.
+    async fn settle_report(
+        &self,
+        lanes: &mut Lanes,
+        device: &DeviceKey,
+        key: &CommandKey,
+        transfer: &TransferComplete,
+    ) -> Result<Option<bool>> {
+        let unknown = Ok(Some(false));
         let Some(mut work) = self.ledger.sound(&device.tenant, key.task).await? else {
             return unknown;
         };
@@ -242,10 +275,10 @@ impl Inner {
             work.kind(),
             Some(Kind::Download(_) | Kind::Upload(_) | Kind::ScheduleDownload(_))
         );
-        if work.device != device || !is_transfer {
+        if work.device != *device || !is_transfer {
             return unknown;
         }
-        let known = Ok(ReportTransferResponse { known: true });
+        let known = Ok(Some(true));
         let failed = transfer.fault_code != 0;
         // A report that came before, or the failure of a try that another has followed.
         let older = key.attempt < last_sent(&work);
@@ -255,16 +288,15 @@ impl Inner {
         }
         let now = self.now();
         let mut ops = Vec::new();
-        self.transferred(&mut work, &transfer, now, &mut ops);
-        if let Some(lane) = lanes.get_mut(&device)
+        self.transferred(&mut work, transfer, now, &mut ops);
+        if let Some(lane) = lanes.get_mut(device)
             && lane.current.as_ref().is_some_and(|w| w.id == work.id)
         {
             lane.current = None;
         }
         let mut works = [work];
-        self.commit(&device, "", &mut works).await?;
-        self.apply(&device, u64::MAX, &ops).await?;
-        known
+        let recorded = self.record(device, "", u64::MAX, &mut works, &ops);
+        Ok(recorded.await?.then_some(true))
     }
 
     fn transferred(
@@ -373,8 +405,8 @@ fn ended_by(work: &Work, told: &Told) -> Option<(TaskState, String)> {
             Kind::Download(_) | Kind::Upload(_) | Kind::ScheduleDownload(_),
             Some(Plan::Transfer(_)),
         ) if told.bootstrap
-                && work.state() == TaskState::WaitingForDevice
-                && !told.may_report(work.id) =>
+            && work.state() == TaskState::WaitingForDevice
+            && !told.may_report(work.id) =>
         {
             Some((
                 TaskState::Failed,

@@ -21,6 +21,14 @@ pub(crate) enum Op {
     Park(TaskId, Timestamp),
 }
 
+impl Op {
+    const fn task(self) -> TaskId {
+        match self {
+            Self::Complete(task) | Self::Release(task, _) | Self::Park(task, _) => task,
+        }
+    }
+}
+
 /// What follows a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum After {
@@ -56,6 +64,37 @@ impl Inner {
             .map_err(queue_error)?;
         }
         Ok(())
+    }
+
+    /// Writes works, in their order, and tells the queue of those that the ledger has. `false`:
+    /// another replica has written one of them since it was read; from that one on nothing was
+    /// done, and it is to be read and decided anew.
+    #[must_use = "what was not written is to be decided anew"]
+    pub(crate) async fn record(
+        &self,
+        device: &DeviceKey,
+        session: &str,
+        epoch: u64,
+        works: &mut [Work],
+        ops: &[Op],
+    ) -> Result<bool, Error> {
+        let written = self.write(device, session, works).await?;
+        let refused = &works[written..];
+        self.tell(device, epoch, ops, refused).await?;
+        Ok(refused.is_empty())
+    }
+
+    /// Tells the queue of what was written, not of those whose writing was refused.
+    pub(crate) async fn tell(
+        &self,
+        device: &DeviceKey,
+        epoch: u64,
+        ops: &[Op],
+        refused: &[Work],
+    ) -> Result<(), Error> {
+        let is_refused = |op: &Op| refused.iter().any(|work| work.id == op.task());
+        let ops: Vec<Op> = ops.iter().copied().filter(|op| !is_refused(op)).collect();
+        self.apply(device, epoch, &ops).await
     }
 
     /// What a verdict means for the task.
@@ -242,6 +281,22 @@ impl Inner {
                 ops.push(Op::Park(work.id, work.deadline()));
             }
         }
+    }
+
+    /// The device is forgotten: what was sent to it may have been done.
+    pub(crate) fn settle_forgotten(&self, work: &mut Work, now: Timestamp) {
+        let sent = work.state() == TaskState::WaitingForDevice
+            || work.progress.uncertain
+            || (work.open_attempt().is_some() && has_effect(work));
+        let (state, reason) = match sent {
+            true => (
+                TaskState::UnknownOutcome,
+                "the device was deleted after it was sent: whether it was done can't be known",
+            ),
+            false => (TaskState::Cancelled, "the device was deleted"),
+        };
+        work.end_attempt(reason, now);
+        work.set(state, reason);
     }
 
     /// The deadline has passed, and no session has the task.

@@ -9,10 +9,10 @@ use crate::{
     ledger::{Work, queue_error},
     plan::{Gains, Plan},
     request::Unbuilt,
-    service::Inner,
+    service::{CONFLICTS, Inner, TRIES},
     settle::{After, Op},
 };
-use hearth_clients::Result;
+use hearth_clients::{Error, Result};
 use hearth_proto::{
     types::v1::TaskState,
     workflow::v1::{
@@ -47,8 +47,14 @@ struct Turn<'a> {
 /// What a turn answers.
 enum Reply {
     Request(Box<Work>, Request),
-    Done { close: bool, wake: bool },
+    Done {
+        close: bool,
+        wake: bool,
+    },
     Fenced,
+    /// Another replica has written one of the tasks meanwhile. What the ledger has of this turn the
+    /// queue was told; the rest is decided anew.
+    Again,
 }
 
 impl Inner {
@@ -73,20 +79,28 @@ impl Inner {
         let Some(lane) = lane else {
             return Ok(self.fenced());
         };
-        let turn = Turn {
-            inner: self,
-            device: device.clone(),
-            epoch: request.epoch,
-            session: request.session,
-            lease: lane.lease,
-            now,
-            writes: Vec::new(),
-            ops: Vec::new(),
-            started: None,
-            close: false,
-            wake: false,
-        };
-        let done = Box::pin(turn.run(lane, request.outcome, request.last)).await;
+        let mut done = Ok(Reply::Again);
+        for _ in 0..TRIES {
+            let turn = Turn {
+                inner: self,
+                device: device.clone(),
+                epoch: request.epoch,
+                session: request.session.clone(),
+                lease: lane.lease,
+                now,
+                writes: Vec::new(),
+                ops: Vec::new(),
+                started: None,
+                close: false,
+                wake: false,
+            };
+            let outcome = request.outcome.clone();
+            done = Box::pin(turn.run(lane, outcome, request.last)).await;
+            if !matches!(done, Ok(Reply::Again)) {
+                break;
+            }
+            lane.current = None;
+        }
         match done {
             Ok(Reply::Request(work, request)) => {
                 lane.current = Some(*work);
@@ -99,7 +113,7 @@ impl Inner {
                     closed.map_err(queue_error)?;
                 }
                 if wake {
-                    self.waker.ask(&device, now);
+                    self.ask(&device, now).await;
                 }
                 Ok(reply(Next::Done(Empty {})))
             }
@@ -107,6 +121,7 @@ impl Inner {
                 lanes.remove(&device);
                 Ok(self.fenced())
             }
+            Ok(Reply::Again) => Err(Error::unavailable(CONFLICTS)),
             Err(error) => {
                 // What the ledger has is not known: it is read again.
                 lane.current = None;
@@ -162,11 +177,16 @@ impl Turn<'_> {
                 self.inner
                     .queue
                     .renew(&self.device, self.epoch, task, self.lease, self.now);
-            if !renewed.await.map_err(queue_error)? {
+            let renewed = renewed.await.map_err(queue_error);
+            if matches!(renewed, Ok(false)) {
                 return Ok(Reply::Fenced);
             }
+            // The device tells an outcome once. Without the queue the ledger decides alone: a newer
+            // session would have settled the attempt, or does upon what is written now.
             match self.answered(lane, outcome).await? {
-                None => {}
+                None => {
+                    renewed?;
+                }
                 Some((work, After::Send)) if last => self.break_off(work),
                 Some((work, After::Send)) => return self.go_on(lane, work).await,
                 Some((work, After::Free { end_session })) => {
@@ -183,8 +203,21 @@ impl Turn<'_> {
             self.close = true;
             return self.finish(None).await;
         }
-        let next = self.next(lane, exclude).await?;
-        self.finish(next).await
+        match self.next(lane, exclude).await {
+            Ok(next) => self.finish(next).await,
+            Err(error) => self.keep(error).await,
+        }
+    }
+
+    /// Writes the outcome that was settled, though nothing can be sent behind it because of `error`.
+    async fn keep(self, error: Error) -> Result<Reply> {
+        if self.writes.is_empty() {
+            return Err(error);
+        }
+        match self.finish(None).await? {
+            Reply::Again => Ok(Reply::Again),
+            _ => Err(error),
+        }
     }
 
     /// The session can't go on; the task does, in the next one.
@@ -264,8 +297,10 @@ impl Turn<'_> {
                 self.unbuilt(&mut work, unbuilt);
                 let id = work.id;
                 self.writes.push(work);
-                let next = self.next(lane, Some(id)).await?;
-                return self.finish(next).await;
+                return match self.next(lane, Some(id)).await {
+                    Ok(next) => self.finish(next).await,
+                    Err(error) => self.keep(error).await,
+                };
             }
         };
         let rpc = work.task.attempts.last().map_or("", |a| a.rpc.as_str());
@@ -275,10 +310,21 @@ impl Turn<'_> {
         if volatile && !work.progress.step.is_multiple_of(checkpoint) {
             return Ok(Reply::Request(Box::new(work), request));
         }
-        let mut works = [work];
-        let commit = self.inner.commit(&self.device, &self.session, &mut works);
-        commit.await?;
-        let [work] = works;
+        // Behind what the same answer says of other tasks.
+        self.writes.push(work);
+        let mut writes = std::mem::take(&mut self.writes);
+        let commit = self.inner.record(
+            &self.device,
+            &self.session,
+            self.epoch,
+            &mut writes,
+            &self.ops,
+        );
+        if !commit.await? {
+            return Ok(Reply::Again);
+        }
+        let work = writes.pop();
+        let work = work.ok_or_else(|| Error::internal("a turn lost its task"))?;
         Ok(Reply::Request(Box::new(work), request))
     }
 
@@ -297,24 +343,35 @@ impl Turn<'_> {
         }
     }
 
+    /// A claimed task goes back: nothing of it was sent.
+    async fn give_back(&self, task: TaskId) -> Result<()> {
+        let (queue, at) = (&self.inner.queue, Timestamp::ZERO);
+        let back = queue.release(&self.device, task, self.epoch, at).await;
+        back.map(drop).map_err(queue_error)
+    }
+
     /// Writes what the turn has come to, then tells the queue.
     async fn finish(mut self, next: Option<(Work, Request)>) -> Result<Reply> {
         let mut writes = std::mem::take(&mut self.writes);
-        let commit = self.inner.commit(&self.device, &self.session, &mut writes);
-        if let Err(error) = commit.await {
-            // The device asks again: the task that ended is still in flight, the next one isn't.
-            if let Some(task) = self.started {
-                let back =
-                    self.inner
-                        .queue
-                        .release(&self.device, task, self.epoch, Timestamp::ZERO);
-                back.await.map_err(queue_error)?;
+        let commit = self.inner.write(&self.device, &self.session, &mut writes);
+        let written = match commit.await {
+            Ok(written) => written,
+            Err(error) => {
+                // The device asks again: the task that ended is still in flight, the next one isn't.
+                if let Some(task) = self.started {
+                    self.give_back(task).await?;
+                }
+                return Err(error);
             }
-            return Err(error);
+        };
+        let refused = &writes[written..];
+        let told = self
+            .inner
+            .tell(&self.device, self.epoch, &self.ops, refused);
+        told.await?;
+        if !refused.is_empty() {
+            return Ok(Reply::Again);
         }
-        self.inner
-            .apply(&self.device, self.epoch, &self.ops)
-            .await?;
         // Its next revision follows that one.
         let started = writes.into_iter().find(|w| Some(w.id) == self.started);
         Ok(match (next, started) {

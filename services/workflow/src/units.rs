@@ -1,6 +1,12 @@
 //! A ChangeDUState has ended: what the device reports of each unit (TR-069 A.4.2.3).
 
-use crate::{faults, ledger::Work, service::Inner, settle::Op};
+use crate::{
+    faults,
+    lanes::Lanes,
+    ledger::Work,
+    service::{CONFLICTS, Inner, TRIES},
+    settle::Op,
+};
 use hearth_clients::{Error, Result};
 use hearth_proto::{
     events::v1::DuStateChange,
@@ -22,34 +28,47 @@ impl Inner {
         let change = request
             .change
             .ok_or_else(|| Error::invalid("change", "expected what the device reported"))?;
-        let unknown = Ok(ReportDuStateChangeResponse { known: false });
         let Ok(key) = change.command_key.parse::<CommandKey>() else {
-            return unknown;
+            return Ok(ReportDuStateChangeResponse { known: false });
         };
         let mut lanes = self.lanes.lock(&device).await;
+        for _ in 0..TRIES {
+            let settled = self.settle_change(&mut lanes, &device, &key, &change);
+            if let Some(known) = settled.await? {
+                return Ok(ReportDuStateChangeResponse { known });
+            }
+        }
+        Err(Error::unavailable(CONFLICTS))
+    }
+
+    /// Whether the report's task is known. `None`: another replica has written it meanwhile.
+    async fn settle_change(
+        &self,
+        lanes: &mut Lanes,
+        device: &DeviceKey,
+        key: &CommandKey,
+        change: &DuStateChange,
+    ) -> Result<Option<bool>> {
         let Some(mut work) = self.ledger.sound(&device.tenant, key.task).await? else {
-            return unknown;
+            return Ok(Some(false));
         };
         let is_units = matches!(work.kind(), Some(Kind::ChangeDuState(_)));
-        if work.device != device || !is_units || key.attempt > work.attempt_number() {
-            return unknown;
+        if work.device != *device || !is_units || key.attempt > work.attempt_number() {
+            return Ok(Some(false));
         }
-        let known = Ok(ReportDuStateChangeResponse { known: true });
         if !work.is_open() {
-            return known;
+            return Ok(Some(true));
         }
-        let now = self.now();
         let mut ops = Vec::new();
-        self.units_changed(&mut work, change, now, &mut ops);
-        if let Some(lane) = lanes.get_mut(&device)
+        self.units_changed(&mut work, change.clone(), self.now(), &mut ops);
+        if let Some(lane) = lanes.get_mut(device)
             && lane.current.as_ref().is_some_and(|w| w.id == work.id)
         {
             lane.current = None;
         }
         let mut works = [work];
-        self.commit(&device, "", &mut works).await?;
-        self.apply(&device, u64::MAX, &ops).await?;
-        known
+        let recorded = self.record(device, "", u64::MAX, &mut works, &ops);
+        Ok(recorded.await?.then_some(true))
     }
 
     fn units_changed(
@@ -69,6 +88,11 @@ impl Inner {
             (_, 0) => (
                 TaskState::UnknownOutcome,
                 "the device reports that it is done, but no result".to_owned(),
+            ),
+            (None, _) if change.results.iter().any(tells_nothing) => (
+                TaskState::UnknownOutcome,
+                "the device reports that it is done, but not of each unit what came of it"
+                    .to_owned(),
             ),
             (None, 1) => (
                 TaskState::Succeeded,
@@ -118,6 +142,11 @@ impl Inner {
 
 fn has_failed(unit: &DuResult) -> bool {
     unit.fault.as_ref().is_some_and(is_fault) || unit.current_state == FAILED
+}
+
+/// Neither a state nor a fault, which is no success.
+fn tells_nothing(unit: &DuResult) -> bool {
+    unit.fault.is_none() && unit.current_state.is_empty()
 }
 
 const fn is_fault(fault: &Fault) -> bool {

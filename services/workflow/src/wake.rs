@@ -21,6 +21,14 @@ use tokio::{sync::Notify, task::JoinSet};
 /// How long a connection request may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long after a wake-up was due the queue tells of the device again: by then the process that
+/// has planned it would have made the request, waited for its answer and planned the next.
+const MISSED: Duration = Duration::from_secs(90);
+
+/// How soon a wake-up is looked at again that met a queue which could not answer: it is away, or
+/// being rebuilt.
+const UNANSWERED: Duration = Duration::from_secs(1);
+
 /// A device that is to be asked.
 #[derive(Clone, Copy, Debug, Default)]
 struct Due {
@@ -92,6 +100,27 @@ impl Waker {
     }
 }
 
+impl Inner {
+    /// Asks a device now ([`Waker::ask`]). The plan is in this process's memory only: should it
+    /// die, the queue tells another one of the device later.
+    pub(crate) async fn ask(&self, device: &DeviceKey, now: Timestamp) {
+        self.waker.ask(device, now);
+        self.remind(device, now.saturating_add(MISSED)).await;
+    }
+
+    async fn plan(&self, device: &DeviceKey, due: Due) {
+        self.waker.plan(device, due);
+        self.remind(device, due.at.saturating_add(MISSED)).await;
+    }
+
+    async fn remind(&self, device: &DeviceKey, at: Timestamp) {
+        // Without it all is well as long as this process lives.
+        if let Err(error) = self.queue.remind(device, at, self.now()).await {
+            tracing::debug!(%error, %device, "a wake-up is planned in this process only");
+        }
+    }
+}
+
 impl Agenda {
     fn put(&mut self, device: &DeviceKey, due: Due) {
         self.take(device);
@@ -145,7 +174,10 @@ impl Inner {
                 return self.waker.plan(&device, Due { at, ..due });
             }
             Ok(_) => {}
-            Err(_) => return,
+            Err(_) => {
+                let at = self.now().saturating_add(UNANSWERED);
+                return self.waker.plan(&device, Due { at, ..due });
+            }
         }
         if due.accepted {
             let reason = "the device accepted the connection request but did not connect";
@@ -177,14 +209,14 @@ impl Inner {
             WakeOutcome::Accepted => {
                 // A fast device has come, and perhaps gone, before its answer got here.
                 let peek = self.queue.peek(device, self.now()).await;
-                if peek.is_ok_and(|peek| peek.ready > 0 && !peek.in_session) {
+                if peek.map_or(true, |peek| peek.ready > 0 && !peek.in_session) {
                     let at = self.now().saturating_add(self.options.wake_patience.get());
                     let accepted = Due {
                         at,
                         accepted: true,
                         ..due
                     };
-                    self.waker.plan(device, accepted);
+                    self.plan(device, accepted).await;
                 }
             }
             // Nothing that time heals: the device's own Inform comes first.
@@ -196,13 +228,10 @@ impl Inner {
                 self.not_woken(device, last, &answer.detail, None).await;
             }
             // Asked a moment ago, and for a session that may be over: again as soon as it is allowed.
-            WakeOutcome::RateLimited => self.waker.plan(
-                device,
-                Due {
-                    at: self.now().saturating_add(retry_after),
-                    ..due
-                },
-            ),
+            WakeOutcome::RateLimited => {
+                let at = self.now().saturating_add(retry_after);
+                self.plan(device, Due { at, ..due }).await;
+            }
             WakeOutcome::Busy if due.busy < SOON_AGAIN => {
                 let delay = Duration::from_secs(1 << due.busy).max(retry_after);
                 let next = Due {
@@ -210,7 +239,7 @@ impl Inner {
                     busy: due.busy + 1,
                     ..due
                 };
-                self.waker.plan(device, next);
+                self.plan(device, next).await;
             }
             WakeOutcome::Unspecified
             | WakeOutcome::Unreachable
@@ -244,30 +273,29 @@ impl Inner {
         if let Err(error) = self.note_waking(device, &reason).await {
             tracing::warn!(%error, %device, "the outcome of a wake-up can't be recorded");
         }
-        if let Some(delay) = again {
-            let at = self.now().saturating_add(delay);
-            let next = Due {
-                at,
-                tries: due.tries + 1,
-                ..Due::default()
-            };
-            self.waker.plan(device, next);
-        }
+        let Some(delay) = again else {
+            // Nobody is to ask again.
+            return self.remind(device, Timestamp::ZERO).await;
+        };
+        let next = Due {
+            at: self.now().saturating_add(delay),
+            tries: due.tries + 1,
+            ..Due::default()
+        };
+        self.plan(device, next).await;
     }
 
     async fn note_waking(&self, device: &DeviceKey, reason: &str) -> Result<(), Error> {
-        let guard = self.lanes.lock(device).await;
-        let mut works = Vec::new();
+        let _lane = self.lanes.lock(device).await;
         for mut work in self.open_tasks_of(device).await? {
             let waits = matches!(work.state(), TaskState::Waking | TaskState::Queued);
             if waits && work.task.reason != reason && !work.progress.no_wake {
                 work.set(TaskState::Queued, reason);
-                works.push(work);
+                // Where another replica has moved the task on, that says more than this reason.
+                let _ = self.write(device, "", &mut [work]).await?;
             }
         }
-        let done = self.commit(device, "", &mut works).await;
-        drop(guard);
-        done
+        Ok(())
     }
 
     /// The device's open tasks, by the ledger, newest first.

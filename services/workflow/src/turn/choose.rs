@@ -68,11 +68,7 @@ impl Turn<'_> {
                 Ok(Some(started)) => return Ok(Some(started)),
                 Ok(None) => {}
                 Err(error) => {
-                    let back =
-                        self.inner
-                            .queue
-                            .release(&self.device, task, self.epoch, Timestamp::ZERO);
-                    back.await.map_err(queue_error)?;
+                    self.give_back(task).await?;
                     return Err(error);
                 }
             }
@@ -106,7 +102,13 @@ impl Turn<'_> {
     async fn start(&mut self, mut work: Work) -> Result<Option<(Work, Request)>> {
         let open_epoch = work.open_attempt().map(|attempt| attempt.epoch);
         if open_epoch == Some(self.epoch) {
-            // In flight in this session: the same request again.
+            // In flight in this session: the same request again. Nothing is written before it leaves,
+            // so it must be what was decided, and not the step before.
+            let decided = self.inner.ledger.decided(&self.device.tenant, work.id);
+            let decided = decided.await?;
+            if decided.is_none_or(|decided| decided.task.revision > work.task.revision) {
+                return Ok(None);
+            }
             return match self.inner.build(&mut work).await {
                 Ok(request) => Ok(Some((work, request))),
                 Err(unbuilt) => self.drop_now(work, unbuilt).await,
@@ -197,12 +199,14 @@ impl Turn<'_> {
         self.settle_now(work, ops).await
     }
 
-    /// Writes a task that ended or waits before anything of it was sent.
+    /// Writes a task that ended or waits before anything of it was sent. Where another replica has
+    /// written it meanwhile, the next claim gives it again.
     async fn settle_now(&mut self, work: Work, ops: Vec<Op>) -> Result<Option<(Work, Request)>> {
         let mut works = [work];
-        let commit = self.inner.commit(&self.device, &self.session, &mut works);
-        commit.await?;
-        self.inner.apply(&self.device, self.epoch, &ops).await?;
+        let commit = self
+            .inner
+            .record(&self.device, &self.session, self.epoch, &mut works, &ops);
+        let _ = commit.await?;
         Ok(None)
     }
 }

@@ -1,6 +1,7 @@
 //! Neighbours of the service that remember what they were asked.
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use hearth_clients::{
     ByteStream, DeviceState, Error, EventStream, Files, Result as ClientResult, Wakeup,
 };
@@ -16,12 +17,17 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
+/// What another process does in the middle.
+pub type Meanwhile = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
+
 /// The real store, whose task writes fail on demand: refused, or kept with the answer lost.
 pub struct FlakyStore {
     inner: EmbeddedStore,
     pub refuse: AtomicBool,
     pub lose_answer: AtomicBool,
     pub puts: AtomicU32,
+    /// Happens once, right before the next put of tasks.
+    pub before_put: Mutex<Option<Meanwhile>>,
     /// Tasks whose rows can't be read.
     pub damaged: Mutex<Vec<TaskId>>,
 }
@@ -33,6 +39,7 @@ impl FlakyStore {
             refuse: AtomicBool::default(),
             lose_answer: AtomicBool::default(),
             puts: AtomicU32::default(),
+            before_put: Mutex::default(),
             damaged: Mutex::default(),
         }
     }
@@ -106,6 +113,10 @@ impl Store for FlakyStore {
             return Self::unavailable();
         }
         self.puts.fetch_add(1, Ordering::SeqCst);
+        let meanwhile = self.before_put.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile().await;
+        }
         self.inner.put_tasks(tasks).await?;
         if self.lose_answer.load(Ordering::SeqCst) {
             return Self::unavailable();
@@ -182,6 +193,10 @@ pub struct FakeDeviceState {
     pub model: Mutex<ds::Model>,
     pub root: Mutex<String>,
     pub types: Mutex<Vec<ds::Parameter>>,
+    /// The try of the pending rotation.
+    pub attempt: AtomicU32,
+    /// Nothing is pending any more.
+    pub gone: AtomicBool,
 }
 
 macro_rules! unused {
@@ -235,6 +250,32 @@ impl DeviceState for FakeDeviceState {
     }
     async fn watch_events(&self, _: ds::WatchEventsRequest) -> ClientResult<EventStream> {
         Err(Error::internal("not used here"))
+    }
+    async fn prepare_rotation(
+        &self,
+        request: ds::PrepareRotationRequest,
+    ) -> ClientResult<ds::PrepareRotationResponse> {
+        self.attempt
+            .fetch_max(request.attempt.max(1), Ordering::SeqCst);
+        Ok(ds::PrepareRotationResponse {
+            rotation: "r1".into(),
+            username: "new-1".into(),
+            connection_request_username: "new-1".into(),
+            attempt: self.attempt.load(Ordering::SeqCst),
+        })
+    }
+    async fn open_rotation(
+        &self,
+        request: ds::OpenRotationRequest,
+    ) -> ClientResult<ds::OpenRotationResponse> {
+        assert_eq!(request.rotation, "r1");
+        if self.gone.load(Ordering::SeqCst) {
+            return Err(Error::not_found("not pending"));
+        }
+        Ok(ds::OpenRotationResponse {
+            password: "to-server".into(),
+            connection_request_password: "to-device".into(),
+        })
     }
     unused! {
         list_devices(ds::ListDevicesRequest) -> ds::ListDevicesResponse;

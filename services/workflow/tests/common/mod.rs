@@ -4,6 +4,7 @@
 
 pub mod cpe;
 pub mod doubles;
+pub mod queue;
 
 use cpe::Cpe;
 use doubles::{FakeDeviceState, FakeFiles, FakeWakeup, FlakyStore};
@@ -16,11 +17,12 @@ use hearth_proto::{
     types::v1::{ParameterValue, TaskSpec, TaskState, ValueType, task_spec::Kind},
     workflow::v1 as wf,
 };
-use hearth_queue::EmbeddedQueue;
+use hearth_queue::Queue;
 use hearth_runtime::{CancellationToken, Clock, ManualClock, Readiness, Service, ServiceContext};
 use hearth_store::{EmbeddedStore, Store};
 use hearth_telemetry::Registry;
 use hearth_workflow::{WorkflowConfig, WorkflowDeps, WorkflowService};
+use queue::FlakyQueue;
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 use wf::next_request_response::Kind as Next;
@@ -49,6 +51,7 @@ pub struct Script {
 pub struct World {
     pub clock: ManualClock,
     pub store: Arc<FlakyStore>,
+    pub queue: Arc<FlakyQueue>,
     pub bus: Arc<EmbeddedBus>,
     pub device_state: Arc<FakeDeviceState>,
     pub wakeup: Arc<FakeWakeup>,
@@ -59,6 +62,18 @@ pub struct World {
     running: Running,
     sessions: u64,
     _dir: tempfile::TempDir,
+}
+
+/// Another process on the same ledger and bus.
+pub struct Replica {
+    pub service: WorkflowService,
+    running: Running,
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.running.stop.cancel();
+    }
 }
 
 struct Running {
@@ -89,11 +104,14 @@ impl World {
         let wakeup = Arc::new(FakeWakeup::default());
         let files = Arc::new(FakeFiles::default());
         let registry = Registry::new();
-        let deps = deps(&store, &bus, &device_state, &wakeup, &files, &clock);
+        let queue = Arc::new(FlakyQueue::default());
+        let shared = Arc::clone(&queue) as _;
+        let deps = deps(&store, shared, &bus, &device_state, &wakeup, &files, &clock);
         let (service, running) = start(deps, &config, &registry, &clock).await;
         Self {
             clock,
             store,
+            queue,
             bus,
             device_state,
             wakeup,
@@ -112,17 +130,36 @@ impl World {
         self.running.stop.cancel();
         (&mut self.running.task).await.unwrap();
         self.registry = Registry::new();
-        let deps = deps(
+        self.queue = Arc::new(FlakyQueue::default());
+        let queue = Arc::clone(&self.queue) as _;
+        let deps = self.deps(queue);
+        let (service, running) = start(deps, &self.config, &self.registry, &self.clock).await;
+        self.service = service;
+        self.running = running;
+    }
+
+    fn deps(&self, queue: Arc<dyn Queue>) -> WorkflowDeps {
+        deps(
             &self.store,
+            queue,
             &self.bus,
             &self.device_state,
             &self.wakeup,
             &self.files,
             &self.clock,
-        );
-        let (service, running) = start(deps, &self.config, &self.registry, &self.clock).await;
-        self.service = service;
-        self.running = running;
+        )
+    }
+
+    /// Another process on the same ledger and bus, and on this queue.
+    pub async fn replica(&self, queue: Arc<dyn Queue>) -> Replica {
+        let deps = self.deps(queue);
+        let (service, running) = start(deps, &self.config, &Registry::new(), &self.clock).await;
+        Replica { service, running }
+    }
+
+    /// Another process on all the same.
+    pub async fn twin(&self) -> Replica {
+        self.replica(Arc::clone(&self.queue) as _).await
     }
 
     pub fn advance(&self, seconds: u64) {
@@ -169,6 +206,7 @@ impl World {
             events: cpe.inform(),
             parameter_key: cpe.parameter_key.clone(),
             idle_timeout_ms: 30_000,
+            ..wf::OpenSessionRequest::default()
         }
     }
 
@@ -262,6 +300,7 @@ impl Drop for World {
 
 fn deps(
     store: &Arc<FlakyStore>,
+    queue: Arc<dyn Queue>,
     bus: &Arc<EmbeddedBus>,
     device_state: &Arc<FakeDeviceState>,
     wakeup: &Arc<FakeWakeup>,
@@ -272,7 +311,7 @@ fn deps(
     WorkflowDeps {
         store: Arc::clone(store) as Arc<dyn Store>,
         bus: Arc::clone(bus) as Arc<dyn Bus>,
-        queue: Arc::new(EmbeddedQueue::new()),
+        queue,
         device_state: Arc::clone(device_state) as _,
         wakeup: Arc::clone(wakeup) as _,
         files: Arc::clone(files) as _,
