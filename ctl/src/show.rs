@@ -1,5 +1,9 @@
 //! Messages as tables for people.
 
+mod transfers;
+
+pub(crate) use transfers::{transfers, units};
+
 use crate::{
     app::App,
     error::{Error, id_of},
@@ -397,6 +401,14 @@ fn task_result(app: &mut App<'_>, result: &TaskResult) -> Result<(), Error> {
     if !result.attributes.is_empty() {
         app.say("")?;
         attributes(app, &result.attributes)?;
+    }
+    if !result.transfers.is_empty() {
+        app.say("")?;
+        transfers(app, &result.transfers)?;
+    }
+    if !result.du_results.is_empty() {
+        app.say("")?;
+        units(app, &result.du_results)?;
     }
     if result.truncated {
         app.note(&format!(

@@ -197,6 +197,8 @@ pub(crate) fn default_wait(spec: Option<&TaskSpec>) -> Duration {
             | Kind::FactoryReset(_)
             | Kind::Download(_)
             | Kind::Upload(_)
+            | Kind::ScheduleDownload(_)
+            | Kind::ChangeDuState(_)
             | Kind::Refresh(_),
         ) => LONG_WAIT,
         _ => SHORT_WAIT,

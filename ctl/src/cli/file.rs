@@ -134,6 +134,12 @@ pub struct DownloadArgs {
     /// When the device begins, from now
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub delay: Option<Duration>,
+    /// Where the device sends its user's browser when it succeeded
+    #[arg(long, value_name = "URL")]
+    pub success_url: Option<String>,
+    /// Where the device sends its user's browser when it failed
+    #[arg(long, value_name = "URL")]
+    pub failure_url: Option<String>,
     /// How the task is made.
     #[command(flatten)]
     pub task: TaskOptions,

@@ -5,7 +5,9 @@ mod device;
 mod file;
 mod param;
 mod policy;
+mod software;
 mod task;
+mod transfer;
 
 pub use admin::{
     ContextCommand, ContextSetArgs, CredentialCommand, CredentialKindArg, CredentialSetArgs,
@@ -19,7 +21,9 @@ pub use param::{
     AttrCommand, AttrSetArgs, ObjectCommand, ParamCommand, ParamGetArgs, ParamSetArgs,
 };
 pub use policy::{CredentialImportArgs, LineCommand, PolicyCommand};
+pub use software::{InstallArgs, SoftwareCommand, UninstallArgs, UpdateArgs};
 pub use task::{StateArg, TaskCommand, TaskOptions, When};
+pub use transfer::{ModeArg, ScheduleDownloadArgs, TransferCommand, WindowArg};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{path::PathBuf, time::Duration};
@@ -146,6 +150,15 @@ pub enum Command {
     /// Has a device send a file: configuration, log
     #[command(after_help = file::UPLOAD_EXAMPLES)]
     Upload(Box<UploadArgs>),
+    /// Has a device fetch a file in a window of time
+    #[command(after_help = transfer::SCHEDULE_EXAMPLES)]
+    ScheduleDownload(Box<ScheduleDownloadArgs>),
+    /// Transfers that devices have queued: list, cancel
+    #[command(subcommand, visible_alias = "transfers")]
+    Transfer(TransferCommand),
+    /// Software modules: install, update, uninstall
+    #[command(subcommand)]
+    Software(SoftwareCommand),
     /// Asks a device for an Inform after a delay
     #[command(after_help = "Examples:
   hearthctl schedule-inform 00D09E-HomeRouter-SIM000001 10m")]

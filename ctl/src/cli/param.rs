@@ -161,11 +161,15 @@ pub enum ObjectCommand {
     /// Makes an instance of an object, and sets its parameters
     #[command(after_help = "Examples:
   hearthctl object add 00D09E-HomeRouter-SIM000001 Device.NAT.PortMapping.
-  hearthctl object add 00D09E-HomeRouter-SIM000001 Device.NAT.PortMapping. ExternalPort=8080 Enable=true")]
+  hearthctl object add 00D09E-HomeRouter-SIM000001 Device.NAT.PortMapping. ExternalPort=8080 Enable=true
+  hearthctl object add 00D09E-HomeRouter-SIM000001 Device.NAT.PortMapping.[web].
+
+With an alias the device finds the instance by it, too, if it knows aliases.")]
     Add {
         /// The device: id, serial number, or the beginning of its id
         device: String,
-        /// The object without an instance: Device.NAT.PortMapping.
+        /// The object without an instance: Device.NAT.PortMapping. or, with an alias for the new
+        /// one, Device.NAT.PortMapping.[web].
         object: String,
         /// Parameters of the new instance, relative to it
         #[arg(value_name = "NAME=VALUE")]

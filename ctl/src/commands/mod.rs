@@ -7,6 +7,7 @@ mod file;
 mod life;
 mod param;
 mod policy;
+mod software;
 mod task;
 mod transfer;
 
@@ -32,6 +33,9 @@ pub(crate) async fn run(command: Command, app: &mut App<'_>) -> Result<(), Error
         Command::File(command) => Box::pin(file::run(command, app)).await,
         Command::Download(args) => Box::pin(transfer::download(*args, app)).await,
         Command::Upload(args) => Box::pin(transfer::upload(*args, app)).await,
+        Command::ScheduleDownload(args) => Box::pin(transfer::schedule(*args, app)).await,
+        Command::Transfer(command) => Box::pin(transfer::run(command, app)).await,
+        Command::Software(command) => Box::pin(software::run(command, app)).await,
         Command::ScheduleInform {
             device,
             delay,

@@ -259,7 +259,11 @@ pub(crate) async fn object(command: ObjectCommand, app: &mut App<'_>) -> Result<
         } => {
             let values = values::read(app, &given, &[], &types)?;
             let object = dotted(object);
-            let base = object.clone();
+            // The answer is a number, also where an alias was asked for.
+            let table = object.strip_suffix("].").and_then(|body| body.rfind(".["));
+            let base = table
+                .map_or(object.as_str(), |dot| &object[..=dot])
+                .to_owned();
             let kind = Kind::AddObject(AddObject { object, values });
             let task = app.perform(&device, kind, &task).await?;
             app.print_done(task, |task| {

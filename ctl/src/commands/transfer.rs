@@ -1,14 +1,18 @@
-//! `hearthctl download` and `upload`: devices fetch and send files.
+//! `hearthctl download`, `schedule-download`, `upload` and `transfer`: devices fetch and send files.
 
 use super::{credential::password, file, seconds};
 use crate::{
     app::App,
-    cli::{DownloadArgs, UploadArgs},
+    cli::{DownloadArgs, ScheduleDownloadArgs, TransferCommand, UploadArgs, When},
     error::{Error, id_of},
+    show, times,
 };
 use hearth_proto::{
     northbound::v1 as nb,
-    types::v1::{Download, Upload, task_spec::Kind},
+    types::v1::{
+        CancelTransfer, Download, GetQueuedTransfers, ScheduleDownload, TimeWindow, Upload,
+        task_spec::Kind,
+    },
 };
 use std::path::Path;
 use tonic::Code;
@@ -22,30 +26,16 @@ pub(crate) async fn download(args: DownloadArgs, app: &mut App<'_>) -> Result<()
         delay_seconds: args.delay.map(seconds).transpose()?.unwrap_or_default(),
         username: args.username.unwrap_or_default(),
         password: password(app, &args.password)?.unwrap_or_default(),
+        success_url: args.success_url.unwrap_or_default(),
+        failure_url: args.failure_url.unwrap_or_default(),
         ..Default::default()
     };
-    if args.source.contains("://") {
-        if download.file_type.is_empty() {
-            return Err(Error::usage(
-                "--type is needed with a URL: firmware, config, web …",
-            ));
+    let has_login = !download.username.is_empty() || !download.password.is_empty();
+    match Source::of(app, args.source, has_login).await? {
+        Source::Url(url) => download.url = typed(url, &download.file_type)?,
+        Source::File(file) => {
+            (download.file, download.file_type) = named(file, download.file_type);
         }
-        download.url = args.source;
-    } else {
-        if !download.username.is_empty() || !download.password.is_empty() {
-            return Err(Error::usage(
-                "a file of the server gets a login of its own for each transfer; leave out \
-                 --username and the password",
-            ));
-        }
-        let api = app.api().await?;
-        let known = file::metadata(&api, &args.source)
-            .await
-            .map_err(|error| file_missing(app, &args.source, error))?;
-        if download.file_type.is_empty() {
-            download.file_type = known.file_type;
-        }
-        download.file = known.name;
     }
     let task = app
         .perform(&args.device, Kind::Download(download), &args.task)
@@ -53,6 +43,142 @@ pub(crate) async fn download(args: DownloadArgs, app: &mut App<'_>) -> Result<()
     app.print_done(task, |task| {
         format!("{} has fetched the file", id_of(&task.device))
     })
+}
+
+/// Where a device fetches from.
+pub(super) enum Source {
+    /// Any URL.
+    Url(String),
+    /// A file of the server.
+    File(nb::File),
+}
+
+impl Source {
+    /// Tells a URL from a file's name, and looks for the file.
+    pub(super) async fn of(
+        app: &mut App<'_>,
+        source: String,
+        has_login: bool,
+    ) -> Result<Self, Error> {
+        if source.contains("://") {
+            return Ok(Self::Url(source));
+        }
+        if has_login {
+            return Err(Error::usage(
+                "a file of the server gets a login of its own for each transfer; leave out \
+                 --username and the password",
+            ));
+        }
+        let api = app.api().await?;
+        let known = file::metadata(&api, &source).await;
+        known
+            .map(Self::File)
+            .map_err(|error| file_missing(app, &source, error))
+    }
+}
+
+/// A URL, of which the type must be said.
+fn typed(url: String, file_type: &str) -> Result<String, Error> {
+    if file_type.is_empty() {
+        return Err(Error::usage(
+            "--type is needed with a URL: firmware, config, web …",
+        ));
+    }
+    Ok(url)
+}
+
+/// A file's name, and its type if no other was said.
+fn named(file: nb::File, file_type: String) -> (String, String) {
+    let file_type = match file_type.is_empty() {
+        true => file.file_type,
+        false => file_type,
+    };
+    (file.name, file_type)
+}
+
+/// Has a device fetch a file in a window of time.
+pub(crate) async fn schedule(args: ScheduleDownloadArgs, app: &mut App<'_>) -> Result<(), Error> {
+    let mut download = ScheduleDownload {
+        file_type: args.file_type.map(|t| t.to_string()).unwrap_or_default(),
+        file_size: args.file_size,
+        target_file_name: args.target_file_name,
+        username: args.username.unwrap_or_default(),
+        password: password(app, &args.password)?.unwrap_or_default(),
+        ..Default::default()
+    };
+    if args.mode.len() > args.window.len() {
+        return Err(Error::usage("more --mode than --window"));
+    }
+    for (index, window) in args.window.iter().enumerate() {
+        let mode = args.mode.get(index).or(args.mode.last());
+        let mut made = TimeWindow {
+            window_mode: mode.map_or("", |mode| mode.as_str()).to_owned(),
+            user_message: args.message.clone(),
+            max_retries: args.max_retries.map_or(-1, i32::from),
+            ..Default::default()
+        };
+        match (window.from, window.to) {
+            (When::Distance(from), When::Distance(to)) => {
+                (made.window_start, made.window_end) = (seconds(from)?, seconds(to)?);
+            }
+            (from, to) => {
+                let now = (app.host.now)();
+                made.start_time = Some(times::write(from.after(now)));
+                made.end_time = Some(times::write(to.after(now)));
+            }
+        }
+        download.time_windows.push(made);
+    }
+    let has_login = !download.username.is_empty() || !download.password.is_empty();
+    match Source::of(app, args.source, has_login).await? {
+        Source::Url(url) => download.url = typed(url, &download.file_type)?,
+        Source::File(file) => {
+            (download.file, download.file_type) = named(file, download.file_type);
+        }
+    }
+    let kind = Kind::ScheduleDownload(download);
+    let task = app.perform(&args.device, kind, &args.task).await?;
+    app.print_done(task, |task| {
+        format!("{} has fetched the file", id_of(&task.device))
+    })
+}
+
+/// `hearthctl transfer`.
+pub(crate) async fn run(command: TransferCommand, app: &mut App<'_>) -> Result<(), Error> {
+    match command {
+        TransferCommand::List {
+            device,
+            deprecated,
+            task,
+        } => {
+            let kind = Kind::GetQueuedTransfers(GetQueuedTransfers {
+                deprecated_method: deprecated,
+            });
+            let Some(task) = app.perform(&device, kind, &task).await? else {
+                return Ok(());
+            };
+            let transfers = task.result.unwrap_or_default().transfers;
+            app.print(&transfers, |app, list| show::transfers(app, list))
+        }
+        TransferCommand::Cancel {
+            device,
+            transfer,
+            key,
+            task,
+        } => {
+            let api = app.api().await?;
+            let name = transfer.map(|id| api.name("tasks", &id)).transpose()?;
+            let cancel = CancelTransfer {
+                task: name.unwrap_or_default(),
+                command_key: key.unwrap_or_default(),
+            };
+            let kind = Kind::CancelTransfer(cancel);
+            let task = app.perform(&device, kind, &task).await?;
+            app.print_done(task, |task| {
+                format!("{} has cancelled the transfer", id_of(&task.device))
+            })
+        }
+    }
 }
 
 /// A file that lies here must go to the server first.

@@ -13,7 +13,7 @@ use hearth_auth::digest::RequestTarget;
 use hearth_auth::{Authorization, DigestOptions, DigestServer, Nonces, VerifyWith};
 use hearth_cwmp::{
     AcsRequest, AcsResponse, CpeRequest, DecodeOptions, Envelope, Fault, FaultCode, Inform,
-    InformResponse, Message, Receiver, TransferComplete, decode, encode,
+    InformResponse, KickedResponse, Message, Receiver, TransferComplete, decode, encode,
 };
 use hearth_sim::{Fleet, FleetOptions, Keep, Kind};
 use http::{Method, Request, Response, StatusCode, header};
@@ -37,6 +37,8 @@ pub enum Ask {
 pub struct Seen {
     pub informs: Vec<Inform>,
     pub transfers: Vec<TransferComplete>,
+    /// The device's other requests.
+    pub requests: Vec<CpeRequest>,
     pub headers: Vec<http::HeaderMap>,
     pub uploads: Vec<Bytes>,
     /// HTTP requests without a valid Authorization.
@@ -72,6 +74,7 @@ impl Acs {
             seen: Mutex::new(Seen {
                 informs: Vec::new(),
                 transfers: Vec::new(),
+                requests: Vec::new(),
                 headers: Vec::new(),
                 uploads: Vec::new(),
                 refused: 0,
@@ -239,6 +242,20 @@ impl Acs {
             Message::CpeRequest(CpeRequest::TransferComplete(complete)) => {
                 self.seen.lock().transfers.push(complete.clone());
                 AcsResponse::TransferComplete
+            }
+            Message::CpeRequest(other) => {
+                self.seen.lock().requests.push(other.clone());
+                match other {
+                    CpeRequest::Kicked(kicked) => AcsResponse::Kicked(KickedResponse {
+                        next_url: kicked.next.clone(),
+                    }),
+                    CpeRequest::RequestDownload(_) => AcsResponse::RequestDownload,
+                    CpeRequest::DuStateChangeComplete(_) => AcsResponse::DuStateChangeComplete,
+                    CpeRequest::AutonomousDuStateChangeComplete(_) => {
+                        AcsResponse::AutonomousDuStateChangeComplete
+                    }
+                    _ => AcsResponse::AutonomousTransferComplete,
+                }
             }
             _ => {
                 if let Some(waiting) = self.in_flight.lock().take() {
