@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use hearth_runtime::CancellationToken;
 use hearth_store::{Document, DocumentKind, Result};
-use hearth_types::TenantId;
+use hearth_types::{TenantId, Timestamp};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
@@ -68,6 +68,9 @@ pub struct Replicas {
     lease: Duration,
     others: HashMap<String, Other>,
     joined: bool,
+    /// The time of the last note. The store keeps the one with the latest: a clock that is set back
+    /// must not make this process silent.
+    written: Timestamp,
 }
 
 impl Replicas {
@@ -79,6 +82,7 @@ impl Replicas {
             lease,
             others: HashMap::new(),
             joined: false,
+            written: Timestamp::ZERO,
         }
     }
 
@@ -89,6 +93,13 @@ impl Replicas {
         self.returns += 1;
         let id = format!("{}.{}", self.process, self.returns);
         std::mem::replace(&mut self.id, id)
+    }
+
+    /// The time of the next note.
+    fn time_of_note(&mut self, now: Timestamp) -> Timestamp {
+        let next = self.written.saturating_add(Duration::from_micros(1));
+        self.written = next.max(now);
+        self.written
     }
 
     /// Takes in what all have written.
@@ -247,10 +258,16 @@ impl Core {
             let id = document.key.strip_prefix(PREFIX)?.to_owned();
             Some((id, serde_json::from_slice(&document.payload).ok()?))
         });
+        let notes: Vec<(String, Note)> = notes.collect();
+        if !notes.contains(&(id.clone(), note.clone())) {
+            // What the others don't read they can't count on.
+            tracing::warn!("this replica's note is not what it wrote");
+            return Ok(());
+        }
         let now = Instant::now();
         let (owned, dead, sees_now) = {
             let mut replicas = replicas.lock();
-            replicas.heard(notes.collect(), now);
+            replicas.heard(notes, now);
             (
                 replicas.owned(now),
                 replicas.long_dead(now),
@@ -271,9 +288,12 @@ impl Core {
     }
 
     async fn write_note(&self, id: &str, note: &Note) -> Result<()> {
+        let now = self.now();
+        let time = self.replicas.as_ref();
+        let time = time.map_or(now, |replicas| replicas.lock().time_of_note(now));
         let document = Document {
             key: format!("{PREFIX}{id}"),
-            time: self.now(),
+            time,
             payload: serde_json::to_vec(note).unwrap_or_default(),
         };
         let kind = DocumentKind::Setting;
@@ -396,6 +416,14 @@ mod tests {
         assert!(!may_go_on(taken_for_dead, LEASE));
         assert!(came_too_late(taken_for_dead, LEASE));
         assert!(!came_too_late(LEASE / 4, LEASE));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_silences_nobody() {
+        let mut a = Replicas::new("a".to_owned(), LEASE);
+        let at = Timestamp::from_micros;
+        let times = [5, 9, 2, 2, 12].map(|now| a.time_of_note(at(now)));
+        assert_eq!(times, [5, 9, 10, 11, 12].map(at));
     }
 
     #[test]
