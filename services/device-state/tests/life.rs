@@ -327,6 +327,7 @@ async fn what_is_odd_about_an_identity_is_told_and_blocks_nobody() {
         inform(one, START + at * SECOND, "2 PERIODIC", &[(url, &url_value)])
     };
     world.publish(&from(1, 0)).await;
+    world.settled().await;
     world.publish(&inform(two, START + 1, "1 BOOT", &[])).await;
     for at in 1..4 {
         world.publish(&from(1 + at % 2, at)).await;

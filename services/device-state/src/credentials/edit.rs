@@ -233,12 +233,17 @@ impl Core {
         key: String,
         credential: &ds::Credential,
     ) -> Result<()> {
+        let kind = DocumentKind::Credential;
+        // Later than what is there, also where another process wrote it whose clock is ahead: of two
+        // the later one stays, and this one is to stay.
+        let before = self.store.document(kind, tenant, &key).await?;
+        let step = Duration::from_micros(1);
+        let least = before.map(|before| before.time.saturating_add(step));
         let document = Document {
             key,
-            time: self.now(),
+            time: least.map_or(self.now(), |least| self.now().max(least)),
             payload: credential.encode_to_vec(),
         };
-        let kind = DocumentKind::Credential;
         let put = self.store.put_document(kind, tenant, document);
         put.await.map_err(Error::from)
     }

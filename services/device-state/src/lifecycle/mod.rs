@@ -23,6 +23,7 @@ use crate::columns;
 use crate::core::Core;
 use crate::expiring::Expiring;
 use crate::history;
+use crate::page;
 
 /// The attribute of a state that an operator set, or of a device that never informed.
 pub const STATE: &str = "state";
@@ -323,7 +324,8 @@ impl Core {
     fn told(&self, device: &DeviceKey, summary: &str) -> Mutation {
         let now = self.now();
         let entry = history::entry(now, "", "identity", summary);
-        let id = u64::try_from(now.as_micros()).unwrap_or_default();
+        // No number of an event, but one that tells entries of the same time apart.
+        let id = page::query((device.device.as_str(), summary));
         Mutation::History {
             device: device.clone(),
             row: history::row(now, id, 0, &entry),

@@ -52,7 +52,7 @@ async fn the_operators_word_keeps_a_device_out_before_its_inform_is_accepted() {
         assert!(house.bus.published.lock().is_empty(), "{code}");
         assert!(house.workflow.opened.lock().is_empty(), "{code}");
         let line =
-            format!("hearth_gateway_refused_requests_total{{reason=\"{code}\",status=\"403\"}}");
+            format!("hearth_gateway_refused_total{{reason=\"{code}\",status=\"403\"}}");
         assert_eq!(house.metric(&line), 1.0, "{code}");
         // Another device is none the worse.
         let other = inform_of("0002", &["2 PERIODIC"]);
@@ -180,7 +180,7 @@ async fn a_proxys_header_counts_with_its_signature_in_its_window_and_tenant() {
         let answer = house.connect().await.post(&header, inform()).await;
         assert_eq!(answer.status, status, "{value}");
     }
-    let line = "hearth_gateway_refused_requests_total{reason=\"line_header\",status=\"403\"}";
+    let line = "hearth_gateway_refused_total{reason=\"line_header\",status=\"403\"}";
     assert_eq!(house.metric(line), 5.0);
     let asked = house.device_state.checked.lock().clone();
     assert_eq!(asked.len(), 2);
