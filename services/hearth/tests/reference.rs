@@ -202,12 +202,29 @@ async fn every_exposed_metric_is_in_the_page() {
     config.listen.api = free;
     config.listen.files = free;
     config.listen.admin = free;
+    let made = rcgen::generate_simple_self_signed(vec!["acs.example".to_owned()]).unwrap();
+    let (cert, key) = (dir.path().join("acs.pem"), dir.path().join("acs.key"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    config.gateway.tls.listen = Some(free);
+    config.gateway.tls.certificates = vec![hearth_gateway::CertificateFiles {
+        cert,
+        key,
+        names: Vec::new(),
+    }];
     let server = Server::build(&config).await.unwrap();
+    let tls = server.addresses.cwmp_tls.unwrap();
     let (admin, readiness, stop) = (server.addresses.admin, server.readiness(), Shutdown::new());
     let serving = tokio::spawn(server.run(stop.clone()));
     readiness.wait_all_ready().await;
     assert!(get(admin, "/readyz").await.starts_with("HTTP/1.1 200"));
     let text = get(admin, "/metrics").await;
+    let mut noise = tokio::net::TcpStream::connect(tls).await.unwrap();
+    noise.write_all(b"this is not TLS\r\n\r\n").await.unwrap();
+    let _ = noise.read_to_end(&mut Vec::new()).await;
+    let later = get(admin, "/metrics").await;
+    let failed = "hearth_gateway_tls_handshake_failures_total{reason=\"not_tls\"} 1";
+    assert!(later.contains(failed), "{later}");
     stop.request();
     serving.await.unwrap().unwrap();
 

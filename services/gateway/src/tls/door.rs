@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::config::{CertificateRule, ClientAuth, ServerName, TlsConfig};
 use super::forwarded;
 use super::front::ProxyConfig;
-use super::identity::by_common_name;
+use super::identity::Models;
 use super::source::Tls;
 use crate::proof::{Certificate, Proof};
 use crate::refusal::Refusal;
@@ -36,6 +36,7 @@ struct Known {
 /// Reads what a request's connection proves.
 pub(crate) struct Door {
     tls: Option<Arc<Tls>>,
+    models: Models,
     rule: CertificateRule,
     client_auth: ClientAuth,
     header: Option<HeaderName>,
@@ -59,6 +60,7 @@ impl Door {
         let header = &proxy.certificate_header;
         Self {
             tls,
+            models: Models::new(&config.model_certificates),
             rule: config.client_certificate,
             client_auth: config.client_auth,
             // An unusable name is refused at start.
@@ -88,7 +90,7 @@ impl Door {
             (None, None) => told
                 .filter(|told| told.verified)
                 .and_then(|told| told.common_name.as_deref())
-                .map(|name| Arc::new(by_common_name(name))),
+                .map(|name| Arc::new(self.models.by_common_name(name))),
         };
         let over_tls = tls.is_some() || by_header || told.is_some();
         Ok(Proof {

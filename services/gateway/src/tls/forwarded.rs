@@ -161,7 +161,11 @@ mod tests {
             format!("Hash=00;Cert=\"{escaped}\";Subject=\"CN=a\\\"b,O=c\";URI=x"),
             format!("By=x;Cert={escaped}"),
         ] {
-            assert_eq!(chain(&value).unwrap(), [leaf.clone()], "{value}");
+            assert_eq!(
+                chain(&value).unwrap(),
+                std::slice::from_ref(&leaf),
+                "{value}"
+            );
         }
         let both = [leaf.clone(), root.clone()];
         let roots = STANDARD.encode(&root);
@@ -173,7 +177,7 @@ mod tests {
         assert_eq!(chain(&envoy).unwrap(), both);
         assert!(chain("").unwrap().is_empty());
         assert!(chain("Hash=00;Subject=\"\"").unwrap().is_empty());
-        let nine = vec![base64.as_str(); 9].join(",");
+        let nine = [base64.as_str(); 9].join(",");
         for bad in [
             "x",
             "-----BEGIN CERTIFICATE-----",

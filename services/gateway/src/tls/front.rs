@@ -94,7 +94,7 @@ impl Documented for ProxyConfig {
             "expected the name of an HTTP header",
         );
         need(
-            header.is_empty() != !self.certificate_networks.0.is_empty(),
+            header.is_empty() == self.certificate_networks.0.is_empty(),
             "certificate_networks",
             "certificate_header and certificate_networks go together: set both or none",
         );

@@ -32,16 +32,28 @@ impl Models {
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| "can't be read")?;
         let fingerprint = hex(&Sha256::digest(leaf));
         let subject = match self.model(&fingerprint, &parsed) {
-            Some(model) => Subject::Model {
-                oui: model.oui.clone(),
-                product_class: model.product_class.clone(),
-            },
+            Some(model) => of_model(model),
             None => subject(&parsed),
         };
         Ok(Certificate {
             subject,
             fingerprint,
         })
+    }
+
+    /// What a common name alone says, as a proxy tells it.
+    pub(crate) fn by_common_name(&self, name: &str) -> Certificate {
+        let mut models = self.0.iter();
+        let model = models.find(|model| model.subject.as_deref() == Some(name));
+        let subject = match (model, name.parse()) {
+            (Some(model), _) => of_model(model),
+            (None, Ok(device)) => Subject::Device(device),
+            (None, Err(_)) => Subject::Other(name.to_owned()),
+        };
+        Certificate {
+            subject,
+            fingerprint: String::new(),
+        }
     }
 
     fn model(&self, fingerprint: &str, parsed: &X509Certificate<'_>) -> Option<&ModelCertificate> {
@@ -54,15 +66,10 @@ impl Models {
     }
 }
 
-/// The subject by a common name alone, as a proxy tells it.
-pub(crate) fn by_common_name(name: &str) -> Certificate {
-    let subject = match name.parse() {
-        Ok(device) => Subject::Device(device),
-        Err(_) => Subject::Other(name.to_owned()),
-    };
-    Certificate {
-        subject,
-        fingerprint: String::new(),
+fn of_model(model: &ModelCertificate) -> Subject {
+    Subject::Model {
+        oui: model.oui.clone(),
+        product_class: model.product_class.clone(),
     }
 }
 
@@ -174,5 +181,11 @@ mod tests {
             assert_eq!(read.subject, expected);
             assert_eq!(read.fingerprint, print);
         }
+        let rule = model(None, Some("0000CA-Router"));
+        let told = Models::new(&[rule]);
+        let subject = |name: &str| told.by_common_name(name).subject;
+        assert!(matches!(subject("0000CA-Router"), Subject::Model { .. }));
+        assert!(matches!(subject("0000CA-Router-1"), Subject::Device(_)));
+        assert!(matches!(subject("acme.example"), Subject::Other(_)));
     }
 }
