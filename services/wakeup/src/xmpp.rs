@@ -4,7 +4,7 @@
 use crate::config::XmppConfig;
 use crate::metrics::Metrics;
 use crate::request::Login;
-use futures::StreamExt;
+use futures::{SinkExt, StreamExt};
 use hearth_proto::wakeup::v1::WakeOutcome;
 use hearth_runtime::CancellationToken;
 use secrecy::ExposeSecret;
@@ -13,14 +13,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio_xmpp::connect::{DnsConfig, TcpServerConnector};
+use tokio_xmpp::Stanza;
+use tokio_xmpp::connect::{DnsConfig, ServerConnector, TcpServerConnector};
 use tokio_xmpp::jid::{BareJid, Jid};
 use tokio_xmpp::minidom::Element;
+use tokio_xmpp::parsers::component::Handshake;
 use tokio_xmpp::parsers::iq::Iq;
+use tokio_xmpp::parsers::ns;
 use tokio_xmpp::parsers::ping::Ping;
 use tokio_xmpp::parsers::stanza_error::DefinedCondition;
-use tokio_xmpp::xmlstream::Timeouts;
-use tokio_xmpp::{Component, Stanza};
+use tokio_xmpp::xmlstream::{
+    FallibleStreamElement, ReadError, Timeouts, XmppStream, XmppStreamElement,
+};
 
 /// The request's namespace (`cwmp-xmppConnReq-1-0.xsd`).
 const NAMESPACE: &str = "urn:broadband-forum-org:cwmp:xmppConnReq-1-0";
@@ -30,6 +34,9 @@ const WAITING: usize = 1024;
 const PING: Duration = Duration::from_secs(60);
 /// Pauses between attempts to connect.
 const PAUSES: [u64; 6] = [1, 2, 5, 10, 30, 60];
+
+/// The stream to the server.
+type Connection = XmppStream<<TcpServerConnector as ServerConnector>::Stream>;
 
 /// What came of a request, in words.
 pub type Told = (WakeOutcome, String);
@@ -138,11 +145,11 @@ impl XmppTask {
         let mut failures = 0;
         while !stop.is_cancelled() {
             match self.connect().await {
-                Ok(component) => {
+                Ok(stream) => {
                     failures = 0;
                     tracing::info!(domain = self.config.domain, "connected to the XMPP server");
                     self.set_connected(true);
-                    self.serve(component, &stop).await;
+                    self.serve(stream, &stop).await;
                     self.set_connected(false);
                     if !stop.is_cancelled() {
                         tracing::warn!("the connection to the XMPP server is lost");
@@ -172,60 +179,71 @@ impl XmppTask {
         self.metrics.xmpp_connected.set(i64::from(connected));
     }
 
-    async fn connect(&self) -> Result<Component<TcpServerConnector>, String> {
-        let text = |of: &Option<String>| of.clone().unwrap_or_default();
-        let (server, domain) = (text(&self.config.server), text(&self.config.domain));
-        let secret = self.config.secret.as_ref().map(|secret| secret.expose());
-        let connecting = Component::new_plaintext(
-            &domain,
-            secret.unwrap_or_default(),
-            DnsConfig::addr(&server),
-            Timeouts::default(),
-        );
-        match tokio::time::timeout(self.config.timeout.0, connecting).await {
-            Ok(Ok(component)) => Ok(component),
-            Ok(Err(error)) => Err(format!("{server}: {error}")),
+    async fn connect(&self) -> Result<Connection, String> {
+        let server = self.config.server.clone().unwrap_or_default();
+        match tokio::time::timeout(self.config.timeout.0, self.log_in(&server)).await {
+            Ok(connected) => connected.map_err(|error| format!("{server}: {error}")),
             Err(_) => Err(format!("{server}: no answer in time")),
         }
     }
 
-    async fn serve(
-        &mut self,
-        mut component: Component<TcpServerConnector>,
-        stop: &CancellationToken,
-    ) {
+    /// XEP-0114, 3. Over the stream itself and not the library's `Component`, which ends at the
+    /// first stanza that it can't read: any device could send one.
+    async fn log_in(&self, server: &str) -> Result<Connection, String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let domain = self.config.domain.as_deref().unwrap_or_default();
+        let jid = Jid::new(domain).map_err(|error| text(&error))?;
+        let connector = TcpServerConnector::from(DnsConfig::addr(server));
+        let connecting = connector.connect(&jid, ns::COMPONENT, Timeouts::default());
+        let (mut pending, _) = connecting.await.map_err(|error| text(&error))?;
+        let id = pending.take_header().id.map(|id| id.into_owned());
+        let id = id.ok_or("the server gives no id for the stream")?;
+        let mut stream: Connection = pending.skip_features();
+        let secret = self.config.secret.as_ref().map(|secret| secret.expose());
+        let secret = secret.unwrap_or_default();
+        let proof = Handshake::from_stream_id_and_password(id, secret);
+        let proof = XmppStreamElement::ComponentHandshake(proof);
+        stream.send(&proof).await.map_err(|error| text(&error))?;
+        match next(&mut stream).await {
+            Some(XmppStreamElement::ComponentHandshake(_)) => Ok(stream),
+            Some(_) => Err("the server refuses the component: is its secret right?".into()),
+            None => Err("the server has closed the connection".into()),
+        }
+    }
+
+    async fn serve(&mut self, mut stream: Connection, stop: &CancellationToken) {
         let mut waiting: HashMap<String, (Jid, oneshot::Sender<Told>)> = HashMap::new();
-        let mut next: u64 = rand::random();
+        let mut last: u64 = rand::random();
         let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
         loop {
-            tokio::select! {
+            let iq = tokio::select! {
                 () = stop.cancelled() => {
-                    let _ = component.send_end().await;
+                    let _ = SinkExt::<&XmppStreamElement>::close(&mut stream).await;
                     return;
                 }
                 ask = self.asks.recv() => {
                     let Some(ask) = ask else { return };
                     waiting.retain(|_, (_, answer)| !answer.is_closed());
-                    next = next.wrapping_add(1);
-                    let id = format!("{next:016x}");
+                    last = last.wrapping_add(1);
+                    let id = format!("{last:016x}");
                     let iq = self.request(&id, &ask);
                     waiting.insert(id, (ask.to, ask.answer));
-                    if component.send_stanza(iq.into()).await.is_err() {
-                        return;
-                    }
+                    iq
                 }
-                _ = ping.tick() => {
-                    let iq = self.ping();
-                    if component.send_stanza(iq.into()).await.is_err() {
-                        return;
+                _ = ping.tick() => self.ping(),
+                element = next(&mut stream) => match element {
+                    Some(XmppStreamElement::Stanza(Stanza::Iq(iq))) => {
+                        answered(&mut waiting, iq);
+                        continue;
                     }
-                }
-                stanza = component.next() => match stanza {
-                    Some(Stanza::Iq(iq)) => answered(&mut waiting, iq),
                     // Nobody writes to the ACS.
-                    Some(_) => {}
-                    None => return,
+                    Some(XmppStreamElement::Stanza(_)) => continue,
+                    _ => return,
                 },
+            };
+            let iq = XmppStreamElement::Stanza(iq.into());
+            if stream.send(&iq).await.is_err() {
+                return;
             }
         }
     }
@@ -261,6 +279,21 @@ impl XmppTask {
             to: BareJid::new(above).ok().map(Jid::from),
             id: "ping".into(),
             payload: Ping.into(),
+        }
+    }
+}
+
+/// What the server sends next; what can't be read is passed over. `None` at the end.
+async fn next(stream: &mut Connection) -> Option<XmppStreamElement> {
+    loop {
+        match stream.next().await? {
+            Ok(FallibleStreamElement::Ok(element)) => return Some(element),
+            Ok(FallibleStreamElement::Err(_)) | Err(ReadError::ParseError(_)) => {
+                tracing::debug!("a stanza can't be read");
+            }
+            // The pings would have been answered.
+            Err(ReadError::SoftTimeout) => {}
+            Err(ReadError::HardError(_) | ReadError::StreamFooterReceived) => return None,
         }
     }
 }

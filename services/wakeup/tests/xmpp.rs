@@ -171,6 +171,16 @@ async fn cpe(port: u16, mute: bool) -> (String, mpsc::UnboundedReceiver<String>)
     let bound = stream.until("</iq>").await.unwrap();
     let jid = between(&bound, "<jid>", "</jid>").to_owned();
     let (asked, asks) = mpsc::unbounded_channel();
+    if mute {
+        // What nobody can read, and nobody asked for: it ends nothing.
+        stream
+            .send(
+                "<iq type='error' id='x' to='acs@acs.example.test/hearth'/>\
+                 <presence type='nonsense' to='acs@acs.example.test/hearth'/>\
+                 <message type='strange' to='acs@acs.example.test/hearth'><body/><body/></message>",
+            )
+            .await;
+    }
     tokio::spawn(async move {
         while let Some(request) = stream.until("</iq>").await {
             assert!(request.contains(NAMESPACE), "{request}");
@@ -253,6 +263,10 @@ async fn silence_and_a_lost_server_are_unreachable() {
     let response = world.wake().await;
     assert_eq!(response.outcome(), WakeOutcome::Unreachable);
     assert!(response.detail.contains("in time"), "{}", response.detail);
+    assert!(
+        world.counted("hearth_wakeup_xmpp_connected 1"),
+        "what can't be read ended nothing"
+    );
     drop(prosody);
     for _ in 0..100 {
         if world.counted("hearth_wakeup_xmpp_connected 0") {
