@@ -147,10 +147,12 @@ macro_rules! every_call {
 }
 
 answered! {
-    wf::ReportDuStateChangeRequest => ReportDuStateChangeResponse;
     wf::OpenSessionRequest => OpenSessionResponse;
     wf::NextRequestRequest => NextRequestResponse;
     wf::ReportTransferRequest => ReportTransferResponse;
+    wf::ReportDuStateChangeRequest => ReportDuStateChangeResponse;
+    ds::NoteWakingRequest => NoteWakingResponse;
+    wk::SendDatagramRequest => SendDatagramResponse;
     wf::CreateTaskRequest => CreateTaskResponse;
     wf::GetTaskRequest => GetTaskResponse;
     wf::ListTasksRequest => ListTasksResponse;
