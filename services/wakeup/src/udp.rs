@@ -114,14 +114,14 @@ impl Sender {
             cnonce: format!("{:016x}", rand::random::<u64>()),
         };
         let payload = request.to_bytes(&address.to_string(), login.password.expose_secret());
-        self.from_the_right_socket(address, replica, payload)
+        self.send_by_the_right_socket(address, replica, payload)
             .await?;
         Ok(address)
     }
 
     /// From the socket that the device has talked to: this one, a sibling's; where nobody knows
     /// the address (after a restart, for one), from this one.
-    async fn from_the_right_socket(
+    async fn send_by_the_right_socket(
         &self,
         address: SocketAddr,
         replica: String,

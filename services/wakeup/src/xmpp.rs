@@ -310,7 +310,9 @@ fn answered(waiting: &mut HashMap<String, (Jid, oneshot::Sender<Told>)>, iq: Iq)
     let (Some((asked, _)), Some(from)) = (waiting.get(&id), from) else {
         return;
     };
-    if *asked != from && *asked != Jid::from(from.to_bare()) {
+    // What was sent to a bare Jabber ID is answered by a full one.
+    let bare = Jid::from(from.to_bare());
+    if *asked != from && *asked != bare {
         return;
     }
     if let Some((_, answer)) = waiting.remove(&id) {
