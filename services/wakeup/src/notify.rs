@@ -167,6 +167,9 @@ impl Inner {
             tenant: key.tenant.to_string(),
             username: notification.username.clone(),
             device: key.device.to_string(),
+            // What a tenant asks for besides, such as a line, was proved at the device's Inform:
+            // of one that never informed nothing is kept.
+            in_session: true,
             ..CheckIdentityRequest::default()
         };
         let may = self.devices.check_identity(identity).await;
