@@ -251,15 +251,15 @@ async fn methods() {
     else {
         panic!()
     };
-    assert_eq!(methods.method_list.len(), 14);
+    assert_eq!(methods.method_list.len(), 17);
     assert!(!methods.method_list.contains(&"Upload".to_owned()));
-    let cancel = AcsRequest::CancelTransfer(CancelTransfer {
-        command_key: "x".to_owned(),
+    let options = AcsRequest::GetOptions(GetOptions {
+        option_name: "x".to_owned(),
     });
-    assert_eq!(fault_code(acs.ask(&fleet, cancel.clone()).await), 9000);
+    assert_eq!(fault_code(acs.ask(&fleet, options.clone()).await), 9000);
     fleet.devices()[0].behave(|b| b.drop_at_unsupported = true);
     let failed = fleet.stats().failed_sessions;
-    acs.enqueue(cancel);
+    acs.enqueue(options);
     fleet.devices()[0].trigger("6 CONNECTION REQUEST", "");
     until("the drop", || fleet.stats().failed_sessions > failed).await;
     fleet.stop().await;

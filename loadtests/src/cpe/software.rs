@@ -76,7 +76,10 @@ async fn perform(device: &Arc<Device>, operation: &DuOperation) -> Vec<DuResult>
             let login = (&install.username, &install.password);
             let fetched = match fetch_unit(device, &install.url, login).await {
                 Ok(version) => version,
-                Err(code) => return vec![failed(uuid.unwrap_or_default(), code, begun)],
+                Err(code) => {
+                    let uuid = uuid.unwrap_or_else(|| made_up(device, 0));
+                    return vec![failed(uuid, code, begun)];
+                }
             };
             let mut state = device.state.lock();
             let number = state
@@ -123,7 +126,7 @@ async fn perform(device: &Arc<Device>, operation: &DuOperation) -> Vec<DuResult>
                     .collect()
             };
             if units.is_empty() && (update.uuid.is_some() || update.url.is_some()) {
-                let uuid = update.uuid.clone().unwrap_or_default();
+                let uuid = update.uuid.clone().unwrap_or_else(|| made_up(device, 0));
                 return vec![failed(uuid, FaultCode::UNKNOWN_DEPLOYMENT_UNIT, begun)];
             }
             let mut results = Vec::new();

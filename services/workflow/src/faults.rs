@@ -125,6 +125,26 @@ mod tests {
     }
 
     #[test]
+    fn software_faults_mean_what_the_schemas_say() {
+        for (code, about) in [
+            (9022, "UUID"),
+            (9023, "does not know this execution environment"),
+            (9024, "disabled"),
+            (9025, "does not fit"),
+            (9026, "installed already"),
+            (9027, "out of memory"),
+            (9028, "no such"),
+            (9029, "already"),
+            (9030, "older version"),
+            (9031, "several versions"),
+            (9032, "updated to is installed"),
+        ] {
+            assert!(remedy(code).contains(about), "{code}: {}", remedy(code));
+        }
+        assert!(is_transient(9027) && !is_transient(9020));
+    }
+
+    #[test]
     fn unknown_codes_are_not_tried_again() {
         assert!(!is_transient(9801));
         assert!(remedy(9801).contains("vendor"));

@@ -146,13 +146,7 @@ impl Inner {
             let file = own_file(&spec.file)?;
             let made = self.prepare(work, file, String::new()).await?;
             if made.begun && is_unproven(work) {
-                // A device that transfers at once never lists it, and reports nothing more.
-                return Err(Unbuilt::Ended(
-                    TaskState::UnknownOutcome,
-                    "the device has fetched the file, but its answer was lost and it does not list \
-                     the transfer: look at what it runs"
-                        .to_owned(),
-                ));
+                return Err(fetched_already());
             }
             (rpc.url, rpc.username, rpc.password) = (made.url, made.username, made.password);
             rpc.file_size = made.file_size;
@@ -224,6 +218,17 @@ impl Inner {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// A device that transfers at once never lists it, and reports nothing more: another one would
+/// install the same again.
+fn fetched_already() -> Unbuilt {
+    Unbuilt::Ended(
+        TaskState::UnknownOutcome,
+        "the device has fetched the file, but its answer was lost and it does not list the \
+         transfer: look at what it runs"
+            .to_owned(),
+    )
 }
 
 /// Whether a transfer is to be sent again because the device does not list it.

@@ -14,6 +14,7 @@ use hearth_proto::{
     },
     workflow::v1::request::Rpc,
 };
+use std::sync::atomic::Ordering;
 
 fn window(start: u32, end: u32) -> TimeWindow {
     TimeWindow {
@@ -116,6 +117,21 @@ async fn a_lost_answer_is_asked_about_and_not_sent_twice() {
     cpe.transfer();
     world.session(&mut cpe).await;
     assert_eq!(world.state(&id).await, TaskState::Succeeded);
+}
+
+#[tokio::test]
+async fn what_was_fetched_already_is_not_sent_again() {
+    let (mut world, mut cpe) = (World::new().await, Cpe::new());
+    let id = world.create(tonight()).await;
+    world.session_as(&mut cpe, lost(RPC)).await;
+    // It has fetched the file, lists nothing, and its report is lost with it.
+    cpe.transfer();
+    cpe.reports();
+    world.files.begun.store(true, Ordering::SeqCst);
+    world.session(&mut cpe).await;
+    let task = world.task(&id).await;
+    assert_eq!(task.state(), TaskState::UnknownOutcome, "{}", task.reason);
+    assert_eq!(cpe.count("ScheduleDownload"), 1);
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use common::{Loss, Script, TENANT, World, cpe::Cpe};
 use hearth_proto::{
     events::v1::DuStateChange,
     types::v1::{
-        ChangeDuState, DuInstall, DuOperation, DuUninstall, DuUpdate, FactoryReset, TaskState,
-        du_operation::Kind as Operation, task_spec::Kind,
+        ChangeDuState, DuInstall, DuOperation, DuResult, DuUninstall, DuUpdate, FactoryReset,
+        TaskState, du_operation::Kind as Operation, task_spec::Kind,
     },
     workflow::v1::request::Rpc,
 };
@@ -157,8 +157,14 @@ async fn reports_of_others_change_nothing() {
     assert!(!world.report_units(report(format!("{id}.1"))).await);
     world.session(&mut cpe).await;
     assert_eq!(world.state(&id).await, TaskState::WaitingForDevice);
-    // An end without any result tells nothing.
+    // An end without any result tells nothing, nor does a result without a state.
     assert!(world.report_units(report(format!("{id}.1"))).await);
+    assert_eq!(world.state(&id).await, TaskState::UnknownOutcome);
+    let id = world.create(change(vec![install()])).await;
+    world.session(&mut cpe).await;
+    let mut empty = report(format!("{id}.1"));
+    empty.results.push(DuResult::default());
+    assert!(world.report_units(empty).await);
     assert_eq!(world.state(&id).await, TaskState::UnknownOutcome);
 }
 

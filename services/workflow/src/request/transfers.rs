@@ -1,6 +1,6 @@
 //! ScheduleDownload, CancelTransfer and ChangeDUState as they leave.
 
-use super::{Unbuilt, own_file};
+use super::{Unbuilt, fetched_already, is_unproven, own_file};
 use crate::{ledger::Work, plan::cancel, service::Inner, session::last_sent};
 use hearth_clients::{Error, Kind as ErrorKind};
 use hearth_proto::{
@@ -33,6 +33,9 @@ impl Inner {
         } else {
             let file = own_file(&spec.file)?;
             let made = self.prepare(work, file, String::new()).await?;
+            if made.begun && is_unproven(work) {
+                return Err(fetched_already());
+            }
             (download.url, download.username) = (made.url, made.username);
             (download.password, download.file_size) = (made.password, made.file_size);
         }
@@ -105,7 +108,11 @@ impl Inner {
     }
 
     /// Checks that there is a transfer to cancel. It may be gone when the task is sent.
-    pub(crate) async fn check_transfer(&self, device: &DeviceKey, spec: &TaskSpec) -> Result<(), Error> {
+    pub(crate) async fn check_transfer(
+        &self,
+        device: &DeviceKey,
+        spec: &TaskSpec,
+    ) -> Result<(), Error> {
         let Some(Kind::CancelTransfer(spec)) = &spec.kind else {
             return Ok(());
         };

@@ -336,6 +336,8 @@ impl Wakeup for FakeWakeup {
 /// Has one file.
 #[derive(Default)]
 pub struct FakeFiles {
+    /// A device has used the credential of a transfer.
+    pub begun: AtomicBool,
     pub away: AtomicBool,
 }
 
@@ -357,7 +359,7 @@ impl Files for FakeFiles {
             password: "p".into(),
             file_size: 42,
             file: "config-1.xml".into(),
-            begun: false,
+            begun: self.begun.load(Ordering::SeqCst),
             kept: false,
         })
     }
