@@ -42,6 +42,8 @@ impl Service for Role {
         };
         // Parts stay this process's until what it has of them is written.
         let letting_go = CancellationToken::new();
+        // Also when the role is dropped: nobody must count on parts that nobody works on.
+        let _guard = letting_go.clone().drop_guard();
         let keeper = tokio::spawn(replicas::keep(Arc::clone(&core), letting_go.clone()));
         let tasks = background::start(&core, &ctx.stop);
         let (arrivals, fetchers) = fetcher::start(&core, &consumers, &ctx.stop);
