@@ -54,7 +54,9 @@ async fn main() {
         let plain = plain.await;
         let create = measure(at_once, &ids, |id| {
             let store = store.clone();
-            async move { drop(store.create_task(row(id, 1), None).await.unwrap()) }
+            async move {
+                store.create_task(row(id, 1), None).await.unwrap();
+            }
         });
         let create = create.await;
         let commit = measure(at_once, &ids, |id| {
