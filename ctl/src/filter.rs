@@ -13,6 +13,7 @@ pub(crate) fn of(search: &Search) -> Result<String, Error> {
         ("manufacturer", &search.manufacturer),
         ("software_version", &search.version),
         ("remote_address", &search.address),
+        ("state", &search.state),
     ];
     for (field, value) in single {
         if let Some(value) = value {

@@ -100,12 +100,14 @@ async fn searches_become_filters() {
         "--tag",
         "beta",
         "--offline",
+        "--state",
+        "silent",
     ];
     fake.run(&line).await.ok();
     let filters = fake.state.lock().unwrap().filters.clone();
     assert_eq!(
         filters[0],
-        "serial_number = \"ABC*\" AND tag = \"beta\" AND online = false"
+        "serial_number = \"ABC*\" AND state = \"silent\" AND tag = \"beta\" AND online = false"
     );
     fake.run(&["device", "search"])
         .await

@@ -18,7 +18,7 @@ pub enum DeviceCommand {
     List {
         /// Conditions joined by AND: field = \"value\"; an asterisk at the end of a value matches
         /// any ending. Fields: id, serial_number, oui, product_class, manufacturer,
-        /// software_version, remote_address, tag, online, paths of indexed parameters
+        /// software_version, remote_address, tag, online, state, paths of indexed parameters
         #[arg(long, value_name = "FILTER")]
         filter: Option<String>,
         /// At most so many; 0 for all
@@ -225,6 +225,9 @@ pub struct Search {
     /// Software version
     #[arg(long, value_name = "VALUE")]
     pub version: Option<String>,
+    /// Where it stands in its life: expected, new, active, silent, retired, blocked
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
     /// Tag; may be given again
     #[arg(long, value_name = "VALUE")]
     pub tag: Vec<String>,

@@ -1,6 +1,7 @@
 //! A small server of the public API with canned data, and a host that catches what is printed.
 #![allow(missing_docs, dead_code, clippy::unwrap_used)]
 
+mod policy;
 mod services;
 
 use hearth_proto::{
@@ -45,6 +46,10 @@ pub struct State {
     pub tags: Vec<(Vec<String>, Vec<String>)>,
     pub credentials: Vec<nb::SetCredentialRequest>,
     pub deleted: Vec<String>,
+    pub states: Vec<nb::SetDeviceStateRequest>,
+    pub imports: Vec<nb::ImportCredentialsRequest>,
+    pub policies: Vec<nb::UpdateEdgePolicyRequest>,
+    pub lines: Vec<hearth_proto::types::v1::Line>,
     pub parameters: Vec<nb::Parameter>,
     pub damage_files: bool,
 }
@@ -153,13 +158,15 @@ impl Fake {
             credential_service_server::CredentialServiceServer as Credentials,
             device_service_server::DeviceServiceServer as Devices,
             file_service_server::FileServiceServer as Files,
+            policy_service_server::PolicyServiceServer as Policies,
             task_service_server::TaskServiceServer as Tasks,
         };
         let router = server
             .add_service(Devices::with_interceptor(fake.clone(), check))
             .add_service(Tasks::with_interceptor(fake.clone(), check))
             .add_service(Files::with_interceptor(fake.clone(), check))
-            .add_service(Credentials::with_interceptor(fake.clone(), check));
+            .add_service(Credentials::with_interceptor(fake.clone(), check))
+            .add_service(Policies::with_interceptor(fake.clone(), check));
         tokio::spawn(router.serve_with_incoming(incoming));
         fake
     }

@@ -93,6 +93,23 @@ impl nb::device_service_server::DeviceService for Fake {
         })
     }
 
+    async fn set_device_state(
+        &self,
+        r: Request<nb::SetDeviceStateRequest>,
+    ) -> Answer<nb::SetDeviceStateResponse> {
+        let request = r.into_inner();
+        let device = nb::Device {
+            name: request.name.clone(),
+            state: request.state,
+            state_reason: request.reason.clone(),
+            ..nb::Device::default()
+        };
+        self.with(|state| state.states.push(request));
+        ok(nb::SetDeviceStateResponse {
+            device: Some(device),
+        })
+    }
+
     async fn update_device(
         &self,
         r: Request<nb::UpdateDeviceRequest>,
@@ -402,6 +419,23 @@ impl nb::credential_service_server::CredentialService for Fake {
             credential,
             password,
         })
+    }
+
+    async fn import_credentials(
+        &self,
+        r: Request<nb::ImportCredentialsRequest>,
+    ) -> Answer<nb::ImportCredentialsResponse> {
+        let request = r.into_inner();
+        let lines = request.csv.lines().count() - 1;
+        let wrong = request.csv.contains("bad").then(|| nb::ImportError {
+            line: request.lines_before + 1,
+            column: "device".into(),
+            message: "expected OUI-ProductClass-SerialNumber".into(),
+        });
+        let errors: Vec<_> = wrong.into_iter().collect();
+        let imported = u32::try_from(lines - errors.len()).unwrap();
+        self.with(|state| state.imports.push(request));
+        ok(nb::ImportCredentialsResponse { imported, errors })
     }
 
     async fn list_credentials(

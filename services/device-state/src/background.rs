@@ -35,6 +35,10 @@ pub fn start(core: &Arc<Core>, stop: &CancellationToken) -> JoinSet<()> {
     });
     let (c, s) = of(core);
     tasks.spawn(async move {
+        until_done(&s, "indexing devices' lives", || c.index_lives()).await;
+    });
+    let (c, s) = of(core);
+    tasks.spawn(async move {
         every(&s, c.config.history_trim_interval.get(), || trim(&c)).await;
     });
     let (c, s) = of(core);

@@ -424,3 +424,33 @@ async fn lines_of_an_import_stand_for_themselves() {
     );
     world.stop().await;
 }
+
+#[tokio::test]
+async fn devices_of_an_earlier_version_are_found_by_their_state() {
+    use hearth_store::{Cell, CellValue, DeviceColumn, Mutation, Store as _};
+    use hearth_types::Timestamp;
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::open(dir.path(), config()).await;
+    let at = |time: i64, sign: i64| Cell {
+        value: CellValue::Int(time),
+        time: Timestamp::from_micros(sign * time),
+    };
+    let row = Mutation::Device {
+        device: common::key(ID),
+        cells: vec![
+            (DeviceColumn::FirstSeen, at(START - 9 * DAY, -1)),
+            (DeviceColumn::LastInform, at(START - 5 * DAY, 1)),
+        ],
+    };
+    world.store.write(vec![row]).await.unwrap();
+    assert!(world.search(&[("state", "silent", false)]).await.is_empty());
+    world.run().await;
+    for _ in 0..1000 {
+        if world.search(&[("state", "silent", false)]).await == [ID] {
+            world.stop().await;
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("never found");
+}

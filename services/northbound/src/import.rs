@@ -38,6 +38,7 @@ pub(crate) fn read(
         errors: Vec::new(),
     };
     let shift = lines_before.max(1) - 1;
+    let mut lines = Lines::new(csv.as_bytes());
     for (index, record) in reader.records().enumerate() {
         if index >= MAX_LINES {
             let message =
@@ -45,10 +46,8 @@ pub(crate) fn read(
             return Err(invalid("csv", message));
         }
         let record = record.map_err(|_| invalid("csv", "is no CSV in UTF-8"))?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let line = u32::try_from(line)
-            .unwrap_or(u32::MAX)
-            .saturating_add(shift);
+        let start = record.position().map_or(0, csv::Position::byte);
+        let line = lines.of(start).saturating_add(shift);
         match one(caller, tenant, &places, &record) {
             Ok((credential, password)) => found.credentials.push(ds::CredentialToImport {
                 credential: Some(credential),
@@ -63,6 +62,34 @@ pub(crate) fn read(
         }
     }
     Ok(found)
+}
+
+/// Counts lines; the reader's own count is one behind where lines end in CR LF.
+struct Lines<'a> {
+    text: &'a [u8],
+    /// Counted so far.
+    at: usize,
+    line: u32,
+}
+
+impl<'a> Lines<'a> {
+    const fn new(text: &'a [u8]) -> Self {
+        let (at, line) = (0, 1);
+        Self { text, at, line }
+    }
+
+    /// The line of the record that begins at this byte, or behind the line ends there.
+    fn of(&mut self, start: u64) -> u32 {
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        while let Some(byte) = self.text.get(self.at) {
+            if self.at >= start && !matches!(byte, b'\r' | b'\n') {
+                break;
+            }
+            self.line += u32::from(*byte == b'\n');
+            self.at += 1;
+        }
+        self.line
+    }
 }
 
 /// The place of each column.

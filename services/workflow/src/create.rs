@@ -32,7 +32,6 @@ pub(crate) struct NewTask {
     pub(crate) idempotency_key: String,
     pub(crate) retry_of: String,
     pub(crate) no_wake: bool,
-    pub(crate) rotation: Option<String>,
 }
 
 impl Inner {
@@ -78,7 +77,6 @@ impl Inner {
                     idempotency_key: request.idempotency_key,
                     retry_of: String::new(),
                     no_wake: request.no_wake,
-                    rotation: None,
                 },
                 now,
             )
@@ -232,7 +230,6 @@ impl Inner {
             idempotency_key: String::new(),
             retry_of: id.to_string(),
             no_wake: false,
-            rotation: old.progress.rotation.clone(),
         };
         let (task, _) = self.make(new, now).await?;
         Ok(RetryTaskResponse { task: Some(task) })
@@ -290,7 +287,6 @@ fn new_work(id: TaskId, new: NewTask, now: Timestamp, wake: bool) -> Work {
         device: new.device,
         progress: Progress {
             no_wake: new.no_wake,
-            rotation: new.rotation,
             ..Progress::default()
         },
         told: TaskState::Unspecified,

@@ -14,7 +14,7 @@ use hearth_proto::{
     events::v1::{ValueSource, ValuesReported, event},
     types::v1::task_spec::Kind,
 };
-use hearth_types::{DeviceKey, Timestamp, is_secret_name};
+use hearth_types::{DeviceKey, Timestamp};
 
 impl Inner {
     /// Publishes what happened to the device, before the ledger says so.
@@ -27,10 +27,9 @@ impl Inner {
     ) -> Result<()> {
         let mut facts = std::mem::take(&mut gains.events);
         if let Some(prefix) = gains.set_values.take() {
-            let rotates = work.progress.rotation.is_some();
             let values = spec_values(work).iter();
             // Pending passwords are device-state's, and not in the task.
-            let values = values.filter(|value| !rotates || !is_secret_name(&value.path));
+            let values = values.filter(|value| !crate::rotate::is_pending(value));
             let values = values.map(|value| self.secrets.moved(&work.device, value, &prefix));
             facts.push(event::Kind::ValuesReported(ValuesReported {
                 values: values.collect::<Result<_>>()?,

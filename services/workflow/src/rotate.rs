@@ -1,11 +1,16 @@
 //! Credentials of a device's own: one SetParameterValues with user names and passwords that
 //! device-state keeps as pending until the device has used them.
 //!
-//! The task has the user names, and of the passwords only where they are: they are opened when the
+//! The task has the user names, and of the passwords only who has them: they are opened when the
 //! request leaves. What was tried is known by the task's idempotency key, `rotation/{id}/{attempt}`,
 //! so that a crash anywhere, or the same Inform again, finds the task that is there.
 
-use crate::{create::NewTask, ledger::Work, request::Unbuilt, service::Inner};
+use crate::{
+    create::NewTask,
+    ledger::Work,
+    request::{Unbuilt, spec_values},
+    service::Inner,
+};
 use hearth_clients::{Kind as ErrorKind, Result};
 use hearth_proto::{
     devicestate::v1::{
@@ -70,7 +75,6 @@ impl Inner {
             retry_of: String::new(),
             // The device is here.
             no_wake: true,
-            rotation: Some(pending.rotation.clone()),
         };
         let (task, existed) = self.make(new, now).await?;
         if !existed {
@@ -127,13 +131,13 @@ impl Inner {
         &self,
         work: &Work,
     ) -> std::result::Result<Option<Opened>, Unbuilt> {
-        let Some(rotation) = &work.progress.rotation else {
+        let Some(rotation) = spec_values(work).iter().find_map(reference) else {
             return Ok(None);
         };
         let request = OpenRotationRequest {
             tenant: work.device.tenant.to_string(),
             device: work.device.device.to_string(),
-            rotation: rotation.clone(),
+            rotation: rotation.to_owned(),
         };
         match self.device_state.open_rotation(request).await {
             Ok(opened) => Ok(Some(Opened(opened))),
@@ -143,12 +147,28 @@ impl Inner {
     }
 }
 
+/// Stands in place of a sealed value: the rotation that has it. Whoever makes a task through the API
+/// can't have it in one, as what is sealed there is made here.
+const REFERENCE: &[u8] = b"rotation:";
+
+/// The rotation that has a value's secret.
+fn reference(value: &ParameterValue) -> Option<&str> {
+    let id = value.sealed.strip_prefix(REFERENCE)?;
+    std::str::from_utf8(id).ok()
+}
+
+/// Whether a value is a rotation's, and only known by reference.
+pub(crate) fn is_pending(value: &ParameterValue) -> bool {
+    reference(value).is_some()
+}
+
 /// Secrets of a rotation, for a request.
 pub(crate) struct Opened(OpenRotationResponse);
 
 impl Opened {
     /// A password parameter with its value.
     pub(crate) fn value(&self, value: &ParameterValue) -> Option<ParameterValue> {
+        reference(value)?;
         let secret = if value.path.ends_with(TO_DEVICE_PASSWORD) {
             &self.0.connection_request_password
         } else if value.path.ends_with(PASSWORD) {
@@ -158,6 +178,7 @@ impl Opened {
         };
         Some(ParameterValue {
             value: secret.clone(),
+            sealed: Vec::new(),
             ..value.clone()
         })
     }
@@ -189,13 +210,17 @@ fn spec(root: &str, pending: &PrepareRotationResponse) -> TaskSpec {
         r#type: ValueType::String.into(),
         sealed: Vec::new(),
     };
+    let secret = |name: &str| ParameterValue {
+        sealed: [REFERENCE, pending.rotation.as_bytes()].concat(),
+        ..value(name, "")
+    };
     let to_device = &pending.connection_request_username;
     let set = SetParameterValues {
         values: vec![
             value("ManagementServer.ConnectionRequestUsername", to_device),
-            value(TO_DEVICE_PASSWORD, ""),
+            secret(TO_DEVICE_PASSWORD),
             value("ManagementServer.Username", &pending.username),
-            value(PASSWORD, ""),
+            secret(PASSWORD),
         ],
     };
     TaskSpec {
@@ -249,5 +274,7 @@ mod tests {
         assert_eq!(sent, ["c", "to-device", "u", "to-server"]);
         let kept: Vec<_> = set.values.iter().map(|v| v.value.as_str()).collect();
         assert_eq!(kept, ["c", "", "u", ""]);
+        let known: Vec<_> = set.values.iter().map(reference).collect();
+        assert_eq!(known, [None, Some("r"), None, Some("r")]);
     }
 }

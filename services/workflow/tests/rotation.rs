@@ -91,7 +91,8 @@ async fn a_device_gets_its_own_and_the_ledger_has_no_password() {
         panic!("{tasks:?}");
     };
     assert_eq!(set.values.len(), 4);
-    assert!(set.values.iter().all(|value| value.sealed.is_empty()));
+    let sealed: Vec<_> = set.values.iter().map(|value| value.sealed.len()).collect();
+    assert_eq!(sealed, [0, 11, 0, 11], "a reference: {:?}", set.values);
     let Some(TailEvent::Message(message)) = tail.next().await else {
         panic!("the bus ended");
     };

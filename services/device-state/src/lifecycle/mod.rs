@@ -7,6 +7,7 @@
 
 pub mod alerts;
 pub mod heard;
+mod index;
 
 use std::time::Duration;
 

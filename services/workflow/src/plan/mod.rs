@@ -49,9 +49,6 @@ pub(crate) struct Progress {
     /// It was sent, whether it was done is not known, and the device is to be asked.
     #[serde(default)]
     pub(crate) uncertain: bool,
-    /// The rotation whose pending credentials it sets: they are opened when the request leaves.
-    #[serde(default)]
-    pub(crate) rotation: Option<String>,
     /// Where it stands; `None` before the first try.
     pub(crate) plan: Option<Plan>,
 }
