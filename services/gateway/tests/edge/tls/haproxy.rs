@@ -26,8 +26,8 @@ fn free_port() -> u16 {
     socket.local_addr().unwrap().port()
 }
 
-/// HAProxy before a gateway; `None`: there is no such program.
-async fn front(house: &House, pki: &Pki) -> Option<Front> {
+/// HAProxy before a gateway, its settings changed like this; `None`: there is no such program.
+async fn front(house: &House, pki: &Pki, change: fn(String) -> String) -> Option<Front> {
     let program = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"]
         .into_iter()
         .find(|path| Path::new(path).exists());
@@ -67,7 +67,7 @@ async fn front(house: &House, pki: &Pki) -> Option<Front> {
     pki.server("acs", &["acs.example"]);
     let pem = |name: &str| std::fs::read_to_string(pki.path(name)).unwrap();
     pki.write("front.pem", &(pem("acs.pem") + &pem("acs.key")));
-    pki.write("haproxy.cfg", &text);
+    pki.write("haproxy.cfg", &change(text));
     let process = Command::new(program)
         .args(["-db", "-f", pki.path("haproxy.cfg").to_str().unwrap()])
         .stdin(Stdio::null())
@@ -109,7 +109,7 @@ async fn haproxy_passes_tls_through_and_ends_it_for_old_devices() {
     config.proxy.certificate_header = "X-SSL-Client-Cert".to_owned();
     config.proxy.certificate_networks = proxies;
     let house = house_with(config).await;
-    let Some(front) = front(&house, &pki).await else {
+    let Some(front) = front(&house, &pki, |text| text).await else {
         return;
     };
     pki.save("device", &pki.device(DEVICE));
@@ -157,4 +157,50 @@ async fn haproxy_passes_tls_through_and_ends_it_for_old_devices() {
     // Not even the old versions get through to the gateway's own TLS.
     let text = run(&pki, &at(front.tls, &old), "", &inform()).await;
     assert!(!text.unwrap().contains("HTTP/1.1"));
+}
+
+#[tokio::test]
+async fn haproxy_tells_the_common_name_where_it_is_believed() {
+    let pki = Pki::new();
+    let mut config = pki.config(ClientAuth::None);
+    config.legacy = LegacyConfig {
+        listen: Some(([127, 0, 0, 1], 0).into()),
+    };
+    config.proxy.networks = CidrList(vec!["127.0.0.1/32".parse().unwrap()]);
+    config.proxy.trust_tls = true;
+    let house = house_with(config).await;
+    let change = |text: String| {
+        let lines = text
+            .lines()
+            .filter(|line| !line.contains("X-SSL-Client-Cert"));
+        let lines: Vec<&str> = lines.collect();
+        lines
+            .join("\n")
+            .replace("send-proxy-v2 ", "send-proxy-v2-ssl-cn ")
+            + "\n"
+    };
+    let Some(front) = front(&house, &pki, change).await else {
+        return;
+    };
+    pki.save("device", &pki.device(DEVICE));
+    pki.save("other", &pki.device("0000CA-Router-0002"));
+    let shown = |file: &str| {
+        let path = |end: &str| pki.path(&format!("{file}.{end}")).display().to_string();
+        let at = format!("127.0.0.1:{}", front.legacy);
+        ["-connect", &at, "-cert", &path("pem"), "-key", &path("key")]
+            .map(str::to_owned)
+            .to_vec()
+    };
+    for (file, status) in [("device", "200"), ("other", "403")] {
+        let Some(text) = run(&pki, &shown(file), "", &inform()).await else {
+            return;
+        };
+        assert!(
+            text.contains(&format!("HTTP/1.1 {status}")),
+            "{file}: {text}"
+        );
+    }
+    let bare = vec!["-connect".to_owned(), format!("127.0.0.1:{}", front.legacy)];
+    let text = run(&pki, &bare, "", &inform()).await.unwrap();
+    assert!(text.contains("HTTP/1.1 401"), "{text}");
 }

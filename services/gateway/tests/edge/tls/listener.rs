@@ -205,3 +205,29 @@ async fn slow_and_wrong_handshakes_end() {
     drop(TcpStream::connect(tls).await.unwrap());
     house.until(&failed("disconnected"), 1.0).await;
 }
+
+#[tokio::test]
+async fn a_hangup_reads_the_files_at_once() {
+    use tokio::signal::unix::{SignalKind, signal};
+    // From now on the signal doesn't end this process, wherever the gateway is with its own.
+    let _held = signal(SignalKind::hangup()).unwrap();
+    let pki = Pki::new();
+    let mut config = pki.config(ClientAuth::None);
+    config.tls.reload_interval = HumanDuration::secs(3600);
+    let house = house_with(config).await;
+    pki.server("server", &["new.example"]);
+    let changed = "hearth_gateway_tls_reloads_total{result=\"changed\"}";
+    let waiting = async {
+        while house.metric(changed) != 1.0 {
+            let process = std::process::id().to_string();
+            let mut kill = tokio::process::Command::new("kill");
+            kill.args(["-HUP", &process]).status().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waiting = tokio::time::timeout(Duration::from_secs(20), waiting);
+    waiting.await.unwrap();
+    let tls = house.addresses.tls.unwrap();
+    let client = pki.client(None);
+    assert!(tls_to(tls, "new.example", &client).await.is_ok());
+}
