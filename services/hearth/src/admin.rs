@@ -28,7 +28,7 @@ pub fn router(readiness: Readiness, registry: Registry) -> Router {
         })
 }
 
-/// 200 when every service is ready, else 503; a line for each service.
+/// 200 when every service that counts is ready, else 503; a line for each service.
 async fn ready(State(admin): State<Admin>) -> Response {
     let status = if admin.readiness.is_ready() {
         StatusCode::OK
@@ -40,7 +40,11 @@ async fn ready(State(admin): State<Admin>) -> Response {
         text.push_str("stopping\n");
     }
     for service in admin.readiness.snapshot() {
-        text.push_str(&format!("{}: {}\n", service.name, service.state));
+        let aside = match service.counts {
+            true => "",
+            false => " (goes on without)",
+        };
+        text.push_str(&format!("{}{aside}: {}\n", service.name, service.state));
     }
     (status, text).into_response()
 }

@@ -1,11 +1,12 @@
 //! Where state is: in this process's data directory, or on NATS, Redis and CQL.
 
 use crate::config::HearthConfig;
+use crate::roles::Role;
 use anyhow::{Context, Result};
 use hearth_bus::{Bus, EmbeddedBus, EmbeddedOptions, NatsBus};
 use hearth_engine::{Engine, EngineOptions};
 use hearth_queue::{EmbeddedQueue, Queue, RedisQueue};
-use hearth_runtime::Readiness;
+use hearth_runtime::{Readiness, ReadinessReporter};
 use hearth_store::{CqlStore, DocumentKind, EmbeddedStore, Store};
 use hearth_telemetry::Registry;
 use hearth_types::TenantId;
@@ -17,6 +18,8 @@ use tokio_util::task::AbortOnDropHandle;
 const PROBE: Duration = Duration::from_secs(2);
 /// Failures in a row after which a role that needs it isn't ready.
 const FAILURES: u32 = 2;
+/// The same of the bus: NATS takes up to nine seconds to elect a leader, and publishing waits for it.
+const BUS_FAILURES: u32 = 4;
 
 /// Ends the asking of servers when it is dropped.
 pub(crate) type Watch = Vec<AbortOnDropHandle<()>>;
@@ -95,28 +98,39 @@ impl Backends {
             .context("no role of this process was to need a store")
     }
 
-    /// Adds a line for each server to the readiness, and keeps it true as long as what is answered is held. The embedded
-    /// backends need none: with them it works or it ends.
-    pub fn watch(&self, readiness: &Readiness) -> Watch {
+    /// Adds a line for each server to the readiness, and keeps it true as long as what is answered is held. It counts
+    /// where one of `roles` can do nothing without. The embedded backends need none: with them it works or it ends.
+    pub fn watch(&self, readiness: &Readiness, roles: &[Role]) -> Watch {
         let mut watch = Vec::new();
         if self.engine.is_some() {
             return watch;
         }
+        let needs = |server: fn((bool, bool, bool)) -> bool| {
+            roles.iter().any(|role| server(role.needs_servers()))
+        };
+        let line = |name: &'static str, counts: bool| match counts {
+            true => (name, readiness.register(name)),
+            false => (name, readiness.register_noted(name)),
+        };
         if let Some(bus) = self.bus.clone() {
-            watch.push(probe(readiness, BUS, move || {
-                let bus = bus.clone();
-                async move { bus.dead_letters(None, 1).await.map(drop) }
-            }));
+            watch.push(probe(
+                line(BUS, needs(|of| of.0)),
+                BUS_FAILURES,
+                move || {
+                    let bus = bus.clone();
+                    async move { bus.dead_letters(None, 1).await.map(drop) }
+                },
+            ));
         }
         if let Some(queue) = self.queue.clone() {
-            watch.push(probe(readiness, QUEUE, move || {
+            watch.push(probe(line(QUEUE, needs(|of| of.1)), FAILURES, move || {
                 let queue = queue.clone();
                 async move { queue.depth().await.map(drop) }
             }));
         }
         if let Some(store) = self.store.clone() {
             let tenant = TenantId::default();
-            watch.push(probe(readiness, STORE, move || {
+            watch.push(probe(line(STORE, needs(|of| of.2)), FAILURES, move || {
                 let (store, tenant) = (store.clone(), tenant.clone());
                 async move {
                     let read = store.document(DocumentKind::Setting, &tenant, "probe");
@@ -151,17 +165,16 @@ pub(crate) const STORE: &str = "cql";
 
 /// Asks again and again, and reports under `name`.
 fn probe<F, E>(
-    readiness: &Readiness,
-    name: &'static str,
+    (name, line): (&'static str, ReadinessReporter),
+    most_failures: u32,
     ask: impl Fn() -> F + Send + 'static,
 ) -> AbortOnDropHandle<()>
 where
     F: Future<Output = Result<(), E>> + Send,
     E: std::fmt::Display + Send,
 {
-    let line = readiness.register(name);
     let asking = tokio::spawn(async move {
-        let mut failures = FAILURES;
+        let mut failures = most_failures;
         loop {
             let problem = match tokio::time::timeout(PROBE, ask()).await {
                 Ok(Ok(())) => None,
@@ -175,14 +188,14 @@ where
                 }
                 Some(problem) => {
                     failures = failures.saturating_add(1);
-                    if failures == FAILURES {
+                    if failures == most_failures {
                         tracing::warn!(
                             server = name,
                             problem,
                             "a server that is needed does not answer"
                         );
                     }
-                    if failures >= FAILURES {
+                    if failures >= most_failures {
                         line.not_ready(problem);
                     }
                 }

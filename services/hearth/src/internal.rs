@@ -2,7 +2,6 @@
 
 use crate::backends::{BUS, QUEUE, STORE};
 use crate::config::HearthConfig;
-use crate::links::line_of;
 use crate::roles::Role;
 use async_trait::async_trait;
 use hearth_clients::serve::{Guard, Services, routes};
@@ -111,7 +110,8 @@ impl Service for Internal {
     }
 }
 
-/// The lines of the readiness that a service depends on.
+/// The lines of the readiness that a service depends on: its own and its servers'. Other roles are not among them:
+/// what is missing there the calls tell that need it.
 fn lines(config: &HearthConfig, service: ServiceName) -> Vec<String> {
     let Some(role) = Role::ALL
         .into_iter()
@@ -121,7 +121,7 @@ fn lines(config: &HearthConfig, service: ServiceName) -> Vec<String> {
     };
     let mut lines = vec![role.name().to_owned()];
     if config.is_distributed() {
-        let (bus, queue, store) = role.backends();
+        let (bus, queue, store) = role.needs_servers();
         let servers = [(bus, BUS), (queue, QUEUE), (store, STORE)];
         lines.extend(
             servers
@@ -130,7 +130,6 @@ fn lines(config: &HearthConfig, service: ServiceName) -> Vec<String> {
                 .map(|(_, name)| name.to_owned()),
         );
     }
-    lines.extend(role.needs().iter().map(|service| line_of(*service)));
     lines
 }
 

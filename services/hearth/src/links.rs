@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// A role that can't be reached for so long makes those that need it not ready. Shorter breaks are what retries are for.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// A role that can't be reached for so long makes those that need it not ready. Shorter breaks are what retries are for,
+/// and a gateway that is asked still says when to come again.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is here, and what was made for the rest.
 pub(crate) struct Links<'a> {
@@ -101,20 +102,26 @@ impl<'a> Links<'a> {
         Ok(made)
     }
 
-    /// A role elsewhere; one that a role here can't do without gets a line in the readiness.
+    /// A role elsewhere, with its line in the readiness. It counts where a role here can do nothing without it.
     fn peer(&self, service: ServiceName) -> Result<Peer> {
-        let peer = Peer::new(service, self.config.peers_of(service), &self.options)?;
+        let addresses = self.config.peers_of(service);
         let mut roles = self.config.roles.iter();
-        if roles.any(|role| role.needs().contains(&service)) {
-            let line = self.readiness.register(line_of(service));
-            tokio::spawn(report(service, line, peer.reach()));
-        }
+        let line = match roles.any(|role| role.needs().contains(&service)) {
+            true => self.readiness.register(line_of(service)),
+            // Not everyone has each role.
+            false if addresses.is_empty() => {
+                return Ok(Peer::new(service, addresses, &self.options)?);
+            }
+            false => self.readiness.register_noted(line_of(service)),
+        };
+        let peer = Peer::new(service, addresses, &self.options)?;
+        tokio::spawn(report(service, line, peer.reach()));
         Ok(peer)
     }
 }
 
 /// The line of a role elsewhere in the readiness.
-pub(crate) fn line_of(service: ServiceName) -> String {
+fn line_of(service: ServiceName) -> String {
     format!("{} elsewhere", service.role())
 }
 

@@ -187,7 +187,7 @@ impl Server {
             ..RuntimeOptions::default()
         };
         let mut runtime = Runtime::new(Arc::clone(&base.clock), options);
-        let watch = base.backends.watch(&runtime.readiness());
+        let watch = base.backends.watch(&runtime.readiness(), &config.roles);
         let onboarding = add_roles(
             &base,
             config,

@@ -77,18 +77,26 @@ impl Role {
         }
     }
 
-    /// The roles that it can do nothing without: it isn't ready while one of them can't be reached. Without the others
-    /// it does less: tasks wait for the device's own Inform, transfers wait.
+    /// The roles that it can do nothing without: it isn't ready while none of their replicas can be reached. Without
+    /// the others it does less, and each call says so: tasks wait for the device's own Inform, transfers wait, the API
+    /// answers what it can. Only the edge has such needs: a role that others call and that were unready for lack of a
+    /// third one would take them down with it.
     pub const fn needs(self) -> &'static [ServiceName] {
         use ServiceName::{DeviceState, Workflow};
         match self {
-            Self::Gateway | Self::Northbound => &[Workflow, DeviceState],
-            Self::Workflow | Self::Wakeup => &[DeviceState],
-            Self::DeviceState | Self::Files => &[],
+            Self::Gateway => &[Workflow, DeviceState],
+            _ => &[],
         }
     }
 
-    /// Whether it needs the bus, the queue, the store.
+    /// The servers that it can do nothing without: bus, queue, store. Without the bus, device-state and workflow can
+    /// still be asked: what they are told by events comes later.
+    pub(crate) const fn needs_servers(self) -> (bool, bool, bool) {
+        let (bus, queue, store) = self.backends();
+        (bus && matches!(self, Self::Gateway), queue, store)
+    }
+
+    /// Whether it uses the bus, the queue, the store.
     pub(crate) const fn backends(self) -> (bool, bool, bool) {
         match self {
             Self::Gateway => (true, false, false),
