@@ -6,6 +6,7 @@ mod cwmpclient;
 mod http;
 mod identity;
 mod inform;
+mod large;
 mod optional;
 mod session;
 mod support;
