@@ -64,6 +64,9 @@ pub struct FleetOptions {
     pub seed: u64,
     /// How `https` URLs are asked, of the ACS and of files; refused if `None`.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// The STUN server of devices behind NAT: they are reached through it, and not by their
+    /// ConnectionRequestURL.
+    pub stun: Option<SocketAddr>,
 }
 
 impl FleetOptions {
@@ -91,6 +94,7 @@ impl FleetOptions {
             max_sessions: 512,
             seed: 1,
             tls: None,
+            stun: None,
         }
     }
 }
@@ -170,7 +174,12 @@ impl Fleet {
         for part in key.chunks_mut(8) {
             part.copy_from_slice(&dice.number().to_le_bytes());
         }
-        let registry = Registry::new(address, &key);
+        // What is behind NAT can't be connected to: nothing listens at port 1.
+        let reached = match options.stun {
+            Some(_) => SocketAddr::new(address.ip(), 1),
+            None => address,
+        };
+        let registry = Registry::new(reached, &key);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(registry.clone().serve(listener, stop.clone()));
@@ -202,6 +211,11 @@ impl Fleet {
             stop,
             tasks,
         };
+        if let Some(server) = options.stun {
+            for device in &fleet.devices {
+                fleet.tasks.spawn(device.clone().behind_nat(server));
+            }
+        }
         fleet.spread(options.start_spread, &mut dice);
         Ok(fleet)
     }

@@ -90,6 +90,14 @@ fn the_binding_is_told_and_signed_when_the_request_was() {
     assert!(told.is_signed_with("secret"));
     let (_, told) = answered(&request(), Answer::Binding(None));
     assert!(!told.is_signed());
+    let everywhere = "0.0.0.0:3478".parse().unwrap();
+    let (_, bytes) = answer(&request(), from(), everywhere, Answer::Binding(None)).unwrap();
+    let told = Message::parse(&bytes).unwrap();
+    assert_eq!(
+        told.get(attribute::SOURCE_ADDRESS),
+        None,
+        "better none than a wrong one"
+    );
     let mut cookie = request();
     cookie.transaction[..4].copy_from_slice(&stun::COOKIE);
     let (_, told) = answered(&cookie, Answer::Binding(None));

@@ -39,6 +39,10 @@ pub struct FleetArguments {
     /// Where the devices wait for connection requests.
     #[arg(long, default_value = "127.0.0.1:0")]
     cr_listen: SocketAddr,
+    /// The devices are behind NAT, as it were: they talk to this STUN server, and take connection
+    /// requests by UDP only.
+    #[arg(long)]
+    stun: Option<SocketAddr>,
     /// User of connection requests.
     #[arg(long, default_value = "acs")]
     cr_username: String,
@@ -117,6 +121,7 @@ impl FleetArguments {
         options.seed = self.seed;
         options.time_scale = self.time_scale;
         options.behaviour = self.behaviour();
+        options.stun = self.stun;
         options.tls = self.ca.as_deref().map(trust).transpose()?;
         Ok(options)
     }

@@ -10,6 +10,7 @@ mod http;
 mod ledger;
 mod listener;
 mod meter;
+mod nat;
 mod own;
 mod session;
 mod software;

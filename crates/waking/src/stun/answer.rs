@@ -54,8 +54,9 @@ pub fn answer(
             attribute::XOR_MAPPED_ADDRESS,
             xor(from, &request.transaction),
         );
-    } else {
+    } else if !here.ip().is_unspecified() {
         // There is one address only: a client that looks for another learns that it is the same.
+        // A socket on all addresses doesn't know which it was.
         message = message
             .with_address(attribute::SOURCE_ADDRESS, here)
             .with_address(attribute::CHANGED_ADDRESS, here);
