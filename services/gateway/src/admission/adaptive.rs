@@ -108,9 +108,8 @@ mod tests {
 
     /// Windows of Informs that take so long; `full` when they fill the limit.
     fn windows(limit: &Adaptive, count: u32, took: Duration, full: bool, failed: bool) {
-        let mut now = Instant::now();
         for _ in 0..count {
-            now += WINDOW;
+            let now = limit.window.lock().since + WINDOW;
             for _ in 0..ENOUGH {
                 let in_flight = if full { limit.limit() } else { 1 };
                 limit.done(took, in_flight, failed, now);
