@@ -337,7 +337,7 @@ async fn tasks_are_listed_shown_followed_cancelled_and_retried() {
     fake.run(&["task", "retry", TASK])
         .await
         .fails(Exit::Failed, &[]);
-    fake.run(&["task", "cancel", TASK, "x"])
+    fake.run(&["task", "cancel", TASK, "01hzy3v7k2q4w6e8r0t2y4a6d9"])
         .await
         .fails(Exit::Failed, &["ended already"]);
     fake.run(&["task", "get", "01hzy3v7k2q4w6e8r0t2y4a6d9"])
