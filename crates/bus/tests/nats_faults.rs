@@ -4,6 +4,8 @@
 //! `HEARTH_TEST_NATS_SERVER` names. Without one nothing is tested.
 #![allow(clippy::unwrap_used)]
 
+#[path = "nats_faults/refused.rs"]
+mod refused;
 #[path = "nats_faults/server.rs"]
 mod server;
 
@@ -13,10 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use hearth_bus::conformance::message;
-use hearth_bus::{
-    Bus, Consumer, ConsumerSpec, Error, NatsBus, NatsConfig, NatsConnectError, Publish, Stream,
-};
-use hearth_config::{ByteSize, HumanDuration, SecretString};
+use hearth_bus::{Bus, Consumer, ConsumerSpec, Error, NatsBus, NatsConfig, Publish, Stream};
+use hearth_config::{ByteSize, HumanDuration};
 use hearth_telemetry::Registry;
 use parking_lot::Mutex;
 use server::{Cluster, Server};
@@ -342,62 +342,6 @@ async fn a_full_stream_refuses_until_it_is_worked_on() {
     assert!(matches!(refused, Err(Error::TooLarge { max, .. }) if max < 1 << 20));
 }
 
-#[tokio::test]
-async fn what_a_small_server_does_not_take_goes_in_pieces() {
-    use hearth_proto::events::v1::{Event, ValuesReported, event::Kind};
-    use hearth_proto::types::v1::ParameterValue;
-    use prost::Message as _;
-    let Some(server) = Server::start("max_payload: 64KB") else {
-        return;
-    };
-    let bus = connect(&config(vec![server.url()])).await;
-    let consumer = bus.consumer(ConsumerSpec::new("c", [Stream::Values]));
-    let consumer = consumer.await.unwrap();
-    let value = |n| ParameterValue {
-        path: format!("Device.X.{n}"),
-        value: "v".repeat(1000),
-        ..ParameterValue::default()
-    };
-    let values = (0..500).map(value).collect();
-    let event = Event {
-        kind: Some(Kind::ValuesReported(ValuesReported {
-            values,
-            ..ValuesReported::default()
-        })),
-        ..Event::default()
-    };
-    let put = |event: &Event, id: Option<String>| Publish {
-        message_id: id,
-        payload: event.encode_to_vec().into(),
-        ..message(Stream::Values, 1, "")
-    };
-    let refused = bus.publish(put(&event, None)).await;
-    let Err(Error::TooLarge { max, .. }) = refused else {
-        panic!("{refused:?}")
-    };
-    let pieces = hearth_proto::pieces::pieces(&event, max).unwrap();
-    for again in [false, true] {
-        for (n, piece) in pieces.iter().enumerate() {
-            let ack = bus.publish(put(piece, Some(format!("event#{n}")))).await;
-            assert_eq!(ack.unwrap().duplicate, again);
-        }
-    }
-    let mut count = 0;
-    loop {
-        let got = consumer.fetch(100, Duration::from_secs(1)).await.unwrap();
-        if got.is_empty() {
-            break;
-        }
-        for message in &got {
-            match Event::decode(message.payload.as_ref()).unwrap().kind {
-                Some(Kind::ValuesReported(reported)) => count += reported.values.len(),
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-    assert_eq!(count, 500);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_lost_its_disk_is_used_again() {
     let Some(mut server) = Server::start("") else {
@@ -450,55 +394,4 @@ async fn a_server_that_is_not_there_at_the_start() {
     server.restart();
     let bus = connecting.await.unwrap();
     bus.publish(message(Stream::Inform, 1, "a")).await.unwrap();
-}
-
-#[tokio::test]
-async fn wrong_servers_and_settings_are_told_in_a_line() {
-    let refused = NatsBus::connect(&NatsConfig::default(), &Registry::new()).await;
-    assert!(matches!(refused, Err(NatsConnectError::NoServers)));
-    let Some(server) = Server::start("authorization { user: hearth, password: right }\n") else {
-        return;
-    };
-    let mut wrong = config(vec![server.url()]);
-    wrong.connect_timeout = HumanDuration::secs(3);
-    let line = refusal(&wrong).await;
-    assert!(line.contains("refuses the credentials"), "{line}");
-    wrong.user = Some("hearth".into());
-    wrong.password = Some(SecretString::new("not-right"));
-    let line = refusal(&wrong).await;
-    assert!(
-        line.contains("refuses the credentials") && !line.contains("not-right"),
-        "{line}"
-    );
-    let mut right = wrong.clone();
-    right.password = Some(SecretString::new("right"));
-    right.replicas = 3;
-    let line = refusal(&right).await;
-    assert!(line.contains("set nats.replicas to 1"), "{line}");
-    right.replicas = 1;
-    right.max_bytes = ByteSize(1 << 59);
-    let line = refusal(&right).await;
-    assert!(line.contains("lower nats.max_bytes"), "{line}");
-    right.max_bytes = ByteSize::mib(1);
-    connect(&right).await.close().await.unwrap();
-    right.creds_file = Some("/no/such.creds".into());
-    (right.user, right.password) = (None, None);
-    let line = refusal(&right).await;
-    assert!(line.contains("nats.creds_file: /no/such.creds"), "{line}");
-    right.creds_file = None;
-    right.tls = true;
-    let line = refusal(&right).await;
-    assert!(line.starts_with("TLS with NATS at"), "{line}");
-    right.tls_ca = Some("/no/such.crt".into());
-    let line = refusal(&right).await;
-    assert!(line.starts_with("nats.tls_ca: /no/such.crt"), "{line}");
-}
-
-#[tokio::test]
-async fn a_server_without_jetstream_is_told_in_a_line() {
-    let Some(server) = Server::without_jetstream() else {
-        return;
-    };
-    let line = refusal(&config(vec![server.url()])).await;
-    assert!(line.contains("has no JetStream"), "{line}");
 }
