@@ -157,7 +157,8 @@ async fn a_unit_that_failed_says_why() {
             ..DuResult::default()
         }];
     });
-    let ran = fake.run(&["software", "install", ROUTER, URL]).await;
+    let line = ["software", "install", ROUTER, URL, "-o", "json"];
+    let ran = fake.run(&line).await;
     assert_eq!(ran.exit, Exit::Failed);
     assert!(ran.out.contains("9026"), "{}\n{}", ran.out, ran.err);
 }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 pub(super) const SCHEDULE_EXAMPLES: &str = "Examples:
   hearthctl schedule-download 00D09E-HomeRouter-SIM000001 firmware-2.1.bin --window 2h..4h
-  hearthctl schedule-download SIM000001 firmware-2.1.bin --mode idle \\
-    --window 2026-01-31T02:00:00Z..2026-01-31T04:00:00Z --window 2026-02-01T02:00:00Z..2026-02-01T04:00:00Z
+  hearthctl schedule-download SIM000001 firmware-2.1.bin --window 2h..4h --window 26h..28h --mode idle
+  hearthctl schedule-download SIM000001 firmware-2.1.bin --window 2026-01-31T02:00:00Z..2026-01-31T04:00:00Z
 
 Done when the device has reported the transfer, in one of its windows: it is asked now, and --no-wait
 leaves it to itself.";
