@@ -225,7 +225,9 @@ fn checked(
             if owner != *tenant {
                 return Err(invalid(
                     FIELD,
-                    format!("is a task of another tenant; expected tenants/{tenant}/tasks/{{task}}"),
+                    format!(
+                        "is a task of another tenant; expected tenants/{tenant}/tasks/{{task}}"
+                    ),
                 ));
             }
         }

@@ -46,7 +46,7 @@ struct Turn<'a> {
 
 /// What a turn answers.
 enum Reply {
-    Request(Box<Work>, Request),
+    Request(Box<Work>, Box<Request>),
     Done {
         close: bool,
         wake: bool,
@@ -104,7 +104,7 @@ impl Inner {
         match done {
             Ok(Reply::Request(work, request)) => {
                 lane.current = Some(*work);
-                Ok(reply(Next::Request(request)))
+                Ok(reply(Next::Request(*request)))
             }
             Ok(Reply::Done { close, wake }) => {
                 lanes.remove(&device);
@@ -308,7 +308,7 @@ impl Turn<'_> {
         let volatile = work.progress.plan.as_ref().is_some_and(Plan::is_volatile);
         let checkpoint = self.inner.options.checkpoint_steps.max(1);
         if volatile && !work.progress.step.is_multiple_of(checkpoint) {
-            return Ok(Reply::Request(Box::new(work), request));
+            return Ok(Reply::Request(Box::new(work), Box::new(request)));
         }
         // Behind what the same answer says of other tasks.
         self.writes.push(work);
@@ -325,7 +325,7 @@ impl Turn<'_> {
         }
         let work = writes.pop();
         let work = work.ok_or_else(|| Error::internal("a turn lost its task"))?;
-        Ok(Reply::Request(Box::new(work), request))
+        Ok(Reply::Request(Box::new(work), Box::new(request)))
     }
 
     fn unbuilt(&mut self, work: &mut Work, unbuilt: Unbuilt) {
@@ -376,7 +376,7 @@ impl Turn<'_> {
         let started = writes.into_iter().find(|w| Some(w.id) == self.started);
         Ok(match (next, started) {
             (Some((_, request)), Some(work)) | (Some((work, request)), None) => {
-                Reply::Request(Box::new(work), request)
+                Reply::Request(Box::new(work), Box::new(request))
             }
             (None, _) => Reply::Done {
                 close: self.close,

@@ -132,6 +132,7 @@ macro_rules! every_call {
             DeviceState, delete_line, ds::DeleteLineRequest { tenant: "t".into(), ..Default::default() };
             DeviceState, find_line, ds::FindLineRequest { tenant: "t".into(), ..Default::default() };
             Wakeup, wake, wk::WakeRequest { device: "d".into(), ..Default::default() };
+            Wakeup, send_datagram, wk::SendDatagramRequest::default();
             Files, get_file, fs::GetFileRequest { name: "n".into(), ..Default::default() };
             Files, list_files, fs::ListFilesRequest { page_size: 9, ..Default::default() };
             Files, delete_file, fs::DeleteFileRequest { name: "n".into(), ..Default::default() };

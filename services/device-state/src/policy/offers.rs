@@ -44,7 +44,8 @@ pub(super) fn check(tenant: &TenantId, policy: &EdgePolicy) -> Result<()> {
     let is_web = url.starts_with("https://") || url.starts_with("http://");
     let bad = |c: char| c.is_whitespace() || c.is_control();
     let fits = url.chars().count() <= MAX_URL && !url.contains(bad);
-    if !url.is_empty() && !(is_web && fits) {
+    let usable = is_web && fits;
+    if !url.is_empty() && !usable {
         return wrong(
             "kicked_url",
             "expected an http or https URL of at most 1024 characters",

@@ -51,8 +51,7 @@ async fn the_operators_word_keeps_a_device_out_before_its_inform_is_accepted() {
         assert_eq!(answer.status, status, "{code}: {answer:?}");
         assert!(house.bus.published.lock().is_empty(), "{code}");
         assert!(house.workflow.opened.lock().is_empty(), "{code}");
-        let line =
-            format!("hearth_gateway_refused_total{{reason=\"{code}\",status=\"403\"}}");
+        let line = format!("hearth_gateway_refused_total{{reason=\"{code}\",status=\"403\"}}");
         assert_eq!(house.metric(&line), 1.0, "{code}");
         // Another device is none the worse.
         let other = inform_of("0002", &["2 PERIODIC"]);
