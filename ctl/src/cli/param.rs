@@ -168,8 +168,8 @@ With an alias the device finds the instance by it, too, if it knows aliases.")]
     Add {
         /// The device: id, serial number, or the beginning of its id
         device: String,
-        /// The object without an instance: Device.NAT.PortMapping. or, with an alias for the new
-        /// one, Device.NAT.PortMapping.[web].
+        /// The object without an instance (Device.NAT.PortMapping.), which may have an alias for the
+        /// new one in brackets behind it
         object: String,
         /// Parameters of the new instance, relative to it
         #[arg(value_name = "NAME=VALUE")]
