@@ -1,10 +1,12 @@
 //! What every Hearth process is made of: services with an ordered start, readiness and a bounded
-//! drain ([`Runtime`]), the [`Clock`], and the one way to serve HTTP ([`http`]).
+//! drain ([`Runtime`]), the [`Clock`], a cache whose entries end ([`Expiring`]), and the one way to
+//! serve HTTP ([`http`]).
 //!
 //! Nothing here is global. A process builds its [`Runtime`], hands each [`Service`] what it needs,
 //! and runs it; a test does the same with a [`ManualClock`] and a [`Shutdown`] of its own.
 
 pub mod clock;
+mod expiring;
 pub mod http;
 pub mod readiness;
 pub mod service;
@@ -12,6 +14,7 @@ pub mod shutdown;
 pub mod supervisor;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use expiring::Expiring;
 pub use readiness::{Readiness, ReadinessReporter, ServiceReadiness, ServiceState};
 pub use service::{BoxError, FnService, Service, ServiceContext};
 pub use shutdown::Shutdown;

@@ -18,7 +18,6 @@ mod consumer;
 mod core;
 mod credentials;
 mod errors;
-mod expiring;
 mod fetcher;
 mod flush;
 mod history;

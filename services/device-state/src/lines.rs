@@ -17,9 +17,9 @@ use ipnet::IpNet;
 use prost::Message;
 
 use crate::core::Core;
-use crate::expiring::Expiring;
 use crate::policy::check_name;
 use crate::{page, prefix};
+use hearth_runtime::Expiring;
 
 const KIND: DocumentKind = DocumentKind::Setting;
 const LINES: &str = "line/";

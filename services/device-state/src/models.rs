@@ -10,7 +10,7 @@ use hearth_types::TenantId;
 use prost::Message;
 
 use crate::core::Core;
-use crate::expiring::Expiring;
+use hearth_runtime::Expiring;
 
 /// Models in memory, and for how long: another process may learn, too.
 const CACHED: usize = 10_000;

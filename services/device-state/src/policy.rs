@@ -19,8 +19,8 @@ use prost::Message;
 
 use crate::core::Core;
 use crate::errors::from_seal;
-use crate::expiring::Expiring;
 use crate::prefix;
+use hearth_runtime::Expiring;
 
 /// The document.
 const KEY: &str = "edge-policy";

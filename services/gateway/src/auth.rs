@@ -9,18 +9,20 @@ use hearth_auth::{
 };
 use hearth_clients::DeviceState;
 use hearth_proto::devicestate::v1 as ds;
+use hearth_runtime::Expiring;
 use hearth_types::{TenantId, Timestamp};
 use http::header;
 use http::request::Parts;
 
 use crate::config::{AuthSchemes, GatewayConfig};
 use crate::http::target;
-use crate::looked_up::LookedUp;
 use crate::proof::Proof;
 use crate::refusal::Refusal;
 
 /// Longest user name that is looked up.
 const MAX_USERNAME: usize = 256;
+/// Logins kept at once.
+const LOGINS: usize = 20_000;
 
 /// Challenges CPEs and verifies what they answer.
 pub(crate) struct Authenticator {
@@ -29,7 +31,10 @@ pub(crate) struct Authenticator {
     bootstrap_reopens: bool,
     basic_challenge: String,
     device_state: Arc<dyn DeviceState>,
-    looked_up: LookedUp,
+    /// Passwords that were looked up a moment ago: where device-state is another process, each
+    /// request that sends its credentials unasked would cost a call. Only what is there is kept, so
+    /// that a new login serves at once.
+    looked_up: Expiring<(TenantId, String), SecretString>,
 }
 
 impl Authenticator {
@@ -48,7 +53,7 @@ impl Authenticator {
             bootstrap_reopens: config.bootstrap_reopens,
             basic_challenge: format!("Basic realm=\"{realm}\""),
             device_state,
-            looked_up: LookedUp::new(config.credential_cache.get()),
+            looked_up: Expiring::new(LOGINS, config.credential_cache.get()),
         }
     }
 
@@ -110,7 +115,8 @@ impl Authenticator {
             }
         };
         // What doesn't fit is looked up again: the password may be a new one.
-        let kept = self.looked_up.get(tenant, username);
+        let login = (tenant.clone(), username.to_owned());
+        let kept = self.looked_up.get(&login);
         if kept.is_some_and(|password| verify(&password).is_ok()) {
             return Ok(Some(username.to_owned()));
         }
@@ -122,7 +128,7 @@ impl Authenticator {
         };
         let verified = verify(&password);
         if known && verified.is_ok() {
-            self.looked_up.keep(tenant, username, &password);
+            self.looked_up.insert(login, password.clone());
         }
         match verified {
             _ if !known => Err(unauthorized("unknown_user", username)),

@@ -30,7 +30,6 @@ mod inform;
 mod line;
 mod listeners;
 mod logs;
-mod looked_up;
 mod metrics;
 mod outcome;
 mod proof;

@@ -289,13 +289,25 @@ impl Inner {
         let now = self.now();
         let mut ops = Vec::new();
         self.transferred(&mut work, transfer, now, &mut ops);
+        self.reported(lanes, device, work, &ops).await
+    }
+
+    /// Writes a task whose report came outside of its turns: a session that is at it must not go on
+    /// with what it has. `None`: another replica has written it meanwhile.
+    pub(crate) async fn reported(
+        &self,
+        lanes: &mut Lanes,
+        device: &DeviceKey,
+        work: Work,
+        ops: &[Op],
+    ) -> Result<Option<bool>> {
         if let Some(lane) = lanes.get_mut(device)
             && lane.current.as_ref().is_some_and(|w| w.id == work.id)
         {
             lane.current = None;
         }
         let mut works = [work];
-        let recorded = self.record(device, "", u64::MAX, &mut works, &ops);
+        let recorded = self.record(device, "", u64::MAX, &mut works, ops);
         Ok(recorded.await?.then_some(true))
     }
 

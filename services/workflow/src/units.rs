@@ -61,14 +61,7 @@ impl Inner {
         }
         let mut ops = Vec::new();
         self.units_changed(&mut work, change.clone(), self.now(), &mut ops);
-        if let Some(lane) = lanes.get_mut(device)
-            && lane.current.as_ref().is_some_and(|w| w.id == work.id)
-        {
-            lane.current = None;
-        }
-        let mut works = [work];
-        let recorded = self.record(device, "", u64::MAX, &mut works, &ops);
-        Ok(recorded.await?.then_some(true))
+        self.reported(lanes, device, work, &ops).await
     }
 
     fn units_changed(

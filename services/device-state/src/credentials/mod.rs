@@ -25,7 +25,7 @@ use prost::Message;
 
 use crate::core::Core;
 use crate::errors::from_seal;
-use crate::expiring::Expiring;
+use hearth_runtime::Expiring;
 
 /// Credentials of one device that are looked at.
 const OWN: usize = 16;

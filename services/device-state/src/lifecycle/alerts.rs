@@ -11,8 +11,8 @@ use hearth_types::{DeviceId, DeviceKey, Timestamp};
 use prost::Message;
 
 use crate::core::Core;
-use crate::expiring::Expiring;
 use crate::history::clip;
+use hearth_runtime::Expiring;
 
 const KIND: DocumentKind = DocumentKind::Setting;
 /// The same alert of a device is written again after this time.

@@ -22,9 +22,9 @@ use prost::Message;
 
 use crate::columns;
 use crate::core::Core;
-use crate::expiring::Expiring;
 use crate::history;
 use crate::page;
+use hearth_runtime::Expiring;
 
 /// The attribute of a state that an operator set, or of a device that never informed.
 pub const STATE: &str = "state";

@@ -7,7 +7,7 @@ use ahash::RandomState;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, UnitWeighter};
 
-/// At most so many entries, each for at most so long.
+/// At most so many entries, each for at most so long; for no time at all nothing is kept.
 pub struct Expiring<K, V> {
     entries: Cache<K, (Instant, V), UnitWeighter, RandomState>,
     time: Duration,
@@ -34,7 +34,9 @@ impl<K: Eq + Hash, V: Clone> Expiring<K, V> {
 
     /// An entry counts from now on.
     pub fn insert(&self, key: K, value: V) {
-        self.entries.insert(key, (Instant::now(), value));
+        if !self.time.is_zero() {
+            self.entries.insert(key, (Instant::now(), value));
+        }
     }
 
     /// An entry counts no more.
