@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".google.protobuf", "::pbjson_types")
         .bytes(".hearth.files.v1.PutFileRequest.chunk")
         .bytes(".hearth.files.v1.ReadFileResponse.chunk")
+        .bytes(".hearth.internal.v1")
         .compile_fds(set)?;
     pbjson_build::Builder::new()
         .register_descriptors(&bytes)?

@@ -49,6 +49,10 @@ package!(
     files
 );
 package!(
+    /// Internal calls that travel together. Internal.
+    internal
+);
+package!(
     /// The public API.
     northbound
 );
