@@ -24,19 +24,33 @@ pub(crate) fn callers(service: ServiceName, method: &str) -> &'static [&'static 
         }
         // A gateway makes the task that a device asks for itself (RequestDownload).
         (Workflow, "CreateTask" | "ListTasks") => &[GATEWAY, NORTHBOUND],
-        (Workflow, "GetTask" | "CancelTask" | "RetryTask" | "ForgetDevice") => &[NORTHBOUND],
+        (Workflow, "GetTask" | "CancelTask" | "RetryTask" | "ForgetDevice" | "GetDeviceWork") => {
+            &[NORTHBOUND]
+        }
         (DeviceState, "CheckIdentity") => &[GATEWAY, WAKEUP],
         (DeviceState, "GetCredential") => &[GATEWAY, NORTHBOUND, WAKEUP],
         (DeviceState, "GetEdgePolicy" | "FindLine") => &[GATEWAY, NORTHBOUND],
         (DeviceState, "GetDevice" | "ListParameters") => &[WORKFLOW, NORTHBOUND],
         (DeviceState, "GetModel" | "PutModel" | "PrepareRotation" | "OpenRotation") => &[WORKFLOW],
+        (DeviceState, "NoteRefusals") => &[GATEWAY],
+        (DeviceState, "ListRefusals" | "GetDeviceFacts") => &[NORTHBOUND],
         (DeviceState, "GetConnectionRequest" | "NoteWaking") => &[WAKEUP],
         (
             DeviceState,
             "ListDevices" | "CountDevices" | "SetTags" | "DeleteDevice" | "ListHistory"
             | "PutCredential" | "ListCredentials" | "DeleteCredential" | "UpdateEdgePolicy"
             | "SetDeviceState" | "ImportCredentials" | "SetLine" | "ListLines" | "DeleteLine"
+            | "ListProfiles" | "GetProfile" | "PutProfile" | "DeleteProfile"
             | "WatchEvents",
+        ) => &[NORTHBOUND],
+        (
+            DeviceState,
+            "ListSessions" | "GetSession" | "StartCapture" | "ListCaptures" | "GetCapture"
+            | "StopCapture" | "DeleteCapture" | "ReadCapture",
+        ) => &[NORTHBOUND],
+        (
+            DeviceState,
+            "ListDeadLetters" | "GetDeadLetter" | "ReplayDeadLetter" | "DeleteDeadLetter",
         ) => &[NORTHBOUND],
         (Wakeup, "Wake") => &[WORKFLOW, NORTHBOUND],
         (Wakeup, "SendDatagram") => &[WAKEUP],

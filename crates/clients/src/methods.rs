@@ -68,6 +68,14 @@ pub(crate) struct Method {
     pub limit: Limit,
 }
 
+/// Whether a call travels with others: those of devices' sessions, of which there are many at a time.
+pub(crate) fn travels(method: &Method) -> bool {
+    matches!(
+        method.name,
+        "OpenSession" | "NextRequest" | "CheckIdentity" | "GetCredential" | "FindLine"
+    )
+}
+
 /// A call that answers the same when it is made again, by its contract.
 pub(crate) const fn repeatable<T>(_: &T) -> bool {
     true
@@ -95,6 +103,7 @@ macro_rules! workflow_methods {
             cancel_task "CancelTask" (CancelTaskRequest) -> CancelTaskResponse: Writes, once;
             retry_task "RetryTask" (RetryTaskRequest) -> RetryTaskResponse: Writes, once;
             forget_device "ForgetDevice" (ForgetDeviceRequest) -> ForgetDeviceResponse: Writes, once;
+            get_device_work "GetDeviceWork" (GetDeviceWorkRequest) -> GetDeviceWorkResponse: Reads, repeatable;
         } }
     };
 }
@@ -130,6 +139,25 @@ macro_rules! device_state_methods {
             list_lines "ListLines" (ListLinesRequest) -> ListLinesResponse: Reads, repeatable;
             delete_line "DeleteLine" (DeleteLineRequest) -> DeleteLineResponse: Writes, once;
             find_line "FindLine" (FindLineRequest) -> FindLineResponse: Reads, repeatable;
+            list_sessions "ListSessions" (ListSessionsRequest) -> ListSessionsResponse: Reads, repeatable;
+            get_session "GetSession" (GetSessionRequest) -> GetSessionResponse: Reads, repeatable;
+            start_capture "StartCapture" (StartCaptureRequest) -> StartCaptureResponse: Writes, once;
+            list_captures "ListCaptures" (ListCapturesRequest) -> ListCapturesResponse: Reads, repeatable;
+            get_capture "GetCapture" (GetCaptureRequest) -> GetCaptureResponse: Reads, repeatable;
+            stop_capture "StopCapture" (StopCaptureRequest) -> StopCaptureResponse: Writes, repeatable;
+            delete_capture "DeleteCapture" (DeleteCaptureRequest) -> DeleteCaptureResponse: Writes, once;
+            read_capture "ReadCapture" (ReadCaptureRequest) -> ReadCaptureResponse: Reads, repeatable;
+            list_profiles "ListProfiles" (ListProfilesRequest) -> ListProfilesResponse: Reads, repeatable;
+            get_profile "GetProfile" (GetProfileRequest) -> GetProfileResponse: Reads, repeatable;
+            put_profile "PutProfile" (PutProfileRequest) -> PutProfileResponse: Writes, repeatable;
+            delete_profile "DeleteProfile" (DeleteProfileRequest) -> DeleteProfileResponse: Writes, once;
+            note_refusals "NoteRefusals" (NoteRefusalsRequest) -> NoteRefusalsResponse: Writes, once;
+            list_refusals "ListRefusals" (ListRefusalsRequest) -> ListRefusalsResponse: Reads, repeatable;
+            get_device_facts "GetDeviceFacts" (GetDeviceFactsRequest) -> GetDeviceFactsResponse: Reads, repeatable;
+            list_dead_letters "ListDeadLetters" (ListDeadLettersRequest) -> ListDeadLettersResponse: Reads, repeatable;
+            get_dead_letter "GetDeadLetter" (GetDeadLetterRequest) -> GetDeadLetterResponse: Reads, repeatable;
+            replay_dead_letter "ReplayDeadLetter" (ReplayDeadLetterRequest) -> ReplayDeadLetterResponse: Writes, once;
+            delete_dead_letter "DeleteDeadLetter" (DeleteDeadLetterRequest) -> DeleteDeadLetterResponse: Writes, once;
         } }
     };
 }

@@ -49,6 +49,11 @@ service! {
         cancel_task(wf::CancelTaskRequest) -> wf::CancelTaskResponse;
         retry_task(wf::RetryTaskRequest) -> wf::RetryTaskResponse;
         forget_device(wf::ForgetDeviceRequest) -> wf::ForgetDeviceResponse;
+        ;
+        /// `GetDeviceWork` of the contract. Where nothing is known of it: nothing.
+        async fn get_device_work(&self, _: wf::GetDeviceWorkRequest) -> Result<wf::GetDeviceWorkResponse> {
+            Ok(wf::GetDeviceWorkResponse::default())
+        }
     }
 }
 
@@ -110,9 +115,85 @@ service! {
         async fn delete_line(&self, _: ds::DeleteLineRequest) -> Result<ds::DeleteLineResponse> {
             not_served("DeleteLine")
         }
+        /// `NoteRefusals` of the contract. Where none are kept: none.
+        async fn note_refusals(&self, _: ds::NoteRefusalsRequest) -> Result<ds::NoteRefusalsResponse> {
+            Ok(ds::NoteRefusalsResponse::default())
+        }
+        /// `ListRefusals` of the contract. Where none are kept: none.
+        async fn list_refusals(&self, _: ds::ListRefusalsRequest) -> Result<ds::ListRefusalsResponse> {
+            Ok(ds::ListRefusalsResponse::default())
+        }
+        /// `GetDeviceFacts` of the contract. Where none are kept: none.
+        async fn get_device_facts(&self, _: ds::GetDeviceFactsRequest) -> Result<ds::GetDeviceFactsResponse> {
+            Ok(ds::GetDeviceFactsResponse::default())
+        }
+        /// `ListProfiles` of the contract.
+        async fn list_profiles(&self, _: ds::ListProfilesRequest) -> Result<ds::ListProfilesResponse> {
+            not_served("ListProfiles")
+        }
+        /// `GetProfile` of the contract.
+        async fn get_profile(&self, _: ds::GetProfileRequest) -> Result<ds::GetProfileResponse> {
+            not_served("GetProfile")
+        }
+        /// `PutProfile` of the contract.
+        async fn put_profile(&self, _: ds::PutProfileRequest) -> Result<ds::PutProfileResponse> {
+            not_served("PutProfile")
+        }
+        /// `DeleteProfile` of the contract.
+        async fn delete_profile(&self, _: ds::DeleteProfileRequest) -> Result<ds::DeleteProfileResponse> {
+            not_served("DeleteProfile")
+        }
         /// `FindLine` of the contract. Where no lines are kept: none.
         async fn find_line(&self, _: ds::FindLineRequest) -> Result<ds::FindLineResponse> {
             Ok(ds::FindLineResponse::default())
+        }
+        /// `ListSessions` of the contract.
+        async fn list_sessions(&self, _: ds::ListSessionsRequest) -> Result<ds::ListSessionsResponse> {
+            not_served("ListSessions")
+        }
+        /// `GetSession` of the contract.
+        async fn get_session(&self, _: ds::GetSessionRequest) -> Result<ds::GetSessionResponse> {
+            not_served("GetSession")
+        }
+        /// `StartCapture` of the contract.
+        async fn start_capture(&self, _: ds::StartCaptureRequest) -> Result<ds::StartCaptureResponse> {
+            not_served("StartCapture")
+        }
+        /// `ListCaptures` of the contract.
+        async fn list_captures(&self, _: ds::ListCapturesRequest) -> Result<ds::ListCapturesResponse> {
+            not_served("ListCaptures")
+        }
+        /// `GetCapture` of the contract.
+        async fn get_capture(&self, _: ds::GetCaptureRequest) -> Result<ds::GetCaptureResponse> {
+            not_served("GetCapture")
+        }
+        /// `StopCapture` of the contract.
+        async fn stop_capture(&self, _: ds::StopCaptureRequest) -> Result<ds::StopCaptureResponse> {
+            not_served("StopCapture")
+        }
+        /// `DeleteCapture` of the contract.
+        async fn delete_capture(&self, _: ds::DeleteCaptureRequest) -> Result<ds::DeleteCaptureResponse> {
+            not_served("DeleteCapture")
+        }
+        /// `ReadCapture` of the contract.
+        async fn read_capture(&self, _: ds::ReadCaptureRequest) -> Result<ds::ReadCaptureResponse> {
+            not_served("ReadCapture")
+        }
+        /// `ListDeadLetters` of the contract.
+        async fn list_dead_letters(&self, _: ds::ListDeadLettersRequest) -> Result<ds::ListDeadLettersResponse> {
+            not_served("ListDeadLetters")
+        }
+        /// `GetDeadLetter` of the contract.
+        async fn get_dead_letter(&self, _: ds::GetDeadLetterRequest) -> Result<ds::GetDeadLetterResponse> {
+            not_served("GetDeadLetter")
+        }
+        /// `ReplayDeadLetter` of the contract.
+        async fn replay_dead_letter(&self, _: ds::ReplayDeadLetterRequest) -> Result<ds::ReplayDeadLetterResponse> {
+            not_served("ReplayDeadLetter")
+        }
+        /// `DeleteDeadLetter` of the contract.
+        async fn delete_dead_letter(&self, _: ds::DeleteDeadLetterRequest) -> Result<ds::DeleteDeadLetterResponse> {
+            not_served("DeleteDeadLetter")
         }
     }
 }

@@ -76,7 +76,8 @@ all! {
         list_tasks(wf::ListTasksRequest) -> wf::ListTasksResponse,
         cancel_task(wf::CancelTaskRequest) -> wf::CancelTaskResponse,
         retry_task(wf::RetryTaskRequest) -> wf::RetryTaskResponse,
-        forget_device(wf::ForgetDeviceRequest) -> wf::ForgetDeviceResponse;
+        forget_device(wf::ForgetDeviceRequest) -> wf::ForgetDeviceResponse,
+        get_device_work(wf::GetDeviceWorkRequest) -> wf::GetDeviceWorkResponse;
     device_state: get_edge_policy(ds::GetEdgePolicyRequest) -> ds::GetEdgePolicyResponse,
         update_edge_policy(ds::UpdateEdgePolicyRequest) -> ds::UpdateEdgePolicyResponse,
         set_device_state(ds::SetDeviceStateRequest) -> ds::SetDeviceStateResponse,
@@ -87,6 +88,25 @@ all! {
         list_lines(ds::ListLinesRequest) -> ds::ListLinesResponse,
         delete_line(ds::DeleteLineRequest) -> ds::DeleteLineResponse,
         find_line(ds::FindLineRequest) -> ds::FindLineResponse,
+        list_sessions(ds::ListSessionsRequest) -> ds::ListSessionsResponse,
+        get_session(ds::GetSessionRequest) -> ds::GetSessionResponse,
+        start_capture(ds::StartCaptureRequest) -> ds::StartCaptureResponse,
+        list_captures(ds::ListCapturesRequest) -> ds::ListCapturesResponse,
+        get_capture(ds::GetCaptureRequest) -> ds::GetCaptureResponse,
+        stop_capture(ds::StopCaptureRequest) -> ds::StopCaptureResponse,
+        delete_capture(ds::DeleteCaptureRequest) -> ds::DeleteCaptureResponse,
+        read_capture(ds::ReadCaptureRequest) -> ds::ReadCaptureResponse,
+        list_profiles(ds::ListProfilesRequest) -> ds::ListProfilesResponse,
+        get_profile(ds::GetProfileRequest) -> ds::GetProfileResponse,
+        put_profile(ds::PutProfileRequest) -> ds::PutProfileResponse,
+        delete_profile(ds::DeleteProfileRequest) -> ds::DeleteProfileResponse,
+        note_refusals(ds::NoteRefusalsRequest) -> ds::NoteRefusalsResponse,
+        list_refusals(ds::ListRefusalsRequest) -> ds::ListRefusalsResponse,
+        get_device_facts(ds::GetDeviceFactsRequest) -> ds::GetDeviceFactsResponse,
+        list_dead_letters(ds::ListDeadLettersRequest) -> ds::ListDeadLettersResponse,
+        get_dead_letter(ds::GetDeadLetterRequest) -> ds::GetDeadLetterResponse,
+        replay_dead_letter(ds::ReplayDeadLetterRequest) -> ds::ReplayDeadLetterResponse,
+        delete_dead_letter(ds::DeleteDeadLetterRequest) -> ds::DeleteDeadLetterResponse,
         get_device(ds::GetDeviceRequest) -> ds::GetDeviceResponse,
         list_devices(ds::ListDevicesRequest) -> ds::ListDevicesResponse,
         count_devices(ds::CountDevicesRequest) -> ds::CountDevicesResponse,
@@ -121,7 +141,7 @@ async fn every_call_answers_as_the_service_itself() {
     let (remote, local) = (All(&clients), clients.service.clone());
     every_call!(remote, local, same);
     let asked = std::mem::take(&mut *local.asked.lock());
-    assert_eq!(asked.len(), 2 * 42);
+    assert_eq!(asked.len(), 2 * 50);
     for pair in asked.chunks(2) {
         assert_eq!(pair[0], pair[1], "the request came as it was sent");
     }

@@ -105,6 +105,7 @@ macro_rules! every_call {
             Workflow, cancel_task, wf::CancelTaskRequest { task: "x".into(), ..Default::default() };
             Workflow, retry_task, wf::RetryTaskRequest { task: "y".into(), ..Default::default() };
             Workflow, forget_device, wf::ForgetDeviceRequest { device: "d".into(), ..Default::default() };
+            Workflow, get_device_work, wf::GetDeviceWorkRequest { device: "d".into(), ..Default::default() };
             DeviceState, get_device, ds::GetDeviceRequest { device: "d".into(), ..Default::default() };
             DeviceState, list_devices, ds::ListDevicesRequest { conditions: vec![Default::default()], ..Default::default() };
             DeviceState, count_devices, ds::CountDevicesRequest { tenant: "ü".into() };
@@ -131,6 +132,25 @@ macro_rules! every_call {
             DeviceState, list_lines, ds::ListLinesRequest { tenant: "t".into(), ..Default::default() };
             DeviceState, delete_line, ds::DeleteLineRequest { tenant: "t".into(), ..Default::default() };
             DeviceState, find_line, ds::FindLineRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, list_sessions, ds::ListSessionsRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, get_session, ds::GetSessionRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, start_capture, ds::StartCaptureRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, list_captures, ds::ListCapturesRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, get_capture, ds::GetCaptureRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, stop_capture, ds::StopCaptureRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, delete_capture, ds::DeleteCaptureRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, read_capture, ds::ReadCaptureRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, list_profiles, ds::ListProfilesRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, get_profile, ds::GetProfileRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, put_profile, ds::PutProfileRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, delete_profile, ds::DeleteProfileRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, note_refusals, ds::NoteRefusalsRequest { refusals: vec![Default::default()] };
+            DeviceState, list_refusals, ds::ListRefusalsRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, get_device_facts, ds::GetDeviceFactsRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, list_dead_letters, ds::ListDeadLettersRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, get_dead_letter, ds::GetDeadLetterRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, replay_dead_letter, ds::ReplayDeadLetterRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, delete_dead_letter, ds::DeleteDeadLetterRequest { tenant: "t".into(), ..Default::default() };
             Wakeup, wake, wk::WakeRequest { device: "d".into(), ..Default::default() };
             Wakeup, send_datagram, wk::SendDatagramRequest::default();
             Files, get_file, fs::GetFileRequest { name: "n".into(), ..Default::default() };
@@ -160,6 +180,7 @@ answered! {
     wf::CancelTaskRequest => CancelTaskResponse;
     wf::RetryTaskRequest => RetryTaskResponse;
     wf::ForgetDeviceRequest => ForgetDeviceResponse;
+    wf::GetDeviceWorkRequest => GetDeviceWorkResponse;
     ds::GetDeviceRequest => GetDeviceResponse;
     ds::ListDevicesRequest => ListDevicesResponse;
     ds::CountDevicesRequest => CountDevicesResponse;
@@ -185,6 +206,21 @@ answered! {
     ds::ListLinesRequest => ListLinesResponse;
     ds::DeleteLineRequest => DeleteLineResponse;
     ds::FindLineRequest => FindLineResponse;
+    ds::ListSessionsRequest => ListSessionsResponse;
+    ds::GetSessionRequest => GetSessionResponse;
+    ds::StartCaptureRequest => StartCaptureResponse;
+    ds::ListCapturesRequest => ListCapturesResponse;
+    ds::GetCaptureRequest => GetCaptureResponse;
+    ds::StopCaptureRequest => StopCaptureResponse;
+    ds::DeleteCaptureRequest => DeleteCaptureResponse;
+    ds::ReadCaptureRequest => ReadCaptureResponse;
+    ds::ListProfilesRequest => ListProfilesResponse;
+    ds::GetProfileRequest => GetProfileResponse;
+    ds::PutProfileRequest => PutProfileResponse;
+    ds::DeleteProfileRequest => DeleteProfileResponse;
+    ds::NoteRefusalsRequest => NoteRefusalsResponse;
+    ds::ListRefusalsRequest => ListRefusalsResponse;
+    ds::GetDeviceFactsRequest => GetDeviceFactsResponse;
     wk::WakeRequest => WakeResponse;
     fs::GetFileRequest => GetFileResponse;
     fs::ListFilesRequest => ListFilesResponse;
@@ -203,6 +239,7 @@ fake! { Workflow, wf {
     cancel_task(CancelTaskRequest {}) -> wf::CancelTaskResponse { task: Some(task()) };
     retry_task(RetryTaskRequest {}) -> wf::RetryTaskResponse { task: Some(task()) };
     forget_device(ForgetDeviceRequest {}) -> wf::ForgetDeviceResponse { cancelled: 3 };
+    get_device_work(GetDeviceWorkRequest {}) -> wf::GetDeviceWorkResponse { in_session: true, epoch: 9, ..Default::default() };
 } }
 
 fake! { DeviceState, ds {
@@ -232,6 +269,25 @@ fake! { DeviceState, ds {
     list_lines(ListLinesRequest {}) -> ds::ListLinesResponse::default();
     delete_line(DeleteLineRequest {}) -> ds::DeleteLineResponse::default();
     find_line(FindLineRequest {}) -> ds::FindLineResponse::default();
+    list_sessions(ListSessionsRequest {}) -> ds::ListSessionsResponse::default();
+    get_session(GetSessionRequest {}) -> ds::GetSessionResponse::default();
+    start_capture(StartCaptureRequest {}) -> ds::StartCaptureResponse::default();
+    list_captures(ListCapturesRequest {}) -> ds::ListCapturesResponse::default();
+    get_capture(GetCaptureRequest {}) -> ds::GetCaptureResponse::default();
+    stop_capture(StopCaptureRequest {}) -> ds::StopCaptureResponse::default();
+    delete_capture(DeleteCaptureRequest {}) -> ds::DeleteCaptureResponse::default();
+    read_capture(ReadCaptureRequest {}) -> ds::ReadCaptureResponse::default();
+    list_profiles(ListProfilesRequest {}) -> ds::ListProfilesResponse::default();
+    get_profile(GetProfileRequest {}) -> ds::GetProfileResponse::default();
+    put_profile(PutProfileRequest {}) -> ds::PutProfileResponse::default();
+    delete_profile(DeleteProfileRequest {}) -> ds::DeleteProfileResponse::default();
+    note_refusals(NoteRefusalsRequest {}) -> ds::NoteRefusalsResponse { kept: 1 };
+    list_refusals(ListRefusalsRequest {}) -> ds::ListRefusalsResponse { refusals: vec![ds::Refusal::default()], ..Default::default() };
+    get_device_facts(GetDeviceFactsRequest {}) -> ds::GetDeviceFactsResponse { username: "u".into(), ..Default::default() };
+    list_dead_letters(ListDeadLettersRequest {}) -> ds::ListDeadLettersResponse::default();
+    get_dead_letter(GetDeadLetterRequest {}) -> ds::GetDeadLetterResponse::default();
+    replay_dead_letter(ReplayDeadLetterRequest {}) -> ds::ReplayDeadLetterResponse::default();
+    delete_dead_letter(DeleteDeadLetterRequest {}) -> ds::DeleteDeadLetterResponse::default();
 }
     async fn watch_events(&self, request: ds::WatchEventsRequest) -> Result<EventStream> {
         self.work(&request).await?;
