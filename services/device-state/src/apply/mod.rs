@@ -181,7 +181,10 @@ impl Core {
                 self.add(cx, false, others::wake(cx, &wake));
                 return Ok(());
             }
-            Kind::Inform(_) | Kind::DeviceDeleted(_) => Change::default(),
+            Kind::CapturePart(_)
+            | Kind::SessionRecord(_)
+            | Kind::Inform(_)
+            | Kind::DeviceDeleted(_) => Change::default(),
         };
         let change = self.seen(cx, &known, change);
         self.add(cx, false, change);
