@@ -14,7 +14,8 @@ use comfy_table::Color;
 use hearth_proto::{
     northbound::v1 as nb,
     types::v1::{
-        ParameterAttributes, ParameterName, ParameterValue, TaskResult, TaskState, ValueType,
+        DeviceState, ParameterAttributes, ParameterName, ParameterValue, TaskResult, TaskState,
+        ValueType,
     },
 };
 
@@ -26,6 +27,17 @@ fn online(online: bool, color: bool) -> Cell {
         (true, false) => "online".into(),
         (false, false) => "offline".into(),
     }
+}
+
+/// Whether a device is online, or what says more than that: blocked, retired, expected, silent.
+fn presence(device: &nb::Device, color: bool) -> Cell {
+    let shade = match device.state() {
+        DeviceState::Blocked => Color::Red,
+        DeviceState::Retired | DeviceState::Silent => Color::Yellow,
+        DeviceState::Expected => Color::DarkGrey,
+        _ => return online(device.online, color),
+    };
+    Cell::colored(crate::commands::word(device.state()), shade)
 }
 
 /// A state with its colour.
@@ -64,7 +76,7 @@ pub(crate) fn devices(app: &mut App<'_>, devices: &[nb::Device]) -> Result<(), E
     for device in devices {
         table.row([
             id_of(&device.name).into(),
-            online(device.online, color),
+            presence(device, color),
             (&device.manufacturer).into(),
             (&device.software_version).into(),
             (&device.remote_address).into(),

@@ -73,14 +73,24 @@ fn print(app: &mut App<'_>, policy: &EdgePolicy) -> Result<(), Error> {
         let mut table = Table::pairs();
         let json = serde_json::to_value(policy).unwrap_or_default();
         for (name, value) in json.as_object().into_iter().flatten() {
+            let name = snake(name);
             let text = match value {
-                Value::String(text) => text.clone(),
+                Value::String(text) => word(&name, text),
                 other => other.to_string(),
             };
-            table.pair(&snake(name), text);
+            table.pair(&name, text);
         }
         app.print_table(table, "")
     })
+}
+
+/// A text as it is, and an enumeration's value as the word that `policy set` takes.
+fn word(name: &str, text: &str) -> String {
+    let prefix = format!("{}_", name.to_ascii_uppercase());
+    match text.strip_prefix(&prefix) {
+        Some(word) => word.to_ascii_lowercase(),
+        None => text.to_owned(),
+    }
 }
 
 /// A field's name as `policy set` takes it.
@@ -113,5 +123,9 @@ mod tests {
         assert!(value("rotate_credentials", "daily").is_err());
         assert!(value("silent_after_intervals", "often").is_err());
         assert_eq!(snake("silentAfterIntervals"), "silent_after_intervals");
+        let shown = word("identity_proof", "IDENTITY_PROOF_EITHER");
+        assert_eq!(shown, "either");
+        assert!(value("identity_proof", &shown).is_ok());
+        assert_eq!(word("kicked_url", "https://a.example"), "https://a.example");
     }
 }
