@@ -17,6 +17,8 @@ pub enum ResourceName {
     File(TenantId, String),
     /// `tenants/{tenant}/credentials/{username}`
     Credential(TenantId, String),
+    /// `tenants/{tenant}/deadLetters/{number}`
+    DeadLetter(TenantId, u64),
 }
 
 impl ResourceName {
@@ -27,7 +29,8 @@ impl ResourceName {
             | Self::Device(tenant, _)
             | Self::Task(tenant, _)
             | Self::File(tenant, _)
-            | Self::Credential(tenant, _) => tenant,
+            | Self::Credential(tenant, _)
+            | Self::DeadLetter(tenant, _) => tenant,
         }
     }
 }
@@ -41,7 +44,8 @@ impl FromStr for ResourceName {
             Invalid::new(
                 "name",
                 "expected tenants/{tenant}, or tenants/{tenant}/ followed by \
-                 devices/{device}, tasks/{task}, files/{file} or credentials/{username}",
+                 devices/{device}, tasks/{task}, files/{file}, credentials/{username} or \
+                 deadLetters/{number}",
             )
         };
         if parts.next() != Some("tenants") {
@@ -60,6 +64,10 @@ impl FromStr for ResourceName {
             "tasks" => Ok(Self::Task(tenant, id.parse()?)),
             "files" => Ok(Self::File(tenant, id.to_owned())),
             "credentials" => Ok(Self::Credential(tenant, id.to_owned())),
+            "deadLetters" => {
+                let number = id.parse().map_err(|_| shape())?;
+                Ok(Self::DeadLetter(tenant, number))
+            }
             _ => Err(shape()),
         }
     }
@@ -73,6 +81,7 @@ impl fmt::Display for ResourceName {
             Self::Task(tenant, task) => write!(f, "tenants/{tenant}/tasks/{task}"),
             Self::File(tenant, file) => write!(f, "tenants/{tenant}/files/{file}"),
             Self::Credential(tenant, user) => write!(f, "tenants/{tenant}/credentials/{user}"),
+            Self::DeadLetter(tenant, id) => write!(f, "tenants/{tenant}/deadLetters/{id}"),
         }
     }
 }
@@ -90,6 +99,7 @@ mod tests {
             "tenants/default/tasks/01hzy3v7k2q4w6e8r0t2y4a6d8",
             "tenants/default/files/fw-2.bin",
             "tenants/default/credentials/user",
+            "tenants/default/deadLetters/17",
         ] {
             assert_eq!(text.parse::<ResourceName>().unwrap().to_string(), text);
         }
@@ -98,6 +108,7 @@ mod tests {
             "devices/x",
             "tenants/default/things/1",
             "tenants/default/devices/",
+            "tenants/default/deadLetters/x",
         ] {
             assert!(bad.parse::<ResourceName>().is_err(), "{bad}");
         }

@@ -13,6 +13,14 @@ const DEAD: MetricDef = MetricDef::counter(
     "hearth_device_state_dead_letters_total",
     "Events that could not be applied, ever",
 );
+const DEAD_REPLAYED: MetricDef = MetricDef::counter(
+    "hearth_device_state_dead_letters_replayed_total",
+    "Dead letters put back on the bus by the API",
+);
+const DEAD_DELETED: MetricDef = MetricDef::counter(
+    "hearth_device_state_dead_letters_deleted_total",
+    "Dead letters removed by the API",
+);
 const SKIPPED: MetricDef = MetricDef::counter(
     "hearth_device_state_skipped_events_total",
     "Events of devices that are not known",
@@ -65,6 +73,8 @@ const IDENTITY_ALERTS: MetricDef = MetricDef::counter(
 pub const METRICS: &[MetricDef] = &[
     EVENTS,
     DEAD,
+    DEAD_REPLAYED,
+    DEAD_DELETED,
     SKIPPED,
     CACHE_HITS,
     CACHE_MISSES,
@@ -82,6 +92,8 @@ pub const METRICS: &[MetricDef] = &[
 pub struct Metrics {
     pub events: EventCounters,
     pub dead: IntCounter,
+    pub dead_replayed: IntCounter,
+    pub dead_deleted: IntCounter,
     pub skipped: IntCounter,
     pub cache_hits: IntCounter,
     pub cache_misses: IntCounter,
@@ -115,6 +127,8 @@ impl Metrics {
         Ok(Self {
             events: EventCounters::new(&events),
             dead: registry.counter(&DEAD)?,
+            dead_replayed: registry.counter(&DEAD_REPLAYED)?,
+            dead_deleted: registry.counter(&DEAD_DELETED)?,
             skipped: registry.counter(&SKIPPED)?,
             cache_hits: registry.counter(&CACHE_HITS)?,
             cache_misses: registry.counter(&CACHE_MISSES)?,

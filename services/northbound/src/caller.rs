@@ -151,6 +151,32 @@ impl Caller {
             _ => Err(other_kind(field, SHAPE)),
         }
     }
+
+    /// Reads `tenants/{tenant}/deadLetters/{number}`.
+    pub(crate) fn dead_letter(&self, field: &str, text: &str) -> Result<(TenantId, u64), Status> {
+        const SHAPE: &str = "tenants/{tenant}/deadLetters/{number}";
+        match self.resource(field, SHAPE, text)? {
+            ResourceName::DeadLetter(tenant, number) => Ok((tenant, number)),
+            _ => Err(other_kind(field, SHAPE)),
+        }
+    }
+
+    /// Reads `tenants/{tenant}`, or `tenants/-` for all (AIP-159): `None`.
+    pub(crate) fn tenant_or_all(
+        &self,
+        field: &str,
+        text: &str,
+    ) -> Result<Option<TenantId>, Status> {
+        match (text, &self.tenants) {
+            ("tenants/-", TenantScope::All) => Ok(None),
+            ("tenants/-", TenantScope::One(_)) => Err(plain(
+                Code::PermissionDenied,
+                "TENANT_FORBIDDEN",
+                format!("{field}: this token may not reach all tenants; name one"),
+            )),
+            _ => self.tenant(field, text).map(Some),
+        }
+    }
 }
 
 fn other_kind(field: &str, shape: &str) -> Status {

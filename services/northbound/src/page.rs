@@ -30,6 +30,11 @@ pub(crate) const PARAMETERS: Pages = Pages {
     default: 1000,
     max: 10_000,
 };
+/// Dead letters that one call replays.
+pub(crate) const REPLAYS: Pages = Pages {
+    default: 100,
+    max: 1000,
+};
 /// Entries of a history.
 pub(crate) const HISTORY: Pages = Pages {
     default: 100,
