@@ -21,6 +21,20 @@ pub const CLIENT_SECONDS: MetricDef = MetricDef::histogram(
 )
 .labels(&["service", "method"]);
 
+/// Messages with several calls.
+pub const CLIENT_TOGETHER: MetricDef = MetricDef::counter(
+    "hearth_internal_client_together_total",
+    "Messages to other processes that carried calls which travel together",
+)
+.labels(&["service"]);
+
+/// Calls in them.
+pub const CLIENT_TOGETHER_CALLS: MetricDef = MetricDef::counter(
+    "hearth_internal_client_together_calls_total",
+    "Calls in messages of calls that travel together; all other calls are a message each",
+)
+.labels(&["service"]);
+
 /// Calls that were made again.
 pub const CLIENT_RETRIES: MetricDef = MetricDef::counter(
     "hearth_internal_client_retries_total",
@@ -67,6 +81,8 @@ pub const CERTIFICATE_EXPIRY: MetricDef = MetricDef::gauge(
 pub const METRICS: &[MetricDef] = &[
     CLIENT_CALLS,
     CLIENT_SECONDS,
+    CLIENT_TOGETHER,
+    CLIENT_TOGETHER_CALLS,
     CLIENT_RETRIES,
     CLIENT_BUDGET_EXHAUSTED,
     CLIENT_ENDPOINTS,
@@ -80,6 +96,8 @@ pub const METRICS: &[MetricDef] = &[
 pub(crate) struct ClientMetrics {
     calls: IntCounterVec,
     seconds: HistogramVec,
+    together: IntCounterVec,
+    together_calls: IntCounterVec,
     retries: IntCounterVec,
     refused: IntCounterVec,
     endpoints: IntGaugeVec,
@@ -90,6 +108,8 @@ impl ClientMetrics {
         Ok(Self {
             calls: registry.counter_vec(&CLIENT_CALLS)?,
             seconds: registry.histogram_vec(&CLIENT_SECONDS)?,
+            together: registry.counter_vec(&CLIENT_TOGETHER)?,
+            together_calls: registry.counter_vec(&CLIENT_TOGETHER_CALLS)?,
             retries: registry.counter_vec(&CLIENT_RETRIES)?,
             refused: registry.counter_vec(&CLIENT_BUDGET_EXHAUSTED)?,
             endpoints: registry.gauge_vec(&CLIENT_ENDPOINTS)?,
@@ -104,6 +124,14 @@ impl ClientMetrics {
         self.seconds
             .with_label_values(&[service, method.name])
             .observe(took.as_secs_f64());
+    }
+
+    /// A message with so many calls leaves.
+    pub fn together(&self, service: ServiceName, calls: usize) {
+        let labels = [service.role()];
+        self.together.with_label_values(&labels).inc();
+        let calls = u64::try_from(calls).unwrap_or(u64::MAX);
+        self.together_calls.with_label_values(&labels).inc_by(calls);
     }
 
     pub fn retried(&self, service: ServiceName, why: &str) {

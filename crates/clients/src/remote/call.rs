@@ -13,7 +13,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 /// The most tries of one call.
@@ -42,7 +41,7 @@ impl Peer {
         method: &'static Method,
         request: Q,
         repeatable: bool,
-        send: impl Fn(Channel, Request<Q>) -> Sent<A>,
+        send: impl Fn(&Arc<Endpoint>, Request<Q>) -> Sent<A>,
     ) -> Result<A>
     where
         Q: Clone + Send,
@@ -75,7 +74,7 @@ impl Peer {
         &self,
         method: &'static Method,
         request: Q,
-        send: impl Fn(Channel, Request<Q>) -> Sent<A>,
+        send: impl Fn(&Arc<Endpoint>, Request<Q>) -> Sent<A>,
         wanted: impl Fn(&A) -> bool,
     ) -> Option<A>
     where
@@ -130,7 +129,7 @@ impl Inner {
         request: Q,
         repeatable: bool,
         until: Option<Instant>,
-        send: impl Fn(Channel, Request<Q>) -> Sent<A>,
+        send: impl Fn(&Arc<Endpoint>, Request<Q>) -> Sent<A>,
     ) -> Result<A>
     where
         Q: Clone + Send,
@@ -200,11 +199,11 @@ impl Inner {
         endpoint: &Arc<Endpoint>,
         limit: Option<Instant>,
         mut request: Request<Q>,
-        send: &impl Fn(Channel, Request<Q>) -> Sent<A>,
+        send: &impl Fn(&Arc<Endpoint>, Request<Q>) -> Sent<A>,
     ) -> std::result::Result<A, Failure> {
         propagation::inject(request.metadata_mut());
         let _in_flight = endpoint.enter();
-        let sent = send(endpoint.channel(), request);
+        let sent = send(endpoint, request);
         let answer = match limit {
             Some(at) => tokio::time::timeout_at(at, sent).await,
             None => Ok(sent.await),

@@ -2,6 +2,7 @@
 
 use super::connect::{Connector, reason};
 use super::options::Options;
+use super::together::Together;
 use crate::methods::ServiceName;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
@@ -49,6 +50,7 @@ impl Health {
 /// One replica of a service. Dropped, it is probed no more; calls under way go on.
 pub(crate) struct Endpoint {
     shared: Arc<Shared>,
+    together: Together,
     _probing: AbortOnDropHandle<()>,
 }
 
@@ -72,9 +74,12 @@ impl Endpoint {
         options: &Options,
         changed: Arc<Notify>,
     ) -> Self {
+        let channel = channel(address, connector, options);
+        let metrics = options.metrics.clone();
+        let together = Together::new(service, channel.clone(), options.max_message, metrics);
         let shared = Arc::new(Shared {
             address,
-            channel: channel(address, connector, options),
+            channel,
             health: Mutex::new(Health::Unknown),
             in_flight: AtomicUsize::new(0),
             probe_now: Notify::new(),
@@ -84,6 +89,7 @@ impl Endpoint {
         let probing = tokio::spawn(probe(shared.clone(), service, interval));
         Self {
             shared,
+            together,
             _probing: AbortOnDropHandle::new(probing),
         }
     }
@@ -104,6 +110,11 @@ impl Endpoint {
     /// Its connection, for one call.
     pub fn channel(&self) -> Channel {
         self.shared.channel.clone()
+    }
+
+    /// Its calls that travel together.
+    pub fn together(&self) -> &Together {
+        &self.together
     }
 
     /// Calls under way.

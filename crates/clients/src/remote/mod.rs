@@ -6,7 +6,8 @@
 //! may be repeated does. A budget bounds how many do.
 //!
 //! Replicas are found by name, looked up again and again, and asked for their health every second, so that one that
-//! died, hangs or leaves gets no calls. When none is left a call fails at once.
+//! died, hangs or leaves gets no calls. When none is left a call fails at once. Many at a time travel together
+//! (`together`), without the calls noticing.
 
 mod budget;
 mod call;
@@ -15,10 +16,12 @@ mod endpoint;
 mod options;
 mod peer;
 mod stream;
+mod together;
 
 pub use options::Options;
 pub use peer::{Peer, PeerError, Reach};
 pub(crate) use stream::split;
+pub(crate) use together::FRAMES;
 
 use crate::methods::{
     Effect, Limit, Method, PUT_FILE, READ_FILE, ServiceName, WATCH_EVENTS, device_state_methods,
@@ -26,7 +29,9 @@ use crate::methods::{
 };
 use crate::{ByteStream, DeviceState, EventStream, Files, Result, Wakeup, Workflow};
 use async_trait::async_trait;
+use endpoint::Endpoint;
 use hearth_proto::{devicestate::v1 as ds, files::v1 as fs, wakeup::v1 as wk, workflow::v1 as wf};
+use std::sync::Arc;
 
 /// One method of a remote client.
 macro_rules! unary {
@@ -43,12 +48,17 @@ macro_rules! unary {
         let limit = $self.0.inner.options.max_message;
         $self
             .0
-            .call(&METHOD, $message, may_repeat, move |channel, request| {
+            .call(&METHOD, $message, may_repeat, move |endpoint, request| {
+                let endpoint = Arc::clone(endpoint);
                 Box::pin(async move {
-                    $package::$module::$stub::new(channel)
-                        .max_decoding_message_size(limit)
-                        .$method(request)
-                        .await
+                    let channel = endpoint.channel();
+                    let alone = |request| async move {
+                        $package::$module::$stub::new(channel)
+                            .max_decoding_message_size(limit)
+                            .$method(request)
+                            .await
+                    };
+                    endpoint.together().make(&METHOD, request, alone).await
                 })
             })
             .await
@@ -104,7 +114,8 @@ impl WakeupClient {
             effect: Effect::Writes,
             limit: Limit::Call,
         };
-        let send = |channel, request| -> call::Sent<wk::SendDatagramResponse> {
+        let send = |endpoint: &Arc<Endpoint>, request| -> call::Sent<wk::SendDatagramResponse> {
+            let channel = endpoint.channel();
             Box::pin(async move {
                 wk::wakeup_service_client::WakeupServiceClient::new(channel)
                     .send_datagram(request)

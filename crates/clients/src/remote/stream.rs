@@ -28,7 +28,8 @@ pub(super) async fn watch_events(
     request: ds::WatchEventsRequest,
 ) -> Result<EventStream> {
     let limit = peer.inner.options.max_message;
-    let open = peer.call(method, request, true, move |channel, request| {
+    let open = peer.call(method, request, true, move |endpoint, request| {
+        let channel = endpoint.channel();
         Box::pin(async move {
             ds::device_state_service_client::DeviceStateServiceClient::new(channel)
                 .max_decoding_message_size(limit)
@@ -51,7 +52,8 @@ pub(super) async fn read_file(
 ) -> Result<ByteStream> {
     let limit = peer.inner.options.max_message;
     let chunks = peer
-        .call(method, request, true, move |channel, request| {
+        .call(method, request, true, move |endpoint, request| {
+            let channel = endpoint.channel();
             Box::pin(async move {
                 fs::files_service_client::FilesServiceClient::new(channel)
                     .max_decoding_message_size(limit)
@@ -79,7 +81,8 @@ pub(super) async fn put_file(
     let _dropped = dropped.clone().drop_guard();
     let messages = messages(metadata, content, failed).take_until(dropped.cancelled_owned());
     let messages = Once::new(messages.boxed());
-    let sent = peer.call(method, (), false, move |channel, request| {
+    let sent = peer.call(method, (), false, move |endpoint, request| {
+        let channel = endpoint.channel();
         let messages = messages.clone();
         Box::pin(async move {
             if messages.is_begun() {

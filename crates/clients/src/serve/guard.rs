@@ -47,6 +47,10 @@ impl std::fmt::Debug for Guard {
     }
 }
 
+/// Among a request's extensions: it came with others, all of which one task works on that runs to its end.
+#[derive(Clone)]
+pub(super) struct Together;
+
 /// A call that was let in.
 pub(super) struct Admitted {
     method: &'static Method,
@@ -55,6 +59,7 @@ pub(super) struct Admitted {
     pub until: Option<Instant>,
     pub span: Span,
     started: Instant,
+    together: bool,
 }
 
 impl Guard {
@@ -91,6 +96,11 @@ impl Guard {
 
     pub(super) fn max_message(&self) -> usize {
         self.inner.max_message
+    }
+
+    /// Where work goes on though nobody waits for it.
+    pub(super) fn writes(&self) -> &TaskTracker {
+        &self.inner.writes
     }
 
     pub(super) fn leaving(&self) -> CancellationToken {
@@ -138,6 +148,7 @@ impl Guard {
             until: waits.and_then(|waits: Duration| started.checked_add(waits)),
             span: propagation::extract(method, metadata),
             started,
+            together: connection.get::<Together>().is_some(),
         })
     }
 
@@ -199,9 +210,16 @@ impl Admitted {
             until,
             span,
             started,
+            together,
         } = self;
         let work = with_deadline(until, work).instrument(span);
         let done = match method.effect {
+            // What must run to its end does: the task that it came with does. Whoever waits has a limit of its own.
+            Effect::Writes if together => {
+                let done = AssertUnwindSafe(work).catch_unwind().await;
+                drop(permit);
+                Some(done.map_err(drop))
+            }
             Effect::Reads => {
                 let work = AssertUnwindSafe(work).catch_unwind();
                 let done = bounded(until, work).await;

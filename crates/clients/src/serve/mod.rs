@@ -2,6 +2,7 @@
 
 mod guard;
 mod stream;
+mod together;
 
 pub use guard::Guard;
 
@@ -10,6 +11,7 @@ use crate::methods::{
     files_methods, wakeup_methods, workflow_methods,
 };
 use crate::{DeviceState, Files, Wakeup, Workflow};
+use hearth_proto::internal::v1::calls_service_server::CallsServiceServer;
 use hearth_proto::{devicestate::v1 as ds, files::v1 as fs, wakeup::v1 as wk, workflow::v1 as wf};
 use std::sync::Arc;
 use tonic::service::Routes;
@@ -56,6 +58,12 @@ pub fn routes(services: Services, guard: &Guard, health: &HealthReporter) -> Rou
     let limit = guard.max_message();
     let health = HealthService::from_health_reporter(health.clone());
     let mut routes = Routes::builder();
+    let together = together::Calls {
+        services: services.clone(),
+        guard: guard.clone(),
+    };
+    let together = CallsServiceServer::new(together);
+    routes.add_service(together.max_decoding_message_size(together::limit(guard)));
     routes.add_service(tonic_health::pb::health_server::HealthServer::new(health));
     macro_rules! add {
         ($($field:ident: $module:path => $server:ident;)*) => {$(
