@@ -3,6 +3,7 @@
 
 pub mod convert;
 pub mod pieces;
+pub mod profile;
 
 pub use pbjson_types::Timestamp as ProtoTimestamp;
 

@@ -24,6 +24,8 @@ use crate::online::Online;
 use crate::overlay::Overlay;
 use crate::parts::Parts;
 use crate::policy::PolicyCache;
+use crate::refusals::RefusalState;
+use crate::profiles::ProfileCache;
 use crate::replicas::Replicas;
 use crate::secrets::Secrets;
 
@@ -71,9 +73,11 @@ pub struct Core {
     pub credentials: CredentialCache,
     pub models: ModelCache,
     pub policies: PolicyCache,
+    pub profiles: ProfileCache,
     pub stances: StanceCache,
     pub alerts: AlertCache,
     pub lines: LineCache,
+    pub refusals: RefusalState,
     /// By part.
     online: Vec<Mutex<Online>>,
     pub parts: Parts,
@@ -127,9 +131,11 @@ impl Core {
             credentials: CredentialCache::new(config.credential_cache_time.get()),
             models: ModelCache::new(),
             policies: PolicyCache::new(),
+            profiles: ProfileCache::new(),
             stances: StanceCache::new(),
             alerts: AlertCache::new(),
             lines: LineCache::new(),
+            refusals: RefusalState::new(),
             store: with.store,
             bus: with.bus,
             clock: with.clock,

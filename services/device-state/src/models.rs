@@ -6,7 +6,7 @@ use std::time::Duration;
 use hearth_clients::Result;
 use hearth_proto::devicestate::v1 as ds;
 use hearth_store::{Document, DocumentKind};
-use hearth_types::TenantId;
+use hearth_types::{DeviceKey, TenantId};
 use prost::Message;
 
 use crate::core::Core;
@@ -37,11 +37,30 @@ fn key(oui: &str, product_class: &str) -> String {
 impl Core {
     pub async fn get_model(&self, request: ds::GetModelRequest) -> Result<ds::GetModelResponse> {
         let tenant: TenantId = request.tenant.parse()?;
-        let key = key(&request.oui, &request.product_class);
-        let place = (tenant.clone(), key);
+        let profile = match request.device.as_str() {
+            "" => None,
+            device => {
+                let device = DeviceKey::new(tenant.clone(), device.parse()?);
+                self.profile_of(&device, "", "").await?
+            }
+        };
+        let model = self.learned(tenant, &request.oui, &request.product_class);
+        Ok(ds::GetModelResponse {
+            model: Some(model.await?),
+            profile,
+        })
+    }
+
+    /// What was learned about a model; empty where nothing was.
+    pub async fn learned(
+        &self,
+        tenant: TenantId,
+        oui: &str,
+        product_class: &str,
+    ) -> Result<ds::Model> {
+        let place = (tenant.clone(), key(oui, product_class));
         if let Some(model) = self.models.models.get(&place) {
-            let model = Some(ds::Model::clone(&model));
-            return Ok(ds::GetModelResponse { model });
+            return Ok(ds::Model::clone(&model));
         }
         let document = self.store.document(DocumentKind::Model, &tenant, &place.1);
         let model = match document.await? {
@@ -49,7 +68,7 @@ impl Core {
             None => ds::Model::default(),
         };
         self.models.models.insert(place, Arc::new(model.clone()));
-        Ok(ds::GetModelResponse { model: Some(model) })
+        Ok(model)
     }
 
     pub async fn put_model(&self, request: ds::PutModelRequest) -> Result<ds::PutModelResponse> {

@@ -121,4 +121,15 @@ delegate! {
     list_lines(ListLinesRequest) -> ListLinesResponse;
     delete_line(DeleteLineRequest) -> DeleteLineResponse;
     find_line(FindLineRequest) -> FindLineResponse;
+    note_refusals(NoteRefusalsRequest) -> NoteRefusalsResponse;
+    list_refusals(ListRefusalsRequest) -> ListRefusalsResponse;
+    get_device_facts(GetDeviceFactsRequest) -> GetDeviceFactsResponse;
+    list_profiles(ListProfilesRequest) -> ListProfilesResponse;
+    get_profile(GetProfileRequest) -> GetProfileResponse;
+    put_profile(PutProfileRequest) -> PutProfileResponse;
+    delete_profile(DeleteProfileRequest) -> DeleteProfileResponse;
+    list_dead_letters(ListDeadLettersRequest) -> ListDeadLettersResponse;
+    get_dead_letter(GetDeadLetterRequest) -> GetDeadLetterResponse;
+    replay_dead_letter(ReplayDeadLetterRequest) -> ReplayDeadLetterResponse;
+    delete_dead_letter(DeleteDeadLetterRequest) -> DeleteDeadLetterResponse;
 }

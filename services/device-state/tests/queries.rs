@@ -401,6 +401,7 @@ async fn models_are_remembered() {
         tenant: TENANT.into(),
         oui: "001122".into(),
         product_class: "A/B".into(),
+        ..ds::GetModelRequest::default()
     };
     let found = world.state.get_model(request.clone()).await.unwrap();
     assert_eq!(found.model, Some(ds::Model::default()));

@@ -159,8 +159,8 @@ impl Authenticator {
             .then(|| SecretString::from(found.password)))
     }
 
-    /// Whether who proved this may be a device, and whether that is to be given credentials of its
-    /// own.
+    /// Whether who proved this may be a device; whether that is to be given credentials of its own,
+    /// and its quirks. The last are manufacturer and software version, as the Inform has them.
     ///
     /// # Errors
     /// [`Refusal::Identity`] or [`Refusal::Denied`] if not.
@@ -170,7 +170,8 @@ impl Authenticator {
         proof: &Proof,
         device: &str,
         when: When,
-    ) -> Result<bool, Refusal> {
+        (manufacturer, software_version): (&str, &str),
+    ) -> Result<ds::CheckIdentityResponse, Refusal> {
         let bootstrapped = when == When::Bootstrap;
         let username = proof.user.clone().unwrap_or_default();
         let (line, line_device) = match &proof.line {
@@ -187,11 +188,13 @@ impl Authenticator {
             certificate: proof.has_own_certificate(),
             in_session: when == When::InSession,
             bootstrapped,
+            manufacturer: manufacturer.to_owned(),
+            software_version: software_version.to_owned(),
         };
         let answer = self.device_state.check_identity(request).await;
         let answer = answer.map_err(|error| device_state_failed(&error))?;
         if answer.allowed {
-            return Ok(answer.rotate);
+            return Ok(answer);
         }
         let by = match (&proof.user, proof.label().as_str()) {
             (Some(user), _) => user.clone(),

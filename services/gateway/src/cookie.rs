@@ -5,7 +5,8 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | 1: workflow is asked at the device's empty POST; 2: it has said that nothing is open |
+//! | 1 | 1: workflow is asked at the device's empty POST; 2: it has said that nothing is open; 3, 4: the same, and the device has quirks |
+//! | 0 or 2 | with 3 and 4: the quirks |
 //! | 16 | session id |
 //! | 4 | state of the session machine |
 //! | 1 | CWMP namespace (the N of `cwmp-1-N`) |
@@ -30,6 +31,8 @@ use http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
+use crate::quirks::Quirks;
+
 /// Longest cookie for usual ids, name included.
 #[cfg(test)]
 const USUAL: usize = 256;
@@ -43,9 +46,13 @@ const ASK: u8 = 1;
 /// The same layout, of a session without open tasks. A gateway that doesn't know it refuses the
 /// cookie, and the device informs again.
 const IDLE: u8 = 2;
+/// The same two, of a device with quirks. Where there are none, the cookie is what it was before
+/// there were any.
+const ASK_WITH_QUIRKS: u8 = 3;
+const IDLE_WITH_QUIRKS: u8 = 4;
 const NAME: &str = "hs";
 /// Binds a sealed value to this use and layout.
-const PLACE: &[u8] = b"session-cookie-1";
+pub(crate) const PLACE: &[u8] = b"session-cookie-1";
 /// Cookies of our name that are tried in one request; CPEs send stale ones along.
 const MAX_TRIED: usize = 8;
 
@@ -125,6 +132,8 @@ pub(crate) struct Session {
     /// Whether workflow is to be asked at the device's empty POST. Not, while all that it has said
     /// is its Inform and workflow knew of no open task then: a task made since wakes the device.
     pub ask: bool,
+    /// How what goes to the device is written.
+    pub quirks: Quirks,
     pub tenant: TenantId,
     /// The device's id as text; parsed where it is needed as a key.
     pub device: String,
@@ -150,7 +159,16 @@ impl Session {
 
     fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(96 + self.device.len());
-        out.push(if self.ask { ASK } else { IDLE });
+        let bare = self.quirks == Quirks::default();
+        out.push(match (bare, self.ask) {
+            (true, true) => ASK,
+            (true, false) => IDLE,
+            (false, true) => ASK_WITH_QUIRKS,
+            (false, false) => IDLE_WITH_QUIRKS,
+        });
+        if !bare {
+            out.extend_from_slice(&self.quirks.to_bytes());
+        }
         out.extend_from_slice(&self.id.to_bytes());
         out.extend_from_slice(&self.state.to_bytes());
         out.push(self.namespace.minor());
@@ -186,10 +204,16 @@ impl Session {
     /// `None` for a cookie of another version or tenant.
     fn from_bytes(bytes: &[u8], tenant: &TenantId) -> Option<Self> {
         let mut rest = bytes;
-        let ask = match take(&mut rest)? {
-            [ASK] => true,
-            [IDLE] => false,
+        let (ask, bare) = match take(&mut rest)? {
+            [ASK] => (true, true),
+            [IDLE] => (false, true),
+            [ASK_WITH_QUIRKS] => (true, false),
+            [IDLE_WITH_QUIRKS] => (false, false),
             _ => return None,
+        };
+        let quirks = match bare {
+            true => Quirks::default(),
+            false => Quirks::from_bytes(take(&mut rest)?)?,
         };
         let id = Ulid::from_bytes(take(&mut rest)?);
         let state = State::from_bytes(take(&mut rest)?)?;
@@ -223,6 +247,7 @@ impl Session {
             user,
             in_flight,
             ask,
+            quirks,
             tenant: tenant.clone(),
             device: std::str::from_utf8(rest).ok()?.to_owned(),
         })

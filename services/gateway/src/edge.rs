@@ -11,13 +11,12 @@ use hearth_bus::Bus;
 use hearth_clients::Workflow;
 use hearth_cwmp::decode::is_empty_post;
 use hearth_cwmp::session::{Action, Delivery, Input, Phase};
-use hearth_cwmp::{DecodeError, Decoded, Envelope, Fault, FaultCode, Limits, Message};
+use hearth_cwmp::{DecodeError, Limits};
 use hearth_proto::workflow::v1::request_outcome::Kind;
 use hearth_runtime::Clock;
 use hearth_runtime::http::PeerAddr;
 use hearth_telemetry::for_log;
 use hearth_types::TenantId;
-use http::HeaderValue;
 use http::request::Parts;
 use http_body::Body;
 use tracing::Instrument as _;
@@ -439,45 +438,6 @@ impl Turn {
             (Action::SendFault(code), Some(decoded)) => self.fault(None, &decoded, code),
             (_, decoded) => Err(refused(decoded)),
         }
-    }
-
-    /// A fault; the session, if there is one, goes on (TR-069 3.7.1.5).
-    fn fault(
-        &self,
-        session: Option<Session>,
-        decoded: &Result<Decoded, DecodeError>,
-        code: FaultCode,
-    ) -> Result<Reply, Refusal> {
-        let fault = match decoded {
-            Ok(decoded) => decoded.envelope.answer(Message::Fault(Fault::new(code))),
-            Err(error) => {
-                tracing::debug!(error = %for_log(&error.to_string()), "bad content");
-                error.fault().ok_or(Refusal::NoSession)?
-            }
-        };
-        self.edge.metrics.fault(code.0);
-        let cookie = session.and_then(|session| self.edge.cookies.set(&session));
-        self.send(&fault, cookie)
-    }
-
-    /// Sends an envelope of the gateway's own making.
-    pub(crate) fn send(
-        &self,
-        envelope: &Envelope,
-        cookie: Option<HeaderValue>,
-    ) -> Result<Reply, Refusal> {
-        let mut bytes = Vec::with_capacity(1024);
-        hearth_cwmp::encode_into(envelope, &mut bytes).map_err(|error| Refusal::Unavailable {
-            // A cwmp:ID that can be read can be written, so this is a defect.
-            part: "encoder",
-            why: error.to_string(),
-        })?;
-        Ok(crate::http::envelope(bytes, cookie))
-    }
-
-    /// Sends what belongs to a session, with its new cookie.
-    pub(crate) fn send_in(&self, session: &Session, envelope: &Envelope) -> Result<Reply, Refusal> {
-        self.send(envelope, self.edge.cookies.set(session))
     }
 }
 

@@ -22,6 +22,7 @@ use crate::http::Reply;
 use crate::outcome;
 use crate::proof::Proof;
 use crate::publish::Source;
+use crate::quirks::Quirks;
 use crate::refusal::Refusal;
 use crate::trace::turn_span;
 
@@ -78,10 +79,18 @@ impl Turn {
             false => When::Inform,
         };
         let auth = &self.edge.auth;
-        let rotate = auth
-            .check_identity(&self.tenant, proof, key.device.as_str(), when)
+        let told = (
+            inform.device_id.manufacturer.as_str(),
+            software_version(&inform),
+        );
+        let admitted = auth
+            .check_identity(&self.tenant, proof, key.device.as_str(), when, told)
             .await?;
+        let rotate = admitted.rotate;
         let mut session = self.begin(state, &envelope, &key, proof.mark());
+        let quirks = admitted.quirks.unwrap_or_default();
+        session.quirks = Quirks::of(&quirks);
+        session.state.triple_empty = quirks.triple_empty_end;
         let span = turn_span(&session, Input::Inform);
         let opened = self.open(&session, &key, &envelope, inform, proof, rotate);
         let opened = match opened.instrument(span).await {
@@ -104,6 +113,7 @@ impl Turn {
             class = class.label(),
             epoch = session.epoch,
             idle = !session.ask,
+            profile = admitted.profile,
             "session opened"
         );
         let response =
@@ -154,6 +164,7 @@ impl Turn {
             user,
             in_flight: InFlight::None,
             ask: true,
+            quirks: Quirks::default(),
             tenant: key.tenant.clone(),
             device: key.device.as_str().to_owned(),
         }
@@ -241,6 +252,14 @@ fn root_of(parameters: &[ParameterValue]) -> String {
     let of = |path: &str| roots.into_iter().find(|root| path.starts_with(root));
     let root = parameters.iter().find_map(|value| of(&value.path));
     root.unwrap_or_default().to_owned()
+}
+
+/// DeviceInfo.SoftwareVersion, empty where the Inform doesn't have it.
+fn software_version(inform: &Inform) -> &str {
+    let mut parameters = inform.parameter_list.iter();
+    parameters
+        .find(|value| value.name.ends_with(".DeviceInfo.SoftwareVersion"))
+        .map_or("", |value| value.value.as_str())
 }
 
 /// A call to workflow failed.

@@ -24,6 +24,9 @@ mod auth;
 mod config;
 mod cookie;
 mod edge;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod heard;
 mod http;
 mod inform;
@@ -34,9 +37,11 @@ mod metrics;
 mod outcome;
 mod proof;
 mod publish;
+mod quirks;
 mod redirect;
 mod refusal;
 mod request;
+mod send;
 mod service;
 mod software;
 mod tls;

@@ -164,7 +164,8 @@ impl Turn {
                 return Ok(None);
             }
             let auth = &self.edge.auth;
-            auth.check_identity(&self.tenant, proof, &session.device, When::InSession)
+            let when = When::InSession;
+            auth.check_identity(&self.tenant, proof, &session.device, when, ("", ""))
                 .await?;
             Ok(Some(mark))
         };

@@ -6,9 +6,10 @@ use hearth_proto::types::v1 as ty;
 use hearth_proto::workflow::v1 as wf;
 use wf::request::Rpc;
 
+use crate::quirks::{Quirks, XML_DECLARATION};
 use crate::software;
 
-/// The envelope of a request.
+/// The envelope of a request, written as the device's quirks want it.
 ///
 /// # Errors
 /// Why it can't be sent, in words and without values: the task is to end with it, not the session.
@@ -16,14 +17,48 @@ pub(crate) fn envelope(
     request: wf::Request,
     namespace: Namespace,
     host: &str,
+    quirks: Quirks,
 ) -> Result<Vec<u8>, String> {
     let rpc = request.rpc.ok_or("the request names no RPC")?;
+    let rpc = with_quirks(rpc, quirks);
     let envelope = Envelope {
         id: Some(request.id),
         namespace,
         ..Envelope::new(Message::AcsRequest(of_rpc(rpc, host)))
     };
-    cwmp::encode(&envelope).map_err(|error| error.to_string())
+    let mut bytes = match quirks.declares_xml() {
+        true => XML_DECLARATION.to_vec(),
+        false => Vec::new(),
+    };
+    cwmp::encode_into(&envelope, &mut bytes).map_err(|error| error.to_string())?;
+    match quirks.longest() {
+        Some(longest) if bytes.len() > longest => Err(format!(
+            "its {} bytes are more than the {longest} that the device takes by its quirk profile \
+             (max_request_bytes)",
+            bytes.len()
+        )),
+        _ => Ok(bytes),
+    }
+}
+
+/// Values and keys as the device wants them.
+fn with_quirks(mut rpc: Rpc, quirks: Quirks) -> Rpc {
+    match &mut rpc {
+        Rpc::SetParameterValues(set) => {
+            let written = quirks.or_learned(set.boolean_form(), set.no_fractional_seconds);
+            for one in &mut set.values {
+                one.value = written.value(std::mem::take(&mut one.value), xsd_type(one.r#type()));
+            }
+            if quirks.empties_parameter_key() {
+                set.parameter_key.clear();
+            }
+        }
+        Rpc::AddObject(object) | Rpc::DeleteObject(object) if quirks.empties_parameter_key() => {
+            object.parameter_key.clear();
+        }
+        _ => {}
+    }
+    rpc
 }
 
 fn of_rpc(rpc: Rpc, host: &str) -> AcsRequest {
@@ -137,7 +172,12 @@ pub(crate) fn with_host(url: String, host: &str) -> String {
 }
 
 fn value(set: ty::ParameterValue) -> cwmp::ParameterValue {
-    let xsd_type = match set.r#type() {
+    let xsd_type = xsd_type(set.r#type());
+    cwmp::ParameterValue::new(set.path, set.value, xsd_type)
+}
+
+const fn xsd_type(of: ty::ValueType) -> XsdType {
+    match of {
         ty::ValueType::Unspecified | ty::ValueType::String => XsdType::String,
         ty::ValueType::Int => XsdType::Int,
         ty::ValueType::UnsignedInt => XsdType::UnsignedInt,
@@ -147,8 +187,7 @@ fn value(set: ty::ParameterValue) -> cwmp::ParameterValue {
         ty::ValueType::DateTime => XsdType::DateTime,
         ty::ValueType::Base64 => XsdType::Base64,
         ty::ValueType::HexBinary => XsdType::HexBinary,
-    };
-    cwmp::ParameterValue::new(set.path, set.value, xsd_type)
+    }
 }
 
 fn attributes(set: ty::ParameterAttributes) -> cwmp::SetParameterAttributesStruct {

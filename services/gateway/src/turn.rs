@@ -94,7 +94,8 @@ impl Turn {
             };
             let in_flight = InFlight::of(&request.id);
             let id = request.id.clone();
-            match crate::request::envelope(request, session.namespace, self.host()) {
+            let (namespace, quirks) = (session.namespace, session.quirks);
+            match crate::request::envelope(request, namespace, self.host(), quirks) {
                 Ok(bytes) => {
                     if !may_send(&mut session) {
                         return Ok(self.finish(session));

@@ -57,7 +57,7 @@ async fn secrets_and_forged_lines_stay_out() {
                 value: "Deep-Thought".to_owned(),
                 ..ty::ParameterValue::default()
             }],
-            parameter_key: String::new(),
+            ..hearth_proto::workflow::v1::SetParameterValuesRpc::default()
         }),
     );
     let mut cpe = house.connect().await;

@@ -64,6 +64,8 @@ pub(crate) fn device(device: ds::Device) -> nb::Device {
         last_wake: device.last_wake.map(last_wake),
         nat_address_time: timestamp(device.nat_binding.as_ref().map_or(0, |b| b.time_us)),
         nat_address: device.nat_binding.unwrap_or_default().address,
+        profile: device.profile,
+        learned: device.learned.map(crate::profiles::learned),
     }
 }
 
@@ -239,7 +241,7 @@ fn masked_operation(tenant: &str, operation: &mut ty::DuOperation) {
 }
 
 /// A URL with the password of its user information masked.
-fn masked_url(url: &str) -> String {
+pub(crate) fn masked_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
@@ -367,6 +369,8 @@ fn in_words(kind: &ev::event::Kind) -> String {
         Event::ObjectDeleted(deleted) => format!("{} deleted", deleted.object),
         Event::DeviceRequest(request) => format!("request {}", request.method),
         Event::DeviceDeleted(_) => "device deleted".to_owned(),
+        Event::SessionRecord(_) => "session ended".to_owned(),
+        Event::CapturePart(_) => "session captured".to_owned(),
         Event::WakeEnded(wake) => format!("connection request: {}", wake.outcome),
         Event::Inform(_) | Event::ValuesReported(_) | Event::TaskChanged(_) => String::new(),
     }

@@ -8,13 +8,16 @@ use crate::devices::Devices;
 use crate::edge::{Edge, Methods};
 use crate::files::FileStore;
 use crate::metrics::Metrics;
+use crate::operations::Operations;
 use crate::policy::Policies;
+use crate::profiles::Profiles;
 use crate::reflection;
 use crate::tasks::Tasks;
 use async_trait::async_trait;
 use hearth_proto::northbound::v1::{
     credential_service_server::CredentialServiceServer, device_service_server::DeviceServiceServer,
-    file_service_server::FileServiceServer, policy_service_server::PolicyServiceServer,
+    file_service_server::FileServiceServer, operations_service_server::OperationsServiceServer,
+    policy_service_server::PolicyServiceServer, profile_service_server::ProfileServiceServer,
     task_service_server::TaskServiceServer,
 };
 use hearth_runtime::http::{HttpOptions, HttpServer};
@@ -82,12 +85,14 @@ impl NorthboundService {
 }
 
 /// Names of the services, for health and reflection.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 7] = [
     DeviceServiceServer::<Devices>::NAME,
     TaskServiceServer::<Tasks>::NAME,
     FileServiceServer::<FileStore>::NAME,
     CredentialServiceServer::<Credentials>::NAME,
     PolicyServiceServer::<Policies>::NAME,
+    ProfileServiceServer::<Profiles>::NAME,
+    OperationsServiceServer::<Operations>::NAME,
 ];
 
 #[async_trait]
@@ -177,6 +182,12 @@ fn routes(
         )
         .add_service(
             PolicyServiceServer::new(Policies(core.clone())).max_decoding_message_size(limit),
+        )
+        .add_service(
+            ProfileServiceServer::new(Profiles(core.clone())).max_decoding_message_size(limit),
+        )
+        .add_service(
+            OperationsServiceServer::new(Operations(core.clone())).max_decoding_message_size(limit),
         )
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
         .add_service(reflection().build_v1()?)

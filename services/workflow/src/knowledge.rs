@@ -64,6 +64,7 @@ impl Inner {
                 tenant: tenant.clone(),
                 oui,
                 product_class,
+                device: work.device.device.to_string(),
             };
             // Without it the defaults hold, and what they break is learned again.
             let model = self.device_state.get_model(request).await.ok();

@@ -60,6 +60,7 @@ impl Inner {
             } => Rpc::SetParameterValues(SetParameterValuesRpc {
                 values: self.values_to_set(work, &prefix, &like, &types).await?,
                 parameter_key: key.to_string(),
+                ..SetParameterValuesRpc::default()
             }),
             Command::Download => Rpc::Download(self.download(work).await?),
             Command::Upload => Rpc::Upload(self.upload(work).await?),

@@ -30,11 +30,24 @@ impl Core {
     ) -> Result<ds::CheckIdentityResponse> {
         let device = DeviceKey::parse(&request.tenant, &request.device)?;
         Ok(match self.judge(&device, &request).await? {
-            Ok(rotate) => ds::CheckIdentityResponse {
-                allowed: true,
-                rotate,
-                ..ds::CheckIdentityResponse::default()
-            },
+            Ok(rotate) => {
+                let profile = match request.in_session {
+                    true => None,
+                    false => {
+                        let (of, version) = (&request.manufacturer, &request.software_version);
+                        self.profile_of(&device, of, version).await?
+                    }
+                };
+                ds::CheckIdentityResponse {
+                    allowed: true,
+                    rotate,
+                    profile: profile
+                        .as_ref()
+                        .map_or(String::new(), |p| format!("{}@{}", p.id, p.version)),
+                    quirks: profile.and_then(|profile| profile.quirks),
+                    ..ds::CheckIdentityResponse::default()
+                }
+            }
             Err((code, reason)) => ds::CheckIdentityResponse {
                 reason,
                 code: code.to_owned(),

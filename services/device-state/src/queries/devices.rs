@@ -17,7 +17,12 @@ impl Core {
         let noted = self.noted(&device).await?;
         let policy = self.policy(&device.tenant).await?;
         let heard = self.heard(&device).await?;
+        let (oui, product_class, _) = device.device.parts();
+        let tenant = device.tenant.clone();
+        let learned = self.learned(tenant, &oui, &product_class).await?;
         let device = Some(ds::Device {
+            profile: self.profile_of(&device, "", "").await?,
+            learned: (learned != ds::Model::default()).then_some(learned),
             last_wake: noted.wake,
             nat_binding: noted.binding,
             proof: heard.proof,
@@ -68,6 +73,7 @@ impl Core {
         self.cache.forget(&device);
         self.online_of(&device).lock().forget(&device);
         deleted?;
+        self.forget_refusals(&device).await?;
         self.forget_life(&device).await?;
         Ok(ds::DeleteDeviceResponse {})
     }

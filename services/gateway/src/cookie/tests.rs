@@ -25,6 +25,7 @@ fn session(device: &str) -> Session {
         user: user_mark("cpe"),
         in_flight: InFlight::of(&format!("{}.99999.3", TaskId::generate())),
         ask: true,
+        quirks: Quirks::default(),
         tenant: TenantId::default(),
         device: device.to_owned(),
     }
@@ -82,8 +83,43 @@ fn whether_to_ask_is_the_version_of_the_layout() {
         let found = cookies.find(&headers, &session.tenant, NOW + 2_000_000);
         assert_eq!(found, live(&session));
         let mut later = session.to_bytes();
-        later[0] = 3;
+        later[0] = 5;
         assert_eq!(Session::from_bytes(&later, &session.tenant), None);
+    }
+}
+
+fn quirks() -> Quirks {
+    Quirks::of(&hearth_proto::types::v1::Quirks {
+        xml_declaration: true,
+        max_request_bytes: 8192,
+        ..hearth_proto::types::v1::Quirks::default()
+    })
+}
+
+#[test]
+fn quirks_are_in_the_cookie_and_older_cookies_still_open() {
+    let cookies = cookies();
+    for (ask, version) in [(true, 3), (false, 4)] {
+        let session = Session {
+            ask,
+            quirks: quirks(),
+            ..session("012345-Router-0000001")
+        };
+        let bytes = session.to_bytes();
+        assert_eq!(bytes[0], version);
+        let headers = headers(&[&pair(&cookies, &session)]);
+        let found = cookies.find(&headers, &session.tenant, NOW + 2_000_000);
+        assert_eq!(found, live(&session));
+        // What a gateway wrote that knew of no quirks: the same without them.
+        let older = [&[version - 2], &bytes[3..]].concat();
+        let bare = Session {
+            quirks: Quirks::default(),
+            ..session.clone()
+        };
+        assert_eq!(Session::from_bytes(&older, &session.tenant), Some(bare));
+        let mut unknown = bytes;
+        unknown[1] = 255;
+        assert_eq!(Session::from_bytes(&unknown, &session.tenant), None);
     }
 }
 
@@ -93,6 +129,9 @@ fn usual_ids_stay_short_and_the_longest_stay_below_512() {
     let mut session = session(&"x".repeat(84 - "default".len()));
     assert!(pair(&cookies, &session).len() <= USUAL);
     session.device = "x".repeat(MAX_IDENTITY - "default".len());
+    assert!(pair(&cookies, &session).len() <= MAX);
+    session.quirks = quirks();
+    session.in_flight = InFlight::Text("x".repeat(40));
     assert!(pair(&cookies, &session).len() <= MAX);
     session.device = "x".repeat(400);
     assert!(cookies.set(&session).is_none());

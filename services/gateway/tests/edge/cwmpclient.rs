@@ -34,6 +34,7 @@ async fn a_foreign_client_informs_is_read_and_set() {
             sealed: Vec::new(),
         }],
         parameter_key: "01hzy3v7k2q4w6e8r0t2y4a6d8.1".to_owned(),
+        ..wf::SetParameterValuesRpc::default()
     };
     house
         .workflow

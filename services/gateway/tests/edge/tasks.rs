@@ -330,6 +330,7 @@ async fn every_rpc_is_written_as_it_is_meant() {
             sealed: Vec::new(),
         }],
         parameter_key: "k".to_owned(),
+        ..wf::SetParameterValuesRpc::default()
     };
     let attributes = ty::SetParameterAttributes {
         attributes: vec![ty::ParameterAttributes {

@@ -118,6 +118,7 @@ pub(crate) async fn remember(
         tenant: tenant.clone(),
         oui: oui.clone(),
         product_class: product_class.clone(),
+        device: String::new(),
     };
     let found = device_state.get_model(request).await?;
     let before = found.model.unwrap_or_default();

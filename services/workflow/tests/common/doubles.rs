@@ -191,6 +191,7 @@ impl Store for FlakyStore {
 #[derive(Default)]
 pub struct FakeDeviceState {
     pub model: Mutex<ds::Model>,
+    pub profile: Mutex<Option<hearth_proto::types::v1::ProfileChoice>>,
     pub root: Mutex<String>,
     pub types: Mutex<Vec<ds::Parameter>>,
     /// The try of the pending rotation.
@@ -242,6 +243,7 @@ impl DeviceState for FakeDeviceState {
     async fn get_model(&self, _: ds::GetModelRequest) -> ClientResult<ds::GetModelResponse> {
         Ok(ds::GetModelResponse {
             model: Some(self.model.lock().unwrap().clone()),
+            profile: self.profile.lock().unwrap().clone(),
         })
     }
     async fn put_model(&self, request: ds::PutModelRequest) -> ClientResult<ds::PutModelResponse> {
