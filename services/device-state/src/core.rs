@@ -15,18 +15,19 @@ use parking_lot::Mutex;
 use crate::DeviceStateConfig;
 use crate::cache::{Cache, Known};
 use crate::credentials::CredentialCache;
-use crate::lifecycle::StanceCache;
 use crate::lifecycle::alerts::AlertCache;
+use crate::lifecycle::{self, StanceCache};
 use crate::lines::LineCache;
+use crate::memory::{Changes, Memory};
 use crate::metrics::Metrics;
 use crate::models::ModelCache;
 use crate::online::Online;
 use crate::overlay::Overlay;
 use crate::parts::Parts;
 use crate::policy::PolicyCache;
-use crate::refusals::RefusalState;
 use crate::profiles::ProfileCache;
-use crate::replicas::Replicas;
+use crate::refusals::RefusalState;
+use crate::replicas::{Note, Replicas};
 use crate::secrets::Secrets;
 
 /// What the role works with.
@@ -75,6 +76,9 @@ pub struct Core {
     pub policies: PolicyCache,
     pub profiles: ProfileCache,
     pub stances: StanceCache,
+    /// Devices that are known to be expected.
+    pub expected: Memory<DeviceKey, ()>,
+    pub changes: Changes,
     pub alerts: AlertCache,
     pub lines: LineCache,
     pub refusals: RefusalState,
@@ -83,6 +87,8 @@ pub struct Core {
     pub parts: Parts,
     /// What is known of other processes; `None` when there are none.
     pub replicas: Option<Mutex<Replicas>>,
+    /// The last note that the others were given.
+    pub told: tokio::sync::Mutex<Option<Note>>,
     pub overlay: Mutex<Overlay>,
     /// Held by whoever applies events or writes the overlay.
     pub turn: tokio::sync::Mutex<Turn>,
@@ -120,6 +126,7 @@ impl Core {
             return Err(StartError::Config { key, problem });
         }
         let indexed = config.indexed_parameters.iter();
+        let remembered = usize::try_from(config.cached_devices).unwrap_or(usize::MAX);
         let parts = match replica {
             Some(_) => Parts::shared(),
             None => Parts::whole(),
@@ -128,11 +135,13 @@ impl Core {
             indexed: indexed.map(|path| path.as_str().to_owned()).collect(),
             metrics: Metrics::new(&with.registry)?,
             cache: Cache::new(config.cached_devices),
-            credentials: CredentialCache::new(config.credential_cache_time.get()),
+            credentials: CredentialCache::new(remembered, config.credential_cache_time.get()),
             models: ModelCache::new(),
             policies: PolicyCache::new(),
             profiles: ProfileCache::new(),
-            stances: StanceCache::new(),
+            stances: StanceCache::new(remembered),
+            expected: Memory::new(remembered, lifecycle::REMEMBERED),
+            changes: Changes::new(replica.as_ref().map(|_| config.lease.get())),
             alerts: AlertCache::new(),
             lines: LineCache::new(),
             refusals: RefusalState::new(),
@@ -143,6 +152,7 @@ impl Core {
             online: parts.all().map(|_| Mutex::default()).collect(),
             parts,
             replicas: replica.map(|id| Mutex::new(Replicas::new(id, config.lease.get()))),
+            told: tokio::sync::Mutex::default(),
             overlay: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             edit: tokio::sync::Mutex::default(),

@@ -69,6 +69,15 @@ const IDENTITY_ALERTS: MetricDef = MetricDef::counter(
     "Duplicates, shared credentials and devices in two places that were noticed",
 );
 
+const REFUSALS: MetricDef = MetricDef::counter(
+    "hearth_device_state_refusals_total",
+    "Refusals of CPEs that gateways told and that were kept, put together by whom they concern",
+);
+const REFUSALS_DROPPED: MetricDef = MetricDef::counter(
+    "hearth_device_state_refusals_dropped_total",
+    "Refusals that gateways told and that were not kept: of tenants that don't exist",
+);
+
 /// Every metric of the role.
 pub const METRICS: &[MetricDef] = &[
     EVENTS,
@@ -86,6 +95,8 @@ pub const METRICS: &[MetricDef] = &[
     PENDING,
     TRIMMED,
     IDENTITY_ALERTS,
+    REFUSALS,
+    REFUSALS_DROPPED,
 ];
 
 /// Handles, resolved once.
@@ -105,6 +116,8 @@ pub struct Metrics {
     pub pending: IntGauge,
     pub trimmed: IntCounter,
     pub identity_alerts: IntCounter,
+    pub refusals: IntCounter,
+    pub refusals_dropped: IntCounter,
 }
 
 /// One counter for each kind of event.
@@ -140,6 +153,8 @@ impl Metrics {
             pending: registry.gauge(&PENDING)?,
             trimmed: registry.counter(&TRIMMED)?,
             identity_alerts: registry.counter(&IDENTITY_ALERTS)?,
+            refusals: registry.counter(&REFUSALS)?,
+            refusals_dropped: registry.counter(&REFUSALS_DROPPED)?,
         })
     }
 }

@@ -30,9 +30,11 @@ use crate::http::{Bodies, ReadBody, Reply};
 use crate::line::Lines;
 use crate::logs::LogGate;
 use crate::metrics::{Metrics, TurnKind};
+use crate::noted::{Noted, Whose};
 use crate::proof::Proof;
 use crate::redirect::Redirects;
 use crate::refusal::Refusal;
+use crate::timeline::{Lost, Note, Sent, Timeline};
 use crate::tls::door::Door;
 use crate::trace::{self, turn_span};
 
@@ -59,9 +61,12 @@ pub(crate) struct Edge {
     /// For `{host}` where the CPE's Host header is of no use.
     pub local_host: String,
     pub refusal_log: LogGate,
+    pub noted: Noted,
+    pub timeline: Timeline,
 }
 
 /// One request, past its body.
+#[derive(Clone)]
 pub(crate) struct Turn {
     pub edge: Arc<Edge>,
     pub tenant: TenantId,
@@ -71,6 +76,10 @@ pub(crate) struct Turn {
     pub host: Option<String>,
     /// µs since 1970: when its header was there.
     pub now: i64,
+    /// Its device, once the Inform was read.
+    pub whose: Whose,
+    /// What it said.
+    pub note: Note,
 }
 
 impl Edge {
@@ -83,9 +92,13 @@ impl Edge {
         let (parts, body) = request.into_parts();
         let now = self.clock.now_micros();
         let mut kind = TurnKind::Other;
-        let reply = match self.exchange(&parts, body, now, &mut kind).await {
-            Ok(reply) => reply,
-            Err(refusal) => self.refuse(&refusal, &parts, now),
+        let whose = Whose::default();
+        let reply = match self.exchange(&parts, body, now, &mut kind, &whose).await {
+            Ok(reply) => {
+                self.noted.served(peer(&parts));
+                reply
+            }
+            Err(refusal) => self.refuse(&refusal, &parts, now, &whose),
         };
         self.metrics.turn(kind, start.elapsed().as_secs_f64());
         reply
@@ -97,6 +110,7 @@ impl Edge {
         body: B,
         now: i64,
         kind: &mut TurnKind,
+        whose: &Whose,
     ) -> Result<Reply, Refusal> {
         let named = self.door.tenant(parts);
         let tenant = crate::http::tenant(parts, &self.default_tenant, named)?;
@@ -118,12 +132,14 @@ impl Edge {
         }
         // Not kept while the body comes: a few slow senders would keep all others out.
         drop(place);
-        let turn = Turn {
+        let mut turn = Turn {
             edge: Arc::clone(self),
             tenant: tenant.clone(),
             peer: peer(parts),
             host: crate::http::host(parts).map(str::to_owned),
             now,
+            whose: Whose::clone(whose),
+            note: Note::default(),
         };
         let read = self.bodies.read(&parts.headers, body, &self.admission);
         let ReadBody {
@@ -142,6 +158,7 @@ impl Edge {
             .body_bytes
             .inc_by(u64::try_from(received).unwrap_or(0));
         let heard = self.hear(parts, &bytes).await;
+        turn.note = Note::of(&heard, session.as_ref(), bytes.len());
         // What it says is in `heard`; a large one isn't held twice while it is worked on.
         drop(bytes);
         *kind = turn_kind(heard.input);
@@ -245,8 +262,9 @@ impl Edge {
     }
 
     /// The answer to what isn't served: counted, and logged a few times a second.
-    fn refuse(&self, refusal: &Refusal, parts: &Parts, now: i64) -> Reply {
+    fn refuse(&self, refusal: &Refusal, parts: &Parts, now: i64, whose: &Whose) -> Reply {
         self.metrics.refused(refusal);
+        let silent = self.remember(refusal, parts, peer(parts), now, whose);
         let mut challenges = Vec::new();
         match refusal {
             Refusal::Unauthorized { stale, reason, .. } => {
@@ -263,19 +281,22 @@ impl Edge {
             Refusal::Superseded => self.metrics.sessions_superseded.inc(),
             _ => {}
         }
-        // The challenge to a first request is how every session begins: no line for it.
-        let expected = matches!(
+        // The challenge to a first request is how every session begins: no line for it, unless
+        // nothing ever follows.
+        let first = matches!(
             refusal,
             Refusal::Unauthorized {
                 reason: "missing" | "stale_nonce",
                 ..
             }
         );
+        let expected = first && silent.is_none();
         if let (false, Some(left_out)) = (expected, self.refusal_log.pass(now)) {
             tracing::info!(
                 peer = peer(parts).map(tracing::field::display),
                 status = refusal.status().as_u16(),
-                reason = refusal.reason(),
+                reason = silent.map_or(refusal.reason(), |_| "no_credentials"),
+                challenges = silent,
                 detail = %for_log(refusal.detail()),
                 left_out,
                 "request of a CPE refused"
@@ -365,9 +386,11 @@ impl Turn {
         // than a session may be silent.
         session.last_turn = self.edge.clock.now_micros();
         let span = turn_span(&session, heard.input);
-        self.continue_session(session, heard, action)
-            .instrument(span)
-            .await
+        let lost = Lost::of(&self, &session);
+        let turn = self.continue_session(session, heard, action);
+        let done = turn.instrument(span).await;
+        lost.tell(&done);
+        done
     }
 
     /// Tells workflow that the answer to the request in flight was too large to be read, so that
@@ -425,9 +448,12 @@ impl Turn {
                     unanswered,
                     "session ended"
                 );
-                trace::ended(&session, if unanswered { "unanswered" } else { "ended" });
+                let end = if unanswered { "unanswered" } else { "ended" };
+                trace::ended(&session, end);
                 self.edge.metrics.sessions_ended.inc();
-                Ok(crate::http::no_content(None))
+                let reply = crate::http::no_content(None);
+                self.answered(&session, Sent::empty(), Some(end), &reply);
+                Ok(reply)
             }
             (_, decoded) => Err(refused(decoded)),
         }

@@ -24,13 +24,14 @@ use crate::proof::Proof;
 use crate::publish::Source;
 use crate::quirks::Quirks;
 use crate::refusal::Refusal;
+use crate::timeline::codes;
 use crate::trace::turn_span;
 
 impl Turn {
     /// Accepts an Inform or says why not. InformResponse goes out when the event is on disk and
     /// the session has its epoch.
     pub(crate) async fn inform(
-        self,
+        mut self,
         state: State,
         decoded: Decoded,
         proof: &Proof,
@@ -45,6 +46,10 @@ impl Turn {
             return Err(Refusal::NoSession);
         };
         let class = Class::of(&inform.event);
+        let key = self.device_key(&inform);
+        if let Ok(key) = &key {
+            let _ = self.whose.set(key.device.as_str().to_owned());
+        }
         if !self.edge.admission.admits(class) {
             return Err(Refusal::Busy {
                 reason: "busy_class",
@@ -54,19 +59,19 @@ impl Turn {
         let use_version = match CwmpVersion::choose(&envelope.supported_versions) {
             None if !envelope.supported_versions.is_empty() => {
                 let fault = Fault::new(FaultCode::ACS_VERSION_INCOMPATIBLE);
-                return self.refuse_by_fault(&envelope, fault);
+                return self.refuse_by_fault(&envelope, fault, proof);
             }
             // Only asked for is it answered (TR-069 3.4.3).
             chosen => chosen,
         };
-        let key = match self.device_key(&inform) {
+        let key = match key {
             Ok(key) => key,
             Err(invalid) => {
                 let fault = Fault {
                     string: Some(format!("Invalid arguments: {invalid}")),
                     ..Fault::new(FaultCode::ACS_INVALID_ARGUMENTS)
                 };
-                return self.refuse_by_fault(&envelope, fault);
+                return self.refuse_by_fault(&envelope, fault, proof);
             }
         };
         let bootstrap = inform
@@ -91,6 +96,7 @@ impl Turn {
         let quirks = admitted.quirks.unwrap_or_default();
         session.quirks = Quirks::of(&quirks);
         session.state.triple_empty = quirks.triple_empty_end;
+        self.note.codes = codes(&inform);
         let span = turn_span(&session, Input::Inform);
         let opened = self.open(&session, &key, &envelope, inform, proof, rotate);
         let opened = match opened.instrument(span).await {
@@ -99,12 +105,15 @@ impl Turn {
                     string: Some(format!("Resources exceeded: {why}")),
                     ..Fault::new(FaultCode::ACS_RESOURCES_EXCEEDED)
                 };
-                return self.refuse_by_fault(&envelope, fault);
+                return self.refuse_by_fault(&envelope, fault, proof);
             }
             opened => opened?,
         };
         session.epoch = opened.epoch;
         session.ask = opened.pending;
+        if session.ask {
+            self.note.proof = proof.label();
+        }
         self.edge.metrics.informed(class);
         tracing::debug!(
             session = %session.id_text(),
@@ -231,8 +240,14 @@ impl Turn {
     }
 
     /// A fault to an Inform: the session fails, and nothing of it was accepted.
-    fn refuse_by_fault(&self, envelope: &Envelope, fault: Fault) -> Result<Reply, Refusal> {
+    fn refuse_by_fault(
+        &self,
+        envelope: &Envelope,
+        fault: Fault,
+        proof: &Proof,
+    ) -> Result<Reply, Refusal> {
         self.edge.metrics.fault(fault.code.0);
+        self.remember_fault(&fault, proof);
         if let Some(left_out) = self.edge.refusal_log.pass(self.now) {
             tracing::info!(
                 peer = self.peer.map(tracing::field::display),

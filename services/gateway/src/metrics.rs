@@ -77,6 +77,12 @@ const EVENTS_CUT: MetricDef = MetricDef::counter(
     "Events larger than the bus takes, published in pieces; what can't be cut is refused with fault \
      8004, or given back to its task",
 );
+const SESSION_RECORDS: MetricDef = MetricDef::counter(
+    "hearth_gateway_session_records_total",
+    "Records of sessions: told (as events), lost (the bus didn't take them), exchanges left out for want \
+     of memory (memory)",
+)
+.labels(&["result"]);
 const INFORMS_IN_FLIGHT: MetricDef = MetricDef::gauge(
     "hearth_gateway_informs_in_flight",
     "Informs being worked on now",
@@ -102,6 +108,11 @@ const CONNECTIONS_REFUSED: MetricDef = MetricDef::counter(
 const CONNECTIONS_TIMED_OUT: MetricDef = MetricDef::counter(
     "hearth_gateway_connections_timed_out_total",
     "Connections closed for a late header, for silence, or for not reading a response",
+);
+const REQUESTS_MALFORMED: MetricDef = MetricDef::counter(
+    "hearth_gateway_requests_malformed_total",
+    "Requests that are not HTTP or break its framing (two lengths, folded headers): refused, and \
+     their connections closed",
 );
 const REDIRECTED: MetricDef = MetricDef::counter(
     "hearth_gateway_redirected_total",
@@ -149,6 +160,7 @@ pub const METRICS: &[MetricDef] = &[
     UNSENDABLE,
     ANSWERS_TOO_LARGE,
     EVENTS_CUT,
+    SESSION_RECORDS,
     INFORMS_IN_FLIGHT,
     INFORMS_LIMIT,
     BODY_BYTES_IN_FLIGHT,
@@ -156,13 +168,35 @@ pub const METRICS: &[MetricDef] = &[
     CONNECTIONS_ACCEPTED,
     CONNECTIONS_REFUSED,
     CONNECTIONS_TIMED_OUT,
+    REQUESTS_MALFORMED,
     REDIRECTED,
     HANDSHAKES,
     HANDSHAKE_FAILURES,
     TLS_RELOADS,
     TLS_EXPIRES,
     PROXY_FAILURES,
+    crate::noted::METRICS[0],
+    crate::noted::METRICS[1],
 ];
+
+/// What becomes of sessions' records.
+pub(crate) struct TimelineMetrics(IntCounterVec);
+
+impl TimelineMetrics {
+    pub(crate) fn new(registry: &Registry) -> Result<Self, MetricError> {
+        registry.counter_vec(&SESSION_RECORDS).map(Self)
+    }
+
+    /// Something was told.
+    pub(crate) fn told(&self) {
+        self.0.with_label_values(&["told"]).inc();
+    }
+
+    /// Something was not: `lost` or `memory`.
+    pub(crate) fn dropped(&self, why: &'static str) {
+        self.0.with_label_values(&[why]).inc();
+    }
+}
 
 /// What a request carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -298,6 +332,7 @@ pub(crate) fn register_levels(
         CONNECTIONS_ACCEPTED,
         CONNECTIONS_REFUSED,
         CONNECTIONS_TIMED_OUT,
+        REQUESTS_MALFORMED,
         PROXY_FAILURES,
     ];
     registry.polled(&defs, move || {
@@ -314,6 +349,7 @@ pub(crate) fn register_levels(
             sum(|http| http.accepted),
             sum(|http| http.refused_total + http.refused_peer),
             sum(|http| http.header_timeouts + http.idle_timeouts + http.stalled_writes),
+            stats.iter().map(|stats| stats.malformed()).sum(),
             stats.iter().map(|stats| stats.proxy_failures()).sum(),
         ]
         .map(|value| value as f64);

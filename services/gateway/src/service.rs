@@ -25,8 +25,10 @@ use crate::http::{Bodies, host_of};
 use crate::line::Lines;
 use crate::listeners::{Kind, ListenAddresses, Listeners, options};
 use crate::logs::LogGate;
-use crate::metrics::{Metrics, followed, register_levels, register_tls};
+use crate::metrics::{Metrics, TimelineMetrics, followed, register_levels, register_tls};
+use crate::noted::{Noted, tell};
 use crate::redirect::Redirects;
+use crate::timeline::{self, Timeline};
 use crate::tls::door::Door;
 use crate::tls::files::TlsError;
 use crate::tls::source::Tls;
@@ -104,48 +106,12 @@ impl Gateway {
         dependencies: Dependencies,
         registry: &Registry,
     ) -> Result<Self, GatewayError> {
-        if let Some((key, problem)) = config.validate().into_iter().next() {
-            return Err(GatewayError::Config(format!("gateway.{key}: {problem}")));
-        }
         let addresses = listeners.addresses().map_err(GatewayError::Listener)?;
-        let admission = Admission::new(&config);
-        let keys = &dependencies.keys;
-        let clock = dependencies.clock;
-        let tls = Tls::load(&config.tls, keys, clock.clone())?.map(Arc::new);
-        let metrics = Metrics::new(registry)?;
-        let listening = addresses.any().map(|address| address.ip());
-        let edge = Edge {
-            cookies: Cookies::new(
-                keys.sealer(labels::COOKIE)?,
-                config.session_max.get().as_secs(),
-            ),
-            at_rest: keys.sealer(labels::AT_REST)?,
-            lines: Lines::new(
-                Arc::clone(&dependencies.device_state),
-                keys.sealer(labels::AT_REST)?,
-            ),
-            auth: Authenticator::new(&config, keys.digest_nonces()?, dependencies.device_state),
-            door: Door::new(tls.clone(), &config.tls, &config.proxy, clock.clone()),
-            redirects: Redirects::new(&config.redirects, metrics.redirected.clone()),
-            admission: Arc::new(admission),
-            metrics,
-            bodies: Bodies::new(&config),
-            limits: Limits {
-                bytes: config.max_body.as_usize(),
-                ..Limits::default()
-            },
-            default_tenant: TenantId::default(),
-            local_host: local_host(&config, listening),
-            refusal_log: LogGate::default(),
-            bus: dependencies.bus,
-            workflow: dependencies.workflow,
-            clock,
-            config,
-        };
+        let (edge, tls) = edge(addresses, config, dependencies, registry)?;
         Ok(Self {
             listeners,
             addresses,
-            edge: Arc::new(edge),
+            edge,
             tls,
             registry: registry.clone(),
         })
@@ -155,6 +121,58 @@ impl Gateway {
     pub fn addresses(&self) -> ListenAddresses {
         self.addresses
     }
+}
+
+/// What answers requests, whatever they come over.
+pub(crate) fn edge(
+    addresses: ListenAddresses,
+    config: GatewayConfig,
+    dependencies: Dependencies,
+    registry: &Registry,
+) -> Result<(Arc<Edge>, Option<Arc<Tls>>), GatewayError> {
+    if let Some((key, problem)) = config.validate().into_iter().next() {
+        return Err(GatewayError::Config(format!("gateway.{key}: {problem}")));
+    }
+    let admission = Admission::new(&config);
+    let keys = &dependencies.keys;
+    let clock = dependencies.clock;
+    let tls = Tls::load(&config.tls, keys, clock.clone())?.map(Arc::new);
+    let metrics = Metrics::new(registry)?;
+    let listening = addresses.any().map(|address| address.ip());
+    let edge = Edge {
+        cookies: Cookies::new(
+            keys.sealer(labels::COOKIE)?,
+            config.session_max.get().as_secs(),
+        ),
+        at_rest: keys.sealer(labels::AT_REST)?,
+        lines: Lines::new(
+            Arc::clone(&dependencies.device_state),
+            keys.sealer(labels::AT_REST)?,
+        ),
+        noted: Noted::new(Arc::clone(&dependencies.device_state), registry)?,
+        auth: Authenticator::new(&config, keys.digest_nonces()?, dependencies.device_state),
+        door: Door::new(tls.clone(), &config.tls, &config.proxy, clock.clone()),
+        redirects: Redirects::new(&config.redirects, metrics.redirected.clone()),
+        admission: Arc::new(admission),
+        metrics,
+        bodies: Bodies::new(&config),
+        limits: Limits {
+            bytes: config.max_body.as_usize(),
+            ..Limits::default()
+        },
+        default_tenant: TenantId::default(),
+        local_host: local_host(&config, listening),
+        refusal_log: LogGate::default(),
+        timeline: Timeline::new(
+            config.session_memory.as_usize(),
+            TimelineMetrics::new(registry)?,
+        ),
+        bus: dependencies.bus,
+        workflow: dependencies.workflow,
+        clock,
+        config,
+    };
+    Ok((Arc::new(edge), tls))
 }
 
 fn local_host(config: &GatewayConfig, listening: Option<IpAddr>) -> String {
@@ -200,7 +218,9 @@ impl Service for Gateway {
             stats.push(server.stats());
             running.spawn(server.run(ctx.stop.clone()));
         }
+        running.spawn(tell(edge.clone(), ctx.stop.clone()));
         register_levels(&registry, edge.admission.clone(), stats)?;
+        running.spawn(timeline::run(Arc::clone(&edge), ctx.stop.clone()));
         if let Some(tls) = tls {
             running.spawn(tls.follow(followed(&registry)?, ctx.stop.clone()));
         }
@@ -216,6 +236,7 @@ impl Service for Gateway {
         while let Some(ended) = running.join_next().await {
             ended?;
         }
+        timeline::tell_all(&edge).await;
         Ok(())
     }
 }

@@ -7,6 +7,7 @@
 
 mod check;
 mod edit;
+mod facts;
 mod identity;
 mod import;
 mod rotation;
@@ -25,6 +26,7 @@ use prost::Message;
 
 use crate::core::Core;
 use crate::errors::from_seal;
+use crate::memory::{About, Memory};
 use hearth_runtime::Expiring;
 
 /// Credentials of one device that are looked at.
@@ -32,8 +34,9 @@ const OWN: usize = 16;
 
 /// How long it need not be read again that a credential was used: it goes only with the credential.
 const PROVED_TIME: Duration = Duration::from_secs(24 * 3600);
-/// Credentials in memory at most.
-const CACHED: usize = 100_000;
+/// A credential that was changed less long ago is not remembered for long: the servers' clocks may
+/// differ, and two processes that start at once may have written it.
+const NEW: Duration = Duration::from_secs(60);
 
 /// The keys of documents.
 mod keys {
@@ -64,7 +67,7 @@ pub struct Opened {
     pub password: SecretString,
 }
 
-type Users = Expiring<(TenantId, String), Option<Arc<Opened>>>;
+type Users = Memory<(TenantId, String), Option<Arc<Opened>>>;
 
 /// Looks a user up without copying its name.
 #[derive(Hash)]
@@ -82,16 +85,17 @@ pub struct CredentialCache {
     /// Credentials of devices' own whose first use is on disk.
     proved: Expiring<(TenantId, String), ()>,
     /// Whether a device has a credential of its own.
-    own: Expiring<DeviceKey, bool>,
+    own: Memory<DeviceKey, bool>,
     used: Mutex<HashMap<(TenantId, String), Timestamp>>,
 }
 
 impl CredentialCache {
-    pub fn new(time: Duration) -> Self {
+    /// For so many devices, and how long a credential is remembered.
+    pub fn new(devices: usize, time: Duration) -> Self {
         Self {
-            users: Expiring::new(CACHED, time),
-            proved: Expiring::new(CACHED, PROVED_TIME),
-            own: Expiring::new(CACHED, time),
+            users: Memory::new(devices, time),
+            proved: Expiring::new(devices, PROVED_TIME),
+            own: Memory::new(devices, time),
             used: Mutex::default(),
         }
     }
@@ -100,13 +104,20 @@ impl CredentialCache {
 impl Core {
     /// The ONBOARDING or DEVICE credential of a user name.
     async fn user(&self, tenant: &TenantId, username: &str) -> Result<Option<Arc<Opened>>> {
-        if let Some(found) = self.credentials.users.get(&UserOf(tenant, username)) {
+        let glance = self.glance(About::user(tenant, username));
+        let place = UserOf(tenant, username);
+        if let Some(found) = self.credentials.users.get(&place, glance) {
             return Ok(found);
         }
         let found = self.read_credential(tenant, &keys::user(username)).await?;
         let found = found.map(Arc::new);
         let place = (tenant.clone(), username.to_owned());
-        self.credentials.users.insert(place, found.clone());
+        let changed = |found: &Arc<Opened>| Timestamp::from_micros(found.credential.update_time_us);
+        let is_old = |found| self.now().saturating_since(changed(found)) >= NEW;
+        match found.as_ref().is_some_and(is_old) {
+            true => self.credentials.users.keep(place, glance, found.clone()),
+            false => self.credentials.users.keep_short(place, found.clone()),
+        }
         Ok(found)
     }
 
@@ -129,7 +140,8 @@ impl Core {
     /// Whether a device has proved a credential of its own. Until it has, the onboarding one still
     /// serves: one that was only set here does not lock the device out.
     async fn has_own_credential(&self, device: &DeviceKey) -> Result<bool> {
-        if let Some(has) = self.credentials.own.get(device) {
+        let glance = self.glance(About::device(device));
+        if let Some(has) = self.credentials.own.get(device, glance) {
             return Ok(has);
         }
         let tenant = &device.tenant;
@@ -148,7 +160,7 @@ impl Core {
             let written = self.store.document(kind, tenant, &key).await?;
             has |= noted || written.is_some();
         }
-        self.credentials.own.insert(device.clone(), has);
+        self.credentials.own.keep(device.clone(), glance, has);
         Ok(has)
     }
 

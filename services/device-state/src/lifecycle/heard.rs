@@ -2,6 +2,7 @@
 //! written when that changes.
 
 use hearth_clients::Result;
+use hearth_cwmp::{CwmpTime, Time};
 use hearth_proto::events::v1::Inform;
 use hearth_store::{Document, DocumentKind};
 use hearth_types::{DeviceKey, Timestamp};
@@ -14,6 +15,11 @@ const KIND: DocumentKind = DocumentKind::Setting;
 const PLACES: usize = 4;
 /// Changes of place within this time are taken together, in µs.
 const DAY: i64 = 24 * 3600 * 1_000_000;
+/// A clock that is off by less is right, in seconds: an Inform may have waited.
+const CLOCK_TOLERANCE: i64 = 300;
+/// Zones differ by quarters of an hour, and from UTC by no more than 14 hours.
+const QUARTER: i64 = 900;
+const WIDEST_ZONE: i64 = 14 * 3600 + CLOCK_TOLERANCE;
 
 /// How a device comes.
 #[derive(Clone, PartialEq, Message)]
@@ -30,6 +36,12 @@ pub struct Heard {
     /// The Inform that changed it, in µs.
     #[prost(int64, tag = "4")]
     pub time: i64,
+    /// Its clock less ours in seconds, where it is far off; 0 where it is right, or not known.
+    #[prost(sint64, tag = "5")]
+    pub clock_offset: i64,
+    /// The Inform that told it, in µs.
+    #[prost(int64, tag = "6")]
+    pub clock_time: i64,
 }
 
 /// From where it came.
@@ -75,10 +87,24 @@ impl Heard {
             news.changed = true;
             news.two_places = self.goes_to_and_fro(at);
         }
+        news.changed |= self.hear_clock(inform, at);
         if news.changed {
             self.time = at;
         }
         news
+    }
+
+    /// Takes in what time the device has; whether that is news. One that is off goes on being so,
+    /// and isn't written each time.
+    fn hear_clock(&mut self, inform: &Inform, at: i64) -> bool {
+        let offset = clock_offset(&inform.current_time, at);
+        let moved = offset.abs_diff(self.clock_offset) > CLOCK_TOLERANCE.unsigned_abs();
+        let mended = (offset == 0) != (self.clock_offset == 0);
+        if !moved && !mended {
+            return false;
+        }
+        (self.clock_offset, self.clock_time) = (offset, at);
+        true
     }
 
     /// Here, there, here, there, within a day: a move goes one way.
@@ -89,6 +115,25 @@ impl Heard {
             }
             _ => false,
         }
+    }
+}
+
+/// A device's clock less ours in seconds, where that is more than the tolerance. One that tells no
+/// zone may mean its own: a difference of whole quarters of an hour is none.
+fn clock_offset(current_time: &str, at: i64) -> i64 {
+    let Some(Time::At { timestamp, zoned }) = CwmpTime(current_time.to_owned()).time() else {
+        return 0;
+    };
+    let offset = timestamp.as_second().saturating_sub(at / 1_000_000);
+    let zone = match zoned {
+        false if offset.abs() <= WIDEST_ZONE => {
+            (offset + QUARTER / 2).div_euclid(QUARTER) * QUARTER
+        }
+        _ => 0,
+    };
+    match (offset - zone).abs() > CLOCK_TOLERANCE {
+        true => offset,
+        false => 0,
     }
 }
 
@@ -206,6 +251,29 @@ mod tests {
             inform("p2", "http://192.0.2.1/2"),
         ];
         assert!(!hear(&[&again[0], &again[1], &again[0], &again[1]]));
+    }
+
+    #[test]
+    fn a_clock_that_is_far_off_is_noticed_once() {
+        let noon = 1_767_268_800;
+        let at = |n: i64| Timestamp::from_micros((noon + n) * 1_000_000);
+        let told = |text: &str| Inform {
+            current_time: text.to_owned(),
+            ..inform("x", "")
+        };
+        let mut heard = Heard::default();
+        assert!(heard.hear(&told("2026-01-01T12:00:00Z"), at(0)).changed);
+        assert_eq!(heard.clock_offset, 0);
+        assert!(heard.hear(&told("1970-01-01T00:01:40Z"), at(1)).changed);
+        assert_eq!(heard.clock_offset, 100 - (noon + 1));
+        // It goes on as it is.
+        assert!(!heard.hear(&told("1970-01-01T00:02:40Z"), at(61)).changed);
+        assert!(heard.hear(&told("2026-01-01T12:02:00Z"), at(120)).changed);
+        assert_eq!(heard.clock_offset, 0);
+        for right in ["", "0001-01-01T00:00:00Z", "soon", "2026-01-01T17:32:03"] {
+            assert!(!heard.hear(&told(right), at(180)).changed, "{right}");
+        }
+        assert!(heard.hear(&told("2026-01-01T17:40:03"), at(181)).changed);
     }
 
     #[test]
