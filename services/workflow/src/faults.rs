@@ -13,6 +13,8 @@ pub(crate) const RESOURCES_EXCEEDED: u32 = 9004;
 pub(crate) const INVALID_NAME: u32 = 9005;
 /// A parameter has another type.
 pub(crate) const INVALID_TYPE: u32 = 9006;
+/// A value is not allowed.
+pub(crate) const INVALID_VALUE: u32 = 9007;
 
 /// What one code means.
 struct Entry {

@@ -46,32 +46,22 @@ impl Inner {
 
     /// The plan of a task that is sent for the first time.
     pub(crate) async fn new_plan(&self, work: &Work) -> Plan {
-        let mut facts = Facts {
-            gpv_batch: self.options.gpv_batch,
-            refuses_empty_path: false,
-            root: String::new(),
-            no_queued_transfers: false,
-            methods: Vec::new(),
-            unsupported: Vec::new(),
-        };
         let Some(kind) = work.kind() else {
             return Plan::Methods;
         };
         let tenant = work.device.tenant.to_string();
-        if Plan::depends_on_model(kind) {
-            let (oui, product_class, _) = work.device.device.parts();
-            let request = GetModelRequest {
-                tenant: tenant.clone(),
-                oui,
-                product_class,
-                device: work.device.device.to_string(),
-            };
-            // Without it the defaults hold, and what they break is learned again.
-            let model = self.device_state.get_model(request).await.ok();
-            if let Some(model) = model.and_then(|found| found.model) {
-                facts.learned(&model);
-            }
-        }
+        let (oui, product_class, _) = work.device.device.parts();
+        let request = GetModelRequest {
+            tenant: tenant.clone(),
+            oui,
+            product_class,
+            device: work.device.device.to_string(),
+        };
+        // Without it the defaults hold, and what they break is learned again.
+        let found = self.device_state.get_model(request).await;
+        let found = found.unwrap_or_default();
+        let model = found.model.unwrap_or_default();
+        let mut facts = Facts::new(self.options.gpv_batch, &model, found.profile.as_ref());
         if matches!(kind, Kind::Refresh(refresh) if refresh.path.is_empty()) {
             let device = work.device.device.to_string();
             let request = GetDeviceRequest { tenant, device };

@@ -57,10 +57,12 @@ impl Inner {
                 prefix,
                 like,
                 types,
+                forms,
             } => Rpc::SetParameterValues(SetParameterValuesRpc {
                 values: self.values_to_set(work, &prefix, &like, &types).await?,
                 parameter_key: key.to_string(),
-                ..SetParameterValuesRpc::default()
+                boolean_form: forms.booleans,
+                no_fractional_seconds: forms.whole_seconds,
             }),
             Command::Download => Rpc::Download(self.download(work).await?),
             Command::Upload => Rpc::Upload(self.upload(work).await?),

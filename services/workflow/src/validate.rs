@@ -21,7 +21,7 @@ const MAX_KEY: usize = 128;
 /// attributes is one message and can't be split.
 const MAX_MESSAGE: usize = 32 * 1024;
 /// Bytes of a request beside its items.
-const ENVELOPE: usize = 1024;
+pub(crate) const ENVELOPE: usize = 1024;
 /// Bytes of an item beside its texts.
 const ITEM: usize = 120;
 
@@ -250,7 +250,7 @@ fn is_xml(c: char) -> bool {
 }
 
 /// Bytes of a text in XML.
-fn escaped(text: &str) -> usize {
+pub(crate) fn escaped(text: &str) -> usize {
     let more = |b: u8| match b {
         b'&' | b'\r' => 4,
         b'<' | b'>' => 3,

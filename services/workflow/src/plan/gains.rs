@@ -5,7 +5,7 @@ use hearth_clients::DeviceState;
 use hearth_proto::{
     devicestate::v1::{GetModelRequest, Model, PutModelRequest},
     events::v1::event,
-    types::v1::{ParameterAttributes, ParameterName, ParameterValue, TaskResult},
+    types::v1::{BooleanForm, ParameterAttributes, ParameterName, ParameterValue, TaskResult},
 };
 use hearth_types::{DeviceKey, TaskId};
 use prost::Message;
@@ -28,6 +28,10 @@ pub(crate) enum Learned {
     Unsupported(&'static str),
     /// What GetRPCMethods named.
     Methods(Vec<String>),
+    /// It takes booleans in this form, and not in the other.
+    BooleanForm(BooleanForm),
+    /// It refuses a dateTime with a fraction of a second.
+    WholeSeconds,
 }
 
 /// What an outcome brings.
@@ -151,28 +155,13 @@ impl Learned {
                     model.unsupported_rpcs.push(rpc.to_owned());
                 }
             }
+            Self::BooleanForm(form) => model.set_boolean_form(form),
+            Self::WholeSeconds => model.no_fractional_seconds = true,
             // A new firmware may do what an old one did not.
             Self::Methods(methods) => {
                 model.unsupported_rpcs.retain(|rpc| !methods.contains(rpc));
                 model.rpcs = methods;
             }
         }
-    }
-}
-
-impl super::Facts {
-    /// Takes over what is known of the model.
-    pub(crate) fn learned(&mut self, model: &Model) {
-        const QUEUED: &str = "GetAllQueuedTransfers";
-        if model.gpv_batch > 0 {
-            let batch = usize::try_from(model.gpv_batch).unwrap_or(usize::MAX);
-            self.gpv_batch = self.gpv_batch.min(batch);
-        }
-        self.refuses_empty_path = model.refuses_empty_path;
-        // Some devices end the session without a word at an RPC that they don't know.
-        self.no_queued_transfers = model.unsupported_rpcs.iter().any(|rpc| rpc == QUEUED)
-            || (!model.rpcs.is_empty() && !model.rpcs.iter().any(|rpc| rpc == QUEUED));
-        self.methods.clone_from(&model.rpcs);
-        self.unsupported.clone_from(&model.unsupported_rpcs);
     }
 }

@@ -39,11 +39,50 @@ fn needs(kind: &Kind) -> Option<(&'static [&'static str], bool)> {
     })
 }
 
+/// The RPCs that a task of any other kind is made of.
+fn parts(kind: &Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::GetParameterValues(_) => &["GetParameterValues"],
+        Kind::Refresh(_) => &["GetParameterNames", "GetParameterValues"],
+        Kind::GetParameterNames(_) => &["GetParameterNames"],
+        Kind::SetParameterValues(_) => &["SetParameterValues"],
+        Kind::GetParameterAttributes(_) => &["GetParameterAttributes"],
+        Kind::SetParameterAttributes(_) => &["SetParameterAttributes"],
+        Kind::AddObject(_) => &["AddObject"],
+        Kind::DeleteObject(_) => &["DeleteObject"],
+        Kind::Download(_) => &["Download"],
+        Kind::Reboot(_) => &["Reboot"],
+        Kind::GetRpcMethods(_) => &["GetRPCMethods"],
+        _ => &[],
+    }
+}
+
+/// Why a task can't be, by the device's profile.
+fn ruled_out(kind: &Kind, facts: &Facts) -> Option<String> {
+    let missing = |rpc: &&&str| facts.missing.iter().any(|known| known == **rpc);
+    let rpcs = match needs(kind) {
+        Some((needs, _)) if needs.iter().all(|rpc| missing(&rpc)) => needs.join(" and "),
+        Some(_) => return None,
+        None => (*parts(kind).iter().find(missing)?).to_owned(),
+    };
+    Some(format!(
+        "by quirk profile {} the device does not have {rpcs}",
+        facts.profile
+    ))
+}
+
 /// The plan, or what comes before it, or instead.
 pub(super) fn guarded(plan: Plan, kind: &Kind, facts: &Facts) -> Plan {
+    if let Some(reason) = ruled_out(kind, facts) {
+        return Plan::Lacking(reason);
+    }
     let Some((needs, ask)) = needs(kind) else {
         return plan;
     };
+    let present = |rpc: &&str| facts.present.iter().any(|known| known == rpc);
+    if needs.iter().any(present) {
+        return plan;
+    }
     let refused = |rpc: &&str| facts.unsupported.iter().any(|known| known == rpc);
     if needs.iter().all(refused) {
         return Plan::Lacking(format!(
@@ -53,7 +92,8 @@ pub(super) fn guarded(plan: Plan, kind: &Kind, facts: &Facts) -> Plan {
         ));
     }
     if facts.methods.is_empty() {
-        return match ask {
+        let can_tell = !facts.missing.iter().any(|rpc| rpc == "GetRPCMethods");
+        return match ask && can_tell {
             true => Plan::Gate(Gate {
                 needs: needs.iter().map(|&rpc| rpc.to_owned()).collect(),
                 then: Box::new(plan),

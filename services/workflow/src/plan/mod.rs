@@ -16,6 +16,8 @@
 mod attributes;
 pub(crate) mod cancel;
 mod discovery;
+mod facts;
+mod forms;
 mod gains;
 mod gate;
 mod names;
@@ -28,6 +30,7 @@ mod simple;
 mod transfer;
 mod units;
 
+pub(crate) use facts::Facts;
 pub(crate) use gains::{Gains, Learned, Limits, remember};
 pub(crate) use transfer::set_times;
 
@@ -66,23 +69,6 @@ impl Progress {
     }
 }
 
-/// What is known of the device when a plan is made.
-#[derive(Clone, Debug)]
-pub(crate) struct Facts {
-    /// Names in one GetParameterValues.
-    pub(crate) gpv_batch: usize,
-    /// An empty path is refused.
-    pub(crate) refuses_empty_path: bool,
-    /// `Device.` or `InternetGatewayDevice.`, empty when not known.
-    pub(crate) root: String,
-    /// GetAllQueuedTransfers is known not to work.
-    pub(crate) no_queued_transfers: bool,
-    /// What GetRPCMethods named, if it was asked.
-    pub(crate) methods: Vec<String>,
-    /// RPCs that are known not to work.
-    pub(crate) unsupported: Vec<String>,
-}
-
 /// What the next session's Inform tells about a request whose outcome is not known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LostFacts {
@@ -105,6 +91,8 @@ pub(crate) enum Command {
         like: String,
         /// Types that the device told for this task.
         types: set::Types,
+        /// How they are written, as it was learned.
+        forms: forms::Written,
     },
     /// Download of the spec.
     Download,
@@ -231,23 +219,6 @@ impl Plan {
         gate::guarded(Self::of(kind, facts), kind, facts)
     }
 
-    /// Whether what is known of the device's model matters.
-    pub(crate) const fn depends_on_model(kind: &Kind) -> bool {
-        matches!(
-            kind,
-            Kind::GetParameterValues(_)
-                | Kind::Refresh(_)
-                | Kind::Download(_)
-                | Kind::Upload(_)
-                | Kind::FactoryReset(_)
-                | Kind::ScheduleInform(_)
-                | Kind::ScheduleDownload(_)
-                | Kind::CancelTransfer(_)
-                | Kind::GetQueuedTransfers(_)
-                | Kind::ChangeDuState(_)
-        )
-    }
-
     fn of(kind: &Kind, facts: &Facts) -> Self {
         match kind {
             Kind::GetParameterValues(get) => Self::Read(read::Read::values(&get.paths, facts)),
@@ -257,8 +228,8 @@ impl Plan {
                 Self::GetAttributes(attributes::GetAttributes::default())
             }
             Kind::SetParameterAttributes(_) => Self::SetAttributes,
-            Kind::SetParameterValues(_) => Self::Set(set::Set::default()),
-            Kind::AddObject(_) => Self::Add(object::Add::default()),
+            Kind::SetParameterValues(_) => Self::Set(set::Set::new(facts)),
+            Kind::AddObject(_) => Self::Add(object::Add::new(facts)),
             Kind::DeleteObject(_) => Self::Delete(object::Delete::default()),
             Kind::Download(_) | Kind::Upload(_) | Kind::ScheduleDownload(_) => {
                 Self::Transfer(transfer::Transfer::new(facts.no_queued_transfers))

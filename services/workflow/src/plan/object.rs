@@ -1,6 +1,8 @@
 //! AddObject, which must not happen twice, and DeleteObject, which may.
 
-use super::{Command, Gains, Lost, LostFacts, Verdict, faulted, set::Set, unreadable, what_came};
+use super::{
+    Command, Facts, Gains, Lost, LostFacts, Verdict, faulted, set::Set, unreadable, what_came,
+};
 use crate::faults;
 use hearth_proto::{
     events::v1::{ObjectDeleted, event},
@@ -47,6 +49,13 @@ pub(crate) struct Add {
 }
 
 impl Add {
+    pub(crate) fn new(facts: &Facts) -> Self {
+        Self {
+            set: Set::new(facts),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn command(&self, spec: &AddObject, key: CommandKey) -> Command {
         match self.stage {
             Stage::Before | Stage::Verify => {

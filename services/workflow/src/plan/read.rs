@@ -6,6 +6,7 @@ use super::{
     faulted, unreadable,
 };
 use crate::faults;
+use crate::validate::{ENVELOPE, escaped};
 use hearth_proto::{
     types::v1::{Fault, GetParameterValues},
     workflow::v1::{request::Rpc, request_outcome::Kind as Answer},
@@ -15,6 +16,9 @@ use std::collections::VecDeque;
 
 /// Instances that may vanish under one read before it fails.
 const MAX_STALE: u32 = 50;
+
+/// Bytes of a name in a request beside its text.
+const NAME: usize = 32;
 
 /// A read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +34,9 @@ pub(crate) struct Read {
     stale: u32,
     /// The whole tree was asked for without the root's name being known.
     any_root: bool,
+    /// The longest request that the device takes, in bytes.
+    #[serde(default)]
+    longest: Option<usize>,
 }
 
 impl Read {
@@ -42,6 +49,7 @@ impl Read {
             narrow: None,
             stale: 0,
             any_root: false,
+            longest: facts.longest_request,
         }
     }
 
@@ -64,9 +72,27 @@ impl Read {
 
     /// How many names the present RPC asks for.
     fn count(&self) -> usize {
-        self.narrow
+        let count = self
+            .narrow
             .unwrap_or(self.batch)
-            .clamp(1, self.todo.len().max(1))
+            .clamp(1, self.todo.len().max(1));
+        match self.longest {
+            Some(longest) => self.fitting(count, longest),
+            None => count,
+        }
+    }
+
+    /// Of the next names, how many a request of this length has room for; at least one.
+    fn fitting(&self, count: usize, longest: usize) -> usize {
+        let mut room = longest.saturating_sub(ENVELOPE);
+        let names = self.todo.iter().take(count);
+        let fit = names.take_while(|(name, _)| {
+            let size = escaped(name) + NAME;
+            let fits = size <= room;
+            room = room.saturating_sub(size);
+            fits
+        });
+        fit.count().max(1)
     }
 
     pub(crate) fn command(&self) -> Command {

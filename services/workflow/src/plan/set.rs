@@ -2,9 +2,9 @@
 //!
 //! A value goes out with the type that was given, else with the one the device last reported, else
 //! as a string. A device that refuses a type is asked for the types of the values that were given
-//! none, and the values are sent once more.
+//! none, and the values are sent once more; if that is not it, in another form ([`super::forms`]).
 
-use super::{Command, Gains, Verdict, faulted, unreadable};
+use super::{Command, Facts, Gains, Verdict, faulted, forms::Forms, unreadable};
 use crate::faults;
 use hearth_proto::types::v1::{Fault, GetParameterValues, ParameterValue, ValueType};
 use hearth_proto::workflow::v1::{request::Rpc, request_outcome::Kind as Answer};
@@ -21,9 +21,19 @@ pub(crate) struct Set {
     asking: bool,
     /// What it answered; it is asked once.
     types: Option<Types>,
+    /// How values are written.
+    #[serde(default)]
+    forms: Forms,
 }
 
 impl Set {
+    pub(crate) fn new(facts: &Facts) -> Self {
+        Self {
+            forms: Forms::new(facts),
+            ..Self::default()
+        }
+    }
+
     /// `like`: another instance's path, whose types may be known; may be empty.
     pub(crate) fn command(
         &self,
@@ -42,6 +52,7 @@ impl Set {
             prefix,
             like,
             types: self.types.clone().unwrap_or_default(),
+            forms: self.forms.written(),
         }
     }
 
@@ -65,6 +76,7 @@ impl Set {
                 Verdict::Next
             }
             Answer::Applied(applied) if !self.asking => {
+                gains.learned.extend(self.forms.taken());
                 gains.set_values = Some(prefix);
                 gains.result.reboot_required |= applied.status != 0;
                 Verdict::Done(if applied.status == 0 {
@@ -75,6 +87,11 @@ impl Set {
             }
             Answer::Fault(fault) if self.may_learn(values, &fault) => {
                 self.asking = true;
+                Verdict::Next
+            }
+            Answer::Fault(fault)
+                if !self.asking && self.forms.try_other(values, &prefix, &fault) =>
+            {
                 Verdict::Next
             }
             Answer::Fault(fault) => faulted(fault),
