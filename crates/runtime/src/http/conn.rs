@@ -242,7 +242,7 @@ where
 async fn drive<C, S>(connection: C, activity: &Activity, shared: &Shared<S>, peer: SocketAddr)
 where
     C: GracefulConnection,
-    C::Error: std::fmt::Display,
+    C::Error: Into<BoxError>,
 {
     let server = &shared.options.name;
     let mut watch = Watch::new(shared.options.header_timeout, shared.options.idle_timeout);
@@ -257,7 +257,12 @@ where
             biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
+                    let error: BoxError = error.into();
                     count(&shared.stats.protocol_errors);
+                    let http = error.downcast_ref::<hyper::Error>();
+                    if http.is_some_and(hyper::Error::is_parse) {
+                        count(&shared.stats.malformed);
+                    }
                     tracing::debug!(server, %peer, %error, "connection ended by an error");
                 }
                 return;

@@ -17,6 +17,7 @@ pub struct HttpStats {
     pub(super) stalled_writes: AtomicU64,
     pub(super) tls_failures: AtomicU64,
     pub(super) protocol_errors: AtomicU64,
+    pub(super) malformed: AtomicU64,
     pub(super) cut_at_drain: AtomicU64,
     pub(super) handshakes_full: AtomicU64,
     pub(super) handshakes_resumed: AtomicU64,
@@ -94,6 +95,12 @@ impl HttpStats {
     /// proxies may come.
     pub fn proxy_failures(&self) -> u64 {
         self.proxy_failures.load(Ordering::Relaxed)
+    }
+
+    /// Requests whose header is not HTTP, or breaks its rules of framing: refused before any
+    /// service sees them, and their connections closed.
+    pub fn malformed(&self) -> u64 {
+        self.malformed.load(Ordering::Relaxed)
     }
 
     /// The counters now.
