@@ -6,12 +6,14 @@
 //! - `plan`: what each kind of task sends, as step machines without I/O.
 //! - `knowledge`: what a plan is made with, and what its outcomes bring besides their meaning.
 //! - `settle`: what an outcome, an event, a lost session or a passed deadline means for a task.
+//! - `explain`: how a device's tasks stand, for people.
 //! - `rebuild`, `mind`, `wake`, `publish`, `retention`: what goes on behind.
 //!
 //! The ledger in the store is the record; the queue and the lanes in memory may be lost.
 
 mod config;
 mod create;
+mod explain;
 mod faults;
 mod knowledge;
 mod lanes;

@@ -307,6 +307,13 @@ impl Workflow for WorkflowService {
         to_the_end(async move { inner.retry_task(request).await }).await
     }
 
+    async fn get_device_work(
+        &self,
+        request: wf::GetDeviceWorkRequest,
+    ) -> Result<wf::GetDeviceWorkResponse> {
+        self.inner.device_work(request).await
+    }
+
     async fn forget_device(
         &self,
         request: wf::ForgetDeviceRequest,

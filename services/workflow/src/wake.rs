@@ -6,6 +6,7 @@ use hearth_clients::Error;
 use hearth_proto::{
     types::v1::TaskState,
     wakeup::v1::{WakeOutcome, WakeRequest, WakeResponse},
+    workflow::v1::PlannedWake,
 };
 use hearth_runtime::CancellationToken;
 use hearth_store::TaskQuery;
@@ -77,6 +78,17 @@ impl Waker {
     /// A session has begun: whatever was planned is needless.
     pub(crate) fn forget(&self, device: &DeviceKey) {
         self.agenda.lock().take(device);
+    }
+
+    /// What this process has planned for a device.
+    pub(crate) fn planned(&self, device: &DeviceKey) -> Option<PlannedWake> {
+        let due = self.agenda.lock().devices.get(device).copied()?;
+        Some(PlannedWake {
+            time_us: due.at.as_micros(),
+            // The last one of all is told by so many.
+            tries: u32::try_from(due.tries).unwrap_or(u32::MAX),
+            accepted: due.accepted,
+        })
     }
 
     fn plan(&self, device: &DeviceKey, due: Due) {
