@@ -63,7 +63,7 @@ impl Default for DeviceStateConfig {
                 .map(str::to_owned)
                 .to_vec(),
             value_time_resolution: HumanDuration::secs(60),
-            credential_cache_time: HumanDuration::secs(30),
+            credential_cache_time: HumanDuration::secs(24 * 3600),
             last_used_interval: HumanDuration::secs(60),
         }
     }
@@ -114,7 +114,8 @@ impl Documented for DeviceStateConfig {
                 "cached_devices",
                 Integer,
                 "Devices whose last values are remembered in memory (about 1 KiB each), to tell \
-                 what an Inform changes without reading.",
+                 what an Inform changes without reading, and as many whose state and credentials \
+                 are. An Inform of another device costs some twenty reads.",
             ),
             doc(
                 "indexed_parameters",
@@ -148,7 +149,9 @@ impl Documented for DeviceStateConfig {
             doc(
                 "credential_cache_time",
                 Duration,
-                "How long a credential may be answered from memory.",
+                "How long a credential may be answered from memory. What is changed through any \
+                 process of this role counts in all of them at once; a change of the database \
+                 behind their back only after this time.",
             ),
             doc(
                 "last_used_interval",

@@ -48,6 +48,10 @@ pub struct Note {
     sees: BTreeSet<String>,
     /// Devices online in its parts, by tenant.
     online: BTreeMap<String, u64>,
+    /// What of devices' identities it changes now, or has changed a moment ago ([`crate::memory`]).
+    /// An earlier version doesn't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    changing: Option<Vec<u64>>,
 }
 
 /// Another process.
@@ -240,12 +244,16 @@ impl Core {
             (replicas.id.clone(), replicas.lease, replicas.sees(begun))
         };
         let online = self.online_here();
+        // Nothing is told in between: what was written is read back.
+        let mut told = self.told.lock().await;
         let note = Note {
             beat,
             sees: sees.clone(),
             online,
+            changing: Some(self.changes.list()),
         };
         self.write_note(&id, &note).await?;
+        *told = Some(note.clone());
         let late = self.parts.late();
         if replicas.lock().joined && late.is_some_and(|late| came_too_late(late, lease)) {
             // The next beat is another one's.
@@ -265,6 +273,9 @@ impl Core {
             return Ok(());
         }
         let now = Instant::now();
+        let others = notes.iter().filter(|(other, _)| *other != id);
+        self.changes
+            .hear(others.map(|(_, note)| note.changing.as_ref()));
         let (owned, dead, sees_now) = {
             let mut replicas = replicas.lock();
             replicas.heard(notes, now);
@@ -279,12 +290,31 @@ impl Core {
             tracing::info!(others = sees_now.len(), "replicas of device-state changed");
             // Who waits to be seen need not wait for the next beat.
             let sees = sees_now;
-            self.write_note(&id, &Note { sees, ..note }).await?;
+            let note = Note { sees, ..note };
+            self.write_note(&id, &note).await?;
+            *told = Some(note);
         }
+        drop(told);
         for id in dead {
             self.remove_note(&format!("{PREFIX}{id}")).await?;
         }
         Ok(())
+    }
+
+    /// Tells the others what this process changes now; `false`: it can't, and they may believe what
+    /// they remember.
+    pub async fn tell_changes(&self) -> Result<bool> {
+        let Some(replicas) = &self.replicas else {
+            return Ok(true);
+        };
+        let mut told = self.told.lock().await;
+        let Some(note) = told.as_mut().filter(|_| !self.parts.has_lapsed()) else {
+            return Ok(false);
+        };
+        note.changing = Some(self.changes.list());
+        let id = replicas.lock().id.clone();
+        self.write_note(&id, note).await?;
+        Ok(true)
     }
 
     async fn write_note(&self, id: &str, note: &Note) -> Result<()> {

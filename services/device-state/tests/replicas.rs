@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use common::{START, TENANT, config, inform, key, sealer, values};
 use hearth_bus::{Bus, EmbeddedBus, EmbeddedOptions, Publish, Stream};
-use hearth_clients::DeviceState;
+use hearth_clients::DeviceState as _;
 use hearth_config::HumanDuration;
 use hearth_device_state::{Dependencies, DeviceStateConfig, DeviceStateService};
 use hearth_engine::{Engine, EngineOptions};
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::events::v1 as ev;
+use hearth_proto::types::v1::DeviceState;
 use hearth_runtime::{CancellationToken, ManualClock, Readiness, Service, ServiceContext};
-use hearth_store::{DeviceColumn, EmbeddedStore, Store};
+use hearth_store::{DeviceColumn, Document, DocumentKind, EmbeddedStore, Store};
 use hearth_telemetry::Registry;
 use prost::Message;
 use tokio::task::JoinHandle;
@@ -349,6 +350,89 @@ async fn tags_changed_through_two_replicas_at_once_all_count() {
     let entries = servers.store.index_of(&key(&id(1))).await.unwrap();
     let tags = entries.iter().filter(|(attribute, _)| attribute == "tag");
     assert_eq!(tags.count(), expected.len());
+    a.end().await;
+    b.end().await;
+}
+
+/// Whether a device may come with a user, by one replica.
+async fn may_come(replica: &Replica, username: &str, device: &str) -> bool {
+    let request = ds::CheckIdentityRequest {
+        tenant: TENANT.into(),
+        username: username.into(),
+        device: device.into(),
+        ..ds::CheckIdentityRequest::default()
+    };
+    let answer = replica.state.check_identity(request).await.unwrap();
+    answer.allowed
+}
+
+async fn soon(replica: &Replica, username: &str, device: &str, may: bool) {
+    let begun = std::time::Instant::now();
+    while may_come(replica, username, device).await != may {
+        let waited = begun.elapsed();
+        assert!(waited < Duration::from_secs(8), "{device} as {username}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Who a device is costs nothing in the store until it changes, and then all replicas know.
+#[tokio::test]
+async fn identities_are_remembered_until_any_replica_changes_them() {
+    let servers = Servers::start().await;
+    let a = servers.replica("a").await;
+    let b = servers.replica("b").await;
+    tokio::time::sleep(LEASE * 2).await;
+    let put = async |username: &str, kind: ds::CredentialKind, device: &str| {
+        let mut credential = ds::Credential {
+            tenant: TENANT.into(),
+            username: username.into(),
+            device: device.into(),
+            ..ds::Credential::default()
+        };
+        credential.set_kind(kind);
+        let request = ds::PutCredentialRequest {
+            credential: Some(credential),
+            password: "secret".into(),
+        };
+        a.state.put_credential(request).await.unwrap();
+    };
+    let set = async |state: DeviceState| {
+        let mut request = ds::SetDeviceStateRequest {
+            tenant: TENANT.into(),
+            device: id(1),
+            ..ds::SetDeviceStateRequest::default()
+        };
+        request.set_state(state);
+        a.state.set_device_state(request).await.unwrap();
+    };
+    put("new", ds::CredentialKind::Onboarding, "").await;
+    assert!(may_come(&b, "new", &id(1)).await);
+
+    // Behind the back of all, which shows that the store isn't read again.
+    let blocked = Document {
+        key: format!("lifecycle/{}", id(1)),
+        time: hearth_types::Timestamp::from_micros(START),
+        payload: vec![8, u8::try_from(i32::from(DeviceState::Blocked)).unwrap()],
+    };
+    let (kind, tenant) = (DocumentKind::Setting, TENANT.parse().unwrap());
+    let put_blocked = servers.store.put_document(kind, &tenant, blocked);
+    put_blocked.await.unwrap();
+    tokio::time::sleep(Duration::from_millis(3300)).await;
+    assert!(may_come(&b, "new", &id(1)).await);
+
+    set(DeviceState::Blocked).await;
+    assert!(!may_come(&a, "new", &id(1)).await);
+    soon(&b, "new", &id(1), false).await;
+    set(DeviceState::Active).await;
+    assert!(may_come(&a, "new", &id(1)).await);
+    soon(&b, "new", &id(1), true).await;
+
+    // The first use of a credential of its own shuts the other one out, everywhere.
+    put("own", ds::CredentialKind::Device, &id(2)).await;
+    assert!(may_come(&b, "new", &id(2)).await);
+    assert!(may_come(&a, "own", &id(2)).await);
+    soon(&b, "new", &id(2), false).await;
+
     a.end().await;
     b.end().await;
 }

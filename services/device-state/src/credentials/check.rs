@@ -7,13 +7,14 @@ use hearth_clients::Result;
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::types::v1::{EdgePolicy, IdentityProof, RotateCredentials};
 use hearth_store::DocumentKind;
-use hearth_types::{DeviceKey, TenantId};
+use hearth_types::DeviceKey;
 
 use super::identity::used_document;
 use super::{Opened, UserOf, keys};
 use crate::core::Core;
 use crate::lifecycle;
 use crate::lifecycle::alerts::Alert;
+use crate::memory::About;
 
 /// Why not: a label and words.
 type Refusal = (&'static str, String);
@@ -134,12 +135,13 @@ impl Core {
                 // the first use is on disk before the device is let in.
                 let place = UserOf(&device.tenant, username);
                 if self.credentials.proved.get(&place).is_none() {
-                    self.keep_first_use(&device.tenant, username).await?;
+                    self.keep_first_use(device, username).await?;
                     self.finish_rotation(device, username).await?;
                     let place = (device.tenant.clone(), username.to_owned());
                     self.credentials.proved.insert(place, ());
                 }
-                self.credentials.own.insert(device.clone(), true);
+                let glance = self.glance(About::device(device));
+                self.credentials.own.keep(device.clone(), glance, true);
             }
             kind @ (ds::CredentialKind::Onboarding | ds::CredentialKind::Model) => {
                 if kind == ds::CredentialKind::Model && !is_of_model(&user.credential, device) {
@@ -180,10 +182,14 @@ impl Core {
     }
 
     /// Writes that a credential was used, if that isn't known yet.
-    async fn keep_first_use(&self, tenant: &TenantId, username: &str) -> Result<()> {
+    async fn keep_first_use(&self, device: &DeviceKey, username: &str) -> Result<()> {
+        let tenant = &device.tenant;
         let key = keys::used(username);
         let kind = DocumentKind::Credential;
         if self.store.document(kind, tenant, &key).await?.is_none() {
+            // From now on the onboarding one is shut out, everywhere.
+            let _changing = self.changing(&[About::device(device)]).await?;
+            self.credentials.own.forget(device);
             let document = used_document(key, self.now());
             self.store.put_document(kind, tenant, document).await?;
         }

@@ -12,6 +12,7 @@ use prost::Message;
 use super::{decode, keys};
 use crate::core::Core;
 use crate::errors::from_seal;
+use crate::memory::About;
 use crate::page;
 
 /// How long other processes are waited for that start at the same time.
@@ -34,12 +35,14 @@ impl Core {
         let tenant: TenantId = credential.tenant.parse()?;
         let device = Self::check_credential(&mut credential, &request.password)?;
         let _edit = self.edit.lock().await;
+        let abouts = abouts(&tenant, &credential.username, device.as_ref());
+        let _changing = self.changing(&abouts).await?;
         self.keep_credential(&tenant, credential, device, &request.password)
             .await?;
         Ok(ds::PutCredentialResponse {})
     }
 
-    /// Keeps a checked credential; the caller holds `edit`.
+    /// Keeps a checked credential; the caller holds `edit` and has told that it changes.
     pub(super) async fn keep_credential(
         &self,
         tenant: &TenantId,
@@ -118,6 +121,10 @@ impl Core {
         let mut device = None;
         if kept.kind() == ds::CredentialKind::Device {
             device = Some(DeviceKey::parse(&kept.tenant, &kept.device)?);
+        }
+        let abouts = abouts(&tenant, &kept.username, device.as_ref());
+        let _changing = self.changing(&abouts).await?;
+        if device.is_some() {
             let own = keys::of_device(&kept.device) + &kept.username;
             self.delete(&tenant, &own).await?;
         }
@@ -210,11 +217,12 @@ impl Core {
             ..ds::Credential::default()
         };
         credential.set_kind(ds::CredentialKind::Onboarding);
-        self.put_credential(ds::PutCredentialRequest {
-            credential: Some(credential),
-            password: password.expose_secret().to_owned(),
-        })
-        .await?;
+        // Nobody is told: it is made before this process knows the others, and what is new is not
+        // remembered for long.
+        let edit = self.edit.lock().await;
+        let text = password.expose_secret();
+        self.keep_credential(tenant, credential, None, text).await?;
+        drop(edit);
         if self.parts.is_shared() {
             // Another process may have made one at the same time: the later one stays.
             tokio::time::sleep(OTHERS).await;
@@ -269,6 +277,15 @@ impl Core {
             self.credentials.own.forget(device);
         }
     }
+}
+
+/// What changes with a credential.
+pub(super) fn abouts(tenant: &TenantId, username: &str, device: Option<&DeviceKey>) -> Vec<About> {
+    let device = device.map(About::device);
+    [About::user(tenant, username)]
+        .into_iter()
+        .chain(device)
+        .collect()
 }
 
 fn key_of(credential: &ds::Credential) -> String {

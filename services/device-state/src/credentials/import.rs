@@ -8,6 +8,7 @@ use hearth_proto::devicestate::v1 as ds;
 use hearth_types::{DeviceKey, TenantId};
 
 use crate::core::Core;
+use crate::memory::About;
 
 /// The most lines of one call.
 const MAX_LINES: usize = 5000;
@@ -36,6 +37,10 @@ impl Core {
         let checked = checked(&tenant, request.credentials, &mut errors);
         let _edit = self.edit.lock().await;
         let dry_run = request.dry_run;
+        let _changing = match dry_run {
+            true => None,
+            false => Some(self.changing(&[About::ALL]).await?),
+        };
         let tenant = &tenant;
         let kept: Vec<_> = checked
             .into_iter()

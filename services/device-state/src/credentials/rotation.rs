@@ -22,9 +22,11 @@ use hearth_types::{DeviceKey, TenantId};
 use prost::Message;
 use ulid::Ulid;
 
+use super::edit::abouts;
 use super::{OWN, decode, keys};
 use crate::core::Core;
 use crate::errors::from_seal;
+use crate::memory::About;
 
 const KIND: DocumentKind = DocumentKind::Credential;
 /// The longest part of a user name that is the device's serial number.
@@ -155,6 +157,8 @@ impl Core {
         credential.set_kind(ds::CredentialKind::Device);
         let own = keys::of_device(device.device.as_str()) + &rotation.username;
         let tenant = &device.tenant;
+        let abouts = abouts(tenant, &rotation.username, Some(device));
+        let _changing = self.changing(&abouts).await?;
         self.put(tenant, own, &ds::Credential::default()).await?;
         self.put(tenant, user, &credential).await?;
         self.forget_credential(tenant, &rotation.username, Some(device));
@@ -222,8 +226,12 @@ impl Core {
         };
         to_device.set_kind(ds::CredentialKind::ConnectionRequest);
         let place = keys::connection_request(device.device.as_str());
+        let users = self.own_users(device).await?;
+        let mut abouts = vec![About::device(device)];
+        abouts.extend(users.iter().map(|user| About::user(tenant, user)));
+        let _changing = self.changing(&abouts).await?;
         self.put(tenant, place, &to_device).await?;
-        for other in self.own_users(device).await? {
+        for other in users {
             if other != username {
                 self.end_user(device, &other).await?;
             }
@@ -272,6 +280,8 @@ impl Core {
         if let Some(mut given) = self.stored(&device.tenant, &place).await?
             && given.superseded
         {
+            let abouts = abouts(&device.tenant, username, Some(device));
+            let _changing = self.changing(&abouts).await?;
             given.superseded = false;
             self.put(&device.tenant, place, &given).await?;
             self.forget_credential(&device.tenant, username, Some(device));

@@ -23,8 +23,8 @@ use prost::Message;
 use crate::columns;
 use crate::core::Core;
 use crate::history;
+use crate::memory::{About, Memory};
 use crate::page;
-use hearth_runtime::Expiring;
 
 /// The attribute of a state that an operator set, or of a device that never informed.
 pub const STATE: &str = "state";
@@ -34,9 +34,8 @@ pub const FIRST_SEEN: &str = "first_seen";
 pub const DUE: &str = "due";
 
 const KIND: DocumentKind = DocumentKind::Setting;
-/// Stances in memory, and for how long: another process may set one.
-const CACHED: usize = 200_000;
-const CACHE_TIME: Duration = Duration::from_secs(3);
+/// How long it is remembered what an operator said, unless that changes.
+pub const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// The longest reason, in characters.
 const MAX_REASON: usize = 256;
 const SECOND: i64 = 1_000_000;
@@ -65,11 +64,12 @@ impl Stance {
 }
 
 /// Stances in memory.
-pub struct StanceCache(Expiring<DeviceKey, Option<Stance>>);
+pub struct StanceCache(Memory<DeviceKey, Option<Stance>>);
 
 impl StanceCache {
-    pub fn new() -> Self {
-        Self(Expiring::new(CACHED, CACHE_TIME))
+    /// For so many devices.
+    pub fn new(devices: usize) -> Self {
+        Self(Memory::new(devices, REMEMBERED))
     }
 }
 
@@ -146,7 +146,8 @@ pub fn day(at: Timestamp) -> String {
 impl Core {
     /// What an operator said of a device, if anything.
     pub async fn stance(&self, device: &DeviceKey) -> Result<Option<Stance>> {
-        if let Some(known) = self.stances.0.get(device) {
+        let glance = self.glance(About::device(device));
+        if let Some(known) = self.stances.0.get(device, glance) {
             return Ok(known);
         }
         let key = key(device);
@@ -158,7 +159,7 @@ impl Core {
             ),
             None => None,
         };
-        self.stances.0.insert(device.clone(), stance.clone());
+        self.stances.0.keep(device.clone(), glance, stance.clone());
         Ok(stance)
     }
 
@@ -194,6 +195,7 @@ impl Core {
             return Err(Error::invalid("reason", message));
         }
         let _edit = self.edit.lock().await;
+        let _changing = self.changing(&[About::device(&device)]).await?;
         let row = self.row(&device).await?;
         let before = self.stance(&device).await?;
         match (asked, &row) {
@@ -289,7 +291,7 @@ impl Core {
         self.store
             .put_document(KIND, &device.tenant, document)
             .await?;
-        self.stances.0.insert(device.clone(), Some(stance.clone()));
+        self.stances.0.forget(device);
         let mut mutations = vec![entry(device, STATE, label(state), now, false)];
         let old = before.map(|before| before.state());
         if let Some(old) = old.filter(|old| *old != state) {
@@ -311,7 +313,7 @@ impl Core {
         self.store
             .delete_document(KIND, &device.tenant, &key(device))
             .await?;
-        self.stances.0.insert(device.clone(), None);
+        self.stances.0.forget(device);
         let state = label(before.state());
         let mutations = vec![
             entry(device, STATE, state, self.now(), true),
@@ -336,17 +338,27 @@ impl Core {
     /// Forgets all that is kept of a device's life beside its row.
     pub async fn forget_life(&self, device: &DeviceKey) -> Result<()> {
         let tenant = &device.tenant;
+        let _changing = self.changing(&[About::device(device)]).await?;
         self.store
             .delete_document(KIND, tenant, &key(device))
             .await?;
         self.stances.0.forget(device);
+        self.expected.forget(device);
         self.forget_heard(device).await?;
         self.forget_alerts(device).await
     }
 
     /// Whether a device was registered, or has informed.
     pub async fn is_expected(&self, device: &DeviceKey) -> Result<bool> {
-        Ok(self.row(device).await?.is_some() || self.has_credential(device).await?)
+        let glance = self.glance(About::device(device));
+        if self.expected.get(device, glance).is_some() {
+            return Ok(true);
+        }
+        let is = self.row(device).await?.is_some() || self.has_credential(device).await?;
+        if is {
+            self.expected.keep(device.clone(), glance, ());
+        }
+        Ok(is)
     }
 }
 

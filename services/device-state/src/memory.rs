@@ -1,0 +1,384 @@
+//! What is remembered of who a device is, and how long that may be believed.
+//!
+//! Each Inform asks what an operator said of its device, and which credentials it has. Reading that
+//! each time would be all that an idle session costs in the store, so it is remembered for hours.
+//! Other processes change it, too: before one does, it says so in its note, which all read twice a
+//! second ([`crate::replicas`]), and goes on saying so for a while after. What is listed there is
+//! believed for [`SHORT`] only, and what was read before it was listed no more at all. Who can't
+//! read the notes, or reads one of a version that lists nothing, believes everything for as short.
+//!
+//! Notes have hashes, not names. Two names with one hash only cost a read.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+use hearth_clients::{Error, Result};
+use hearth_runtime::Expiring;
+use hearth_types::{DeviceKey, TenantId};
+use parking_lot::Mutex;
+use quick_cache::Equivalent;
+
+use crate::core::Core;
+
+/// How long anything is believed, come what may: all processes have it within ten seconds.
+pub const SHORT: Duration = Duration::from_secs(3);
+/// A change is listed for so long after it was made, and two leases.
+const LISTED: Duration = Duration::from_secs(5);
+/// More changes than this are listed as a change of everything.
+const LIST: usize = 200;
+/// Changes that are remembered one by one.
+const CHANGES: usize = 10_000;
+
+/// What changes: a hash that is the same in all processes. FNV-1a.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct About(u64);
+
+impl About {
+    /// Everything.
+    pub const ALL: Self = Self(0);
+
+    /// What is kept of a device.
+    pub fn device(device: &DeviceKey) -> Self {
+        Self::hash("device", device.tenant.as_str(), device.device.as_str())
+    }
+
+    /// The credential of a user name.
+    pub fn user(tenant: &TenantId, username: &str) -> Self {
+        Self::hash("user", tenant.as_str(), username)
+    }
+
+    fn hash(kind: &str, tenant: &str, name: &str) -> Self {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for part in [kind, tenant, name] {
+            // No name has this byte: UTF-8 doesn't.
+            for byte in part.bytes().chain([0xff]) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        Self(hash.max(1))
+    }
+}
+
+/// What is known of changes.
+pub struct Changes {
+    listed: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Grows with each change that becomes known.
+    now: u64,
+    /// What was read earlier counts no more.
+    floor: u64,
+    changed: HashMap<u64, u64>,
+    /// This process's, and when they were over.
+    mine: Vec<(u64, Option<Instant>)>,
+    /// Those that others list.
+    others: HashSet<u64>,
+    /// When the others' were last read.
+    heard: Option<Instant>,
+    /// Whether all others list what they change.
+    all_tell: bool,
+}
+
+impl State {
+    fn change(&mut self, about: u64) {
+        self.now += 1;
+        if about == About::ALL.0 || self.changed.len() >= CHANGES {
+            self.floor = self.now;
+            self.changed.clear();
+        } else {
+            self.changed.insert(about, self.now);
+        }
+    }
+
+    fn is_changing(&self, about: About) -> bool {
+        let is = |one: u64| one == about.0 || one == About::ALL.0;
+        self.mine.iter().any(|(one, _)| is(*one))
+            || self.others.contains(&about.0)
+            || self.others.contains(&About::ALL.0)
+    }
+}
+
+/// What may be believed at a moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Glance {
+    now: u64,
+    /// What was read since then; nothing old at all if `None`.
+    since: Option<u64>,
+}
+
+impl Changes {
+    /// With several processes, of this lease.
+    pub fn new(lease: Option<Duration>) -> Self {
+        Self {
+            // Alone, a change is over when it is made.
+            listed: lease.map_or(Duration::ZERO, |lease| 2 * lease + LISTED),
+            state: Mutex::default(),
+        }
+    }
+
+    /// `vouched`: the others' changes are known up to now.
+    fn glance(&self, about: About, vouched: bool) -> Glance {
+        let state = self.state.lock();
+        let changed = state.changed.get(&about.0).copied().unwrap_or_default();
+        Glance {
+            now: state.now,
+            since: (vouched && !state.is_changing(about)).then(|| changed.max(state.floor)),
+        }
+    }
+
+    /// This process's changes, for its note.
+    pub fn list(&self) -> Vec<u64> {
+        let mut state = self.state.lock();
+        let over = |at: &Option<Instant>| at.is_some_and(|at| at.elapsed() >= self.listed);
+        let mine = std::mem::take(&mut state.mine).into_iter();
+        let (gone, left): (Vec<_>, Vec<_>) = mine.partition(|(_, at)| over(at));
+        state.mine = left;
+        for (about, _) in gone {
+            // What was read while it changed.
+            state.change(about);
+        }
+        let mut list: Vec<u64> = state.mine.iter().map(|(about, _)| *about).collect();
+        list.sort_unstable();
+        list.dedup();
+        match list.len() > LIST {
+            true => vec![About::ALL.0],
+            false => list,
+        }
+    }
+
+    /// Takes in what the others list; `None` for one that doesn't.
+    pub fn hear<'a>(&self, lists: impl Iterator<Item = Option<&'a Vec<u64>>>) {
+        let mut state = self.state.lock();
+        let mut others = HashSet::new();
+        state.all_tell = true;
+        for list in lists {
+            match list {
+                Some(list) => others.extend(list),
+                None => state.all_tell = false,
+            }
+        }
+        // Something may have come and gone meanwhile.
+        if state.heard.is_none_or(|at| at.elapsed() > self.listed / 2) {
+            state.change(About::ALL.0);
+        }
+        state.heard = Some(Instant::now());
+        let before = std::mem::replace(&mut state.others, others);
+        let new: Vec<u64> = before
+            .symmetric_difference(&state.others)
+            .copied()
+            .collect();
+        for about in new {
+            state.change(about);
+        }
+    }
+
+    fn begin(&self, abouts: &[About]) {
+        let mut state = self.state.lock();
+        for about in abouts {
+            state.change(about.0);
+            state.mine.push((about.0, None));
+        }
+    }
+
+    fn end(&self, abouts: &[About]) {
+        let mut state = self.state.lock();
+        for about in abouts {
+            state.change(about.0);
+            let same = |one: &(u64, Option<Instant>)| one.0 == about.0 && one.1.is_none();
+            let Some(at) = state.mine.iter().position(same) else {
+                continue;
+            };
+            match self.listed.is_zero() {
+                true => drop(state.mine.swap_remove(at)),
+                false => state.mine[at].1 = Some(Instant::now()),
+            }
+        }
+    }
+}
+
+/// A change that is being made, until it is dropped.
+#[must_use]
+pub struct Changing<'a> {
+    changes: &'a Changes,
+    abouts: Vec<About>,
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.changes.end(&self.abouts);
+    }
+}
+
+impl Core {
+    /// What may be believed of this now.
+    pub fn glance(&self, about: About) -> Glance {
+        let vouched = self.replicas.is_none()
+            || (!self.parts.has_lapsed() && self.changes.state.lock().all_tell);
+        self.changes.glance(about, vouched)
+    }
+
+    /// Says that this is about to change, in all processes: first of all that a change does.
+    ///
+    /// # Errors
+    /// [`hearth_clients::Kind::Unavailable`]: the others can't be told; nothing may be changed.
+    pub async fn changing(&self, abouts: &[About]) -> Result<Changing<'_>> {
+        self.changes.begin(abouts);
+        let changing = Changing {
+            changes: &self.changes,
+            abouts: abouts.to_vec(),
+        };
+        match self.tell_changes().await {
+            Ok(true) => Ok(changing),
+            Ok(false) => Err(Error::unavailable(
+                "this replica of device-state can't tell the others of a change now",
+            )),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Something remembered.
+#[derive(Clone)]
+struct Entry<V> {
+    since: Instant,
+    read: Option<u64>,
+    value: V,
+}
+
+/// Things remembered by their keys.
+pub struct Memory<K, V>(Expiring<K, Entry<V>>);
+
+impl<K: Eq + Hash, V: Clone> Memory<K, V> {
+    /// At most so many, each for at most so long; for no time at all nothing is kept.
+    pub fn new(most: usize, time: Duration) -> Self {
+        Self(Expiring::new(most, time))
+    }
+
+    /// What is remembered and may be believed.
+    pub fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q, at: Glance) -> Option<V> {
+        let entry = self.0.get(key)?;
+        let vouched = matches!((entry.read, at.since), (Some(read), Some(since)) if read >= since);
+        (vouched || entry.since.elapsed() < SHORT).then_some(entry.value)
+    }
+
+    /// Remembers what was read, or written, after a glance.
+    pub fn keep(&self, key: K, at: Glance, value: V) {
+        self.put(key, Some(at.now), value);
+    }
+
+    /// The same, for [`SHORT`].
+    pub fn keep_short(&self, key: K, value: V) {
+        self.put(key, None, value);
+    }
+
+    fn put(&self, key: K, read: Option<u64>, value: V) {
+        let since = Instant::now();
+        self.0.insert(key, Entry { since, read, value });
+    }
+
+    pub fn forget<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) {
+        self.0.forget(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: About = About(1);
+    const OTHER: About = About(2);
+
+    fn world() -> (Changes, Memory<u8, &'static str>) {
+        let changes = Changes::new(Some(Duration::from_secs(2)));
+        changes.hear(std::iter::empty());
+        (changes, Memory::new(10, Duration::from_secs(3600)))
+    }
+
+    /// Whether an entry that is older than [`SHORT`] is believed.
+    fn believed(memory: &Memory<u8, &'static str>, at: Glance) -> bool {
+        let entry = memory.0.get(&1).unwrap_or_else(|| panic!("nothing kept"));
+        matches!((entry.read, at.since), (Some(read), Some(since)) if read >= since)
+    }
+
+    #[test]
+    fn what_another_changes_is_believed_no_more() {
+        let (changes, memory) = world();
+        let hear = |list: &[u64]| changes.hear([Some(&list.to_vec())].into_iter());
+        memory.keep(1, changes.glance(ONE, true), "before");
+        assert!(believed(&memory, changes.glance(ONE, true)));
+        hear(&[2]);
+        assert!(believed(&memory, changes.glance(ONE, true)));
+        hear(&[1, 2]);
+        assert!(!believed(&memory, changes.glance(ONE, true)));
+        // Read while it changes: perhaps before it has.
+        memory.keep(1, changes.glance(ONE, true), "meanwhile");
+        assert!(!believed(&memory, changes.glance(ONE, true)));
+        hear(&[]);
+        assert!(!believed(&memory, changes.glance(ONE, true)));
+        memory.keep(1, changes.glance(ONE, true), "after");
+        assert!(believed(&memory, changes.glance(ONE, true)));
+        hear(&[0]);
+        assert!(!believed(&memory, changes.glance(ONE, true)));
+    }
+
+    #[test]
+    fn a_read_that_a_change_overtakes_is_not_believed() {
+        let (changes, memory) = world();
+        let before = changes.glance(ONE, true);
+        changes.hear([Some(&vec![1])].into_iter());
+        changes.hear([Some(&vec![])].into_iter());
+        memory.keep(1, before, "before");
+        assert!(!believed(&memory, changes.glance(ONE, true)));
+    }
+
+    #[test]
+    fn who_is_not_told_believes_nothing_old() {
+        let (changes, memory) = world();
+        memory.keep(1, changes.glance(ONE, true), "x");
+        assert!(!believed(&memory, changes.glance(ONE, false)), "no notes");
+        changes.hear([None].into_iter());
+        assert!(
+            !changes.state.lock().all_tell,
+            "a version that lists nothing"
+        );
+        let long_ago = Instant::now().checked_sub(changes.listed);
+        changes.state.lock().heard = long_ago;
+        changes.hear([Some(&vec![])].into_iter());
+        assert!(!believed(&memory, changes.glance(ONE, true)), "a gap");
+    }
+
+    #[test]
+    fn own_changes_are_listed_and_a_while_longer() {
+        let (changes, _) = world();
+        changes.begin(&[ONE, OTHER]);
+        assert_eq!(changes.list(), [1, 2]);
+        changes.end(&[ONE, OTHER]);
+        assert_eq!(changes.list(), [1, 2]);
+        assert!(changes.glance(ONE, true).since.is_none());
+        for (_, at) in &mut changes.state.lock().mine {
+            *at = Instant::now().checked_sub(changes.listed);
+        }
+        assert!(changes.list().is_empty());
+        assert!(changes.glance(ONE, true).since.is_some());
+        let many: Vec<About> = (1..=300).map(About).collect();
+        changes.begin(&many);
+        assert_eq!(changes.list(), [About::ALL.0]);
+    }
+
+    #[test]
+    fn alone_a_change_is_over_at_once() {
+        let changes = Changes::new(None);
+        let memory = Memory::new(10, Duration::from_secs(3600));
+        memory.keep(1, changes.glance(ONE, true), "before");
+        changes.begin(&[ONE]);
+        assert!(!believed(&memory, changes.glance(ONE, true)));
+        changes.end(&[ONE]);
+        assert!(!believed(&memory, changes.glance(ONE, true)));
+        memory.keep(1, changes.glance(ONE, true), "after");
+        assert!(believed(&memory, changes.glance(ONE, true)));
+    }
+}
