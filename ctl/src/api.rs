@@ -3,8 +3,9 @@
 use crate::{error::Error, exit::Exit, settings::Settings, transport::Transport};
 use hearth_proto::northbound::v1::{
     credential_service_client::CredentialServiceClient, device_service_client::DeviceServiceClient,
-    file_service_client::FileServiceClient, policy_service_client::PolicyServiceClient,
-    task_service_client::TaskServiceClient,
+    file_service_client::FileServiceClient, operations_service_client::OperationsServiceClient,
+    policy_service_client::PolicyServiceClient, profile_service_client::ProfileServiceClient,
+    spread_service_client::SpreadServiceClient, task_service_client::TaskServiceClient,
 };
 use hearth_types::{Invalid, TaskId, TenantId};
 use secrecy::ExposeSecret;
@@ -123,9 +124,29 @@ impl Api {
         CredentialServiceClient::new(self.transport.clone())
     }
 
+    /// What those who run the server look after.
+    pub(crate) fn operations(&self) -> OperationsServiceClient<Authorized> {
+        OperationsServiceClient::new(self.transport.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    /// Periodic Informs of a fleet.
+    pub(crate) fn spreads(&self) -> SpreadServiceClient<Authorized> {
+        SpreadServiceClient::new(self.transport.clone())
+    }
+
     /// The policy of the edge.
     pub(crate) fn policies(&self) -> PolicyServiceClient<Authorized> {
         PolicyServiceClient::new(self.transport.clone())
+    }
+
+    /// Sessions of devices.
+    pub(crate) fn sessions(&self) -> SessionServiceClient<Authorized> {
+        SessionServiceClient::new(self.transport.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    /// Quirk profiles.
+    pub(crate) fn profiles(&self) -> ProfileServiceClient<Authorized> {
+        ProfileServiceClient::new(self.transport.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// Waits for an answer, at most `--timeout`.

@@ -61,7 +61,7 @@ impl App<'_> {
 }
 
 /// YAML by the same serialization as JSON, so that enums and times look alike in both.
-fn yaml<T: Serialize>(value: &T) -> Result<String, Error> {
+pub(crate) fn yaml<T: Serialize>(value: &T) -> Result<String, Error> {
     serde_yaml_ng::to_string(value).map_err(|error| Error::Said {
         exit: Exit::Failed,
         message: format!("the result can't be written as YAML: {error}"),

@@ -144,6 +144,12 @@ pub(crate) fn device(app: &mut App<'_>, device: &nb::Device) -> Result<(), Error
         );
     }
     table.pair("CWMP", &device.cwmp_namespace);
+    if let Some(choice) = &device.profile {
+        table.pair("quirk profile", crate::commands::chosen(choice));
+    }
+    if let Some(model) = &device.learned {
+        table.pair("learned of model", crate::commands::learned(model));
+    }
     app.print_table(table, "nothing is known of it")
 }
 

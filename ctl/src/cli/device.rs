@@ -191,6 +191,13 @@ An asterisk at the end of a value matches any ending."
         #[arg(long, default_value_t = 50, value_name = "N")]
         limit: usize,
     },
+    /// Spreads the periodic Informs of a fleet evenly over their interval
+    ///
+    /// Shows how many Informs fall into each slot of the interval as it is and as proposed. With
+    /// --apply each device that differs gets a task that sets its PeriodicInformTime (and interval);
+    /// it runs in the device's next own session: no device is woken. Can be stopped and called again.
+    #[command(after_help = super::spread::EXAMPLES)]
+    Spread(super::SpreadArgs),
     /// Asks a device which RPC methods it implements
     #[command(after_help = "Examples:
   hearthctl device rpc-methods 00D09E-HomeRouter-SIM000001")]

@@ -1,11 +1,14 @@
 //! The command line: what can be typed. What it does is in `commands`.
 
 mod admin;
+mod dead_letters;
 mod device;
 mod file;
 mod param;
 mod policy;
+mod profile;
 mod software;
+mod spread;
 mod task;
 mod transfer;
 
@@ -13,6 +16,7 @@ pub use admin::{
     ContextCommand, ContextSetArgs, CredentialCommand, CredentialKindArg, CredentialSetArgs,
     PasswordArgs,
 };
+pub use dead_letters::{DeadLetterFilterArgs, DeadLettersCommand};
 pub use device::{DeviceCommand, Search};
 pub use file::{
     DownloadArgs, DownloadType, FileCommand, FileGetArgs, FilePutArgs, UploadArgs, UploadType,
@@ -21,7 +25,9 @@ pub use param::{
     AttrCommand, AttrSetArgs, ObjectCommand, ParamCommand, ParamGetArgs, ParamSetArgs,
 };
 pub use policy::{CredentialImportArgs, LineCommand, PolicyCommand};
+pub use profile::{ProfileCommand, ProfileFileArgs};
 pub use software::{InstallArgs, SoftwareCommand, UninstallArgs, UpdateArgs};
+pub use spread::SpreadArgs;
 pub use task::{StateArg, TaskCommand, TaskOptions, When};
 pub use transfer::{ModeArg, ScheduleDownloadArgs, TransferCommand, WindowArg};
 
@@ -181,9 +187,15 @@ pub enum Command {
     /// The tenant's policy for the edge: what devices must prove, what they are given
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Quirk profiles: what devices of some models need
+    #[command(subcommand, visible_alias = "profiles")]
+    Profile(ProfileCommand),
     /// Lines: which line (DHCP option 82) an address has
     #[command(subcommand, visible_alias = "lines")]
     Line(LineCommand),
+    /// Events that could not be worked on: list, replay, delete
+    #[command(subcommand, visible_alias = "dead-letter")]
+    DeadLetters(DeadLettersCommand),
     /// Named servers with their tokens
     #[command(subcommand, visible_alias = "contexts")]
     Context(ContextCommand),

@@ -106,6 +106,7 @@ pub(crate) async fn run(command: DeviceCommand, app: &mut App<'_>) -> Result<(),
             until,
             limit,
         } => history(app, &device, path, since, until, limit).await,
+        DeviceCommand::Spread(args) => super::spread::run(args, app).await,
         DeviceCommand::RpcMethods { device, task } => {
             let kind = Kind::GetRpcMethods(GetRpcMethods {});
             let Some(task) = app.perform(&device, kind, &task).await? else {

@@ -2,12 +2,15 @@
 
 mod context;
 mod credential;
+mod dead_letters;
 mod device;
 mod file;
 mod life;
 mod param;
 mod policy;
+mod profile;
 mod software;
+mod spread;
 mod task;
 mod transfer;
 
@@ -17,6 +20,7 @@ use crate::{
     error::Error,
 };
 pub(crate) use life::word;
+pub(crate) use profile::{chosen, learned};
 
 use clap::CommandFactory;
 use hearth_proto::types::v1::{ScheduleInform, task_spec::Kind};
@@ -49,7 +53,9 @@ pub(crate) async fn run(command: Command, app: &mut App<'_>) -> Result<(), Error
         Command::Task(command) => Box::pin(task::run(command, app)).await,
         Command::Credential(command) => Box::pin(credential::run(command, app)).await,
         Command::Line(command) => Box::pin(life::line(command, app)).await,
+        Command::Profile(command) => Box::pin(profile::run(command, app)).await,
         Command::Policy(command) => Box::pin(policy::run(command, app)).await,
+        Command::DeadLetters(command) => Box::pin(dead_letters::run(command, app)).await,
         Command::Context(command) => context::run(command, app),
         Command::Completion { shell } => {
             let mut text = Vec::new();

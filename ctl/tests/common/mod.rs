@@ -1,7 +1,9 @@
 //! A small server of the public API with canned data, and a host that catches what is printed.
 #![allow(missing_docs, dead_code, clippy::unwrap_used)]
 
+mod operations;
 mod policy;
+mod profiles;
 mod services;
 
 use hearth_proto::{
@@ -50,6 +52,8 @@ pub struct State {
     pub imports: Vec<nb::ImportCredentialsRequest>,
     pub policies: Vec<nb::UpdateEdgePolicyRequest>,
     pub lines: Vec<hearth_proto::types::v1::Line>,
+    pub profiles: Vec<hearth_proto::types::v1::Profile>,
+    pub dead_letters: Vec<nb::DeadLetter>,
     pub parameters: Vec<nb::Parameter>,
     pub damage_files: bool,
 }
@@ -158,7 +162,9 @@ impl Fake {
             credential_service_server::CredentialServiceServer as Credentials,
             device_service_server::DeviceServiceServer as Devices,
             file_service_server::FileServiceServer as Files,
+            operations_service_server::OperationsServiceServer as Operations,
             policy_service_server::PolicyServiceServer as Policies,
+            profile_service_server::ProfileServiceServer as Profiles,
             task_service_server::TaskServiceServer as Tasks,
         };
         let router = server
@@ -166,6 +172,8 @@ impl Fake {
             .add_service(Tasks::with_interceptor(fake.clone(), check))
             .add_service(Files::with_interceptor(fake.clone(), check))
             .add_service(Credentials::with_interceptor(fake.clone(), check))
+            .add_service(Operations::with_interceptor(fake.clone(), check))
+            .add_service(Profiles::with_interceptor(fake.clone(), check))
             .add_service(Policies::with_interceptor(fake.clone(), check));
         tokio::spawn(router.serve_with_incoming(incoming));
         fake
