@@ -124,6 +124,29 @@ impl Server {
         identity: Option<&Identity>,
         config: &InternalConfig,
     ) -> Self {
+        Self::start_with(services, identity, config, |_| {}).await
+    }
+
+    /// One that knows nothing of calls that travel together.
+    pub async fn start_older(
+        services: Services,
+        identity: Option<&Identity>,
+        config: &InternalConfig,
+    ) -> Self {
+        Self::start_with(services, identity, config, |uri| {
+            if uri.path().starts_with("/hearth.internal.") {
+                *uri = http::Uri::from_static("/an.older.Version/MakeCalls");
+            }
+        })
+        .await
+    }
+
+    async fn start_with(
+        services: Services,
+        identity: Option<&Identity>,
+        config: &InternalConfig,
+        change: fn(&mut http::Uri),
+    ) -> Self {
         let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let guard = Guard::new(config, &Registry::new()).unwrap();
@@ -138,11 +161,14 @@ impl Server {
             tls: identity.map(|identity| identity.server_config().unwrap()),
             ..HttpOptions::new("internal")
         };
-        let server = HttpServer::new(
-            listener,
-            routes(services, &guard, &health).prepare(),
-            options,
-        );
+        let routes = routes(services, &guard, &health).prepare();
+        let routes = tower::ServiceBuilder::new()
+            .map_request(move |mut request: http::Request<_>| {
+                change(request.uri_mut());
+                request
+            })
+            .service(routes);
+        let server = HttpServer::new(listener, routes, options);
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.run(stop.clone()));
         Self {
