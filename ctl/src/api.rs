@@ -5,7 +5,8 @@ use hearth_proto::northbound::v1::{
     credential_service_client::CredentialServiceClient, device_service_client::DeviceServiceClient,
     file_service_client::FileServiceClient, operations_service_client::OperationsServiceClient,
     policy_service_client::PolicyServiceClient, profile_service_client::ProfileServiceClient,
-    spread_service_client::SpreadServiceClient, task_service_client::TaskServiceClient,
+    session_service_client::SessionServiceClient, spread_service_client::SpreadServiceClient,
+    task_service_client::TaskServiceClient,
 };
 use hearth_types::{Invalid, TaskId, TenantId};
 use secrecy::ExposeSecret;

@@ -198,6 +198,19 @@ An asterisk at the end of a value matches any ending."
     /// it runs in the device's next own session: no device is woken. Can be stopped and called again.
     #[command(after_help = super::spread::EXAMPLES)]
     Spread(super::SpreadArgs),
+    /// The last sessions of a device; with a session's id, what happened in it turn by turn
+    #[command(after_help = "Examples:
+  hearthctl device sessions 00D09E-HomeRouter-SIM000001
+  hearthctl device sessions 00D09E-HomeRouter-SIM000001 01hzy3v7k2q4w6e8r0t2y4a6d8 -o json")]
+    Sessions {
+        /// The device: id, serial number, or the beginning of its id
+        device: String,
+        /// The session, as the list names it
+        session: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+        limit: u8,
+    },
     /// Asks a device which RPC methods it implements
     #[command(after_help = "Examples:
   hearthctl device rpc-methods 00D09E-HomeRouter-SIM000001")]

@@ -107,6 +107,11 @@ pub(crate) async fn run(command: DeviceCommand, app: &mut App<'_>) -> Result<(),
             limit,
         } => history(app, &device, path, since, until, limit).await,
         DeviceCommand::Spread(args) => super::spread::run(args, app).await,
+        DeviceCommand::Sessions {
+            device,
+            session,
+            limit,
+        } => super::sessions::run(app, &device, session, limit).await,
         DeviceCommand::RpcMethods { device, task } => {
             let kind = Kind::GetRpcMethods(GetRpcMethods {});
             let Some(task) = app.perform(&device, kind, &task).await? else {

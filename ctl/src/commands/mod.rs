@@ -9,6 +9,7 @@ mod life;
 mod param;
 mod policy;
 mod profile;
+mod sessions;
 mod software;
 mod spread;
 mod task;

@@ -75,6 +75,7 @@ fn perform(state: &mut State, request: &AcsRequest) -> Done {
             })
         }
         AcsRequest::SetParameterValues(set) => {
+            check_booleans(state, &set.parameter_list)?;
             let changed = state
                 .tree
                 .set_values(&set.parameter_list)
@@ -198,6 +199,28 @@ fn set_key(state: &mut State, key: &str) {
     state.tree.set_root("ManagementServer.ParameterKey", key);
 }
 
+/// Refuses booleans as words, for a device that has them as digits only.
+fn check_booleans(state: &State, list: &[ParameterValue]) -> Result<(), Box<Fault>> {
+    let is_word = |value: &&ParameterValue| {
+        value.xsd_type == XsdType::Boolean && !matches!(value.value.as_str(), "0" | "1")
+    };
+    let bad = list.iter().filter(is_word);
+    let parameters: Vec<_> = bad
+        .map(|value| SetParameterValuesFault {
+            parameter_name: value.name.clone(),
+            fault_code: FaultCode::INVALID_PARAMETER_VALUE,
+            fault_string: None,
+        })
+        .collect();
+    if !state.behaviour.refuse_boolean_words || parameters.is_empty() {
+        return Ok(());
+    }
+    Err(Box::new(Fault {
+        parameters,
+        ..Fault::new(FaultCode::INVALID_ARGUMENTS)
+    }))
+}
+
 fn check_names(state: &State, names: &[String]) -> Result<(), Box<Fault>> {
     let behaviour = &state.behaviour;
     if behaviour.max_names.is_some_and(|max| names.len() > max) {
@@ -232,9 +255,9 @@ fn follow(state: &mut State, changed: &[String]) {
                 // A new ACS doesn't know this device (TR-069 3.7.1.5).
                 state.event("0 BOOTSTRAP", "");
             }
-            "ManagementServer.PeriodicInformEnable" | "ManagementServer.PeriodicInformInterval" => {
-                state.plan_periodic();
-            }
+            "ManagementServer.PeriodicInformEnable"
+            | "ManagementServer.PeriodicInformInterval"
+            | "ManagementServer.PeriodicInformTime" => state.plan_periodic(),
             _ => {}
         }
         if let Some(object) = path.strip_suffix("DiagnosticsState")

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use hearth_auth::SecretString;
 use hearth_cwmp::{
-    AcsResponse, CpeRequest, DuOperation, DuResult, EventStruct, FaultCode, Namespace,
-    ParameterValue, XsdType,
+    AcsResponse, CpeRequest, CwmpTime, DuOperation, DuResult, EventStruct, FaultCode, Namespace,
+    ParameterValue, Time, XsdType,
 };
 
 use super::behaviour::{Behaviour, Point};
-use super::clock::{TimeScale, later};
+use super::clock::{TimeScale, later, until_next};
 use super::ledger::Ledger;
 use crate::dice::Dice;
 use crate::tree::Tree;
@@ -221,11 +221,20 @@ impl State {
         (enabled == "true").then(|| Duration::from_secs(seconds))
     }
 
-    /// Sets the next periodic Inform, at a random point of the interval so that a fleet that
-    /// booted together doesn't inform together.
+    /// Sets the next periodic Inform: at PeriodicInformTime plus or minus a multiple of the
+    /// interval; without one at a random point of the interval, so that a fleet that booted
+    /// together doesn't inform together.
     pub fn plan_periodic(&mut self) {
         self.periodic_at = self.periodic().map(|interval| {
-            let first = self.dice.between(Duration::ZERO, interval);
+            let reference = CwmpTime(
+                self.tree
+                    .root_value("ManagementServer.PeriodicInformTime")
+                    .to_owned(),
+            );
+            let first = match reference.time() {
+                Some(Time::At { timestamp, .. }) => until_next(timestamp, interval),
+                _ => self.dice.between(Duration::ZERO, interval),
+            };
             later(self.scale, first)
         });
     }

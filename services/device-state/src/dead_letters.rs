@@ -57,8 +57,8 @@ impl Wanted {
 
     fn has(&self, letter: &DeadLetter) -> bool {
         let message = &letter.message;
-        let of_tenant = |tenant| *tenant == message.device.tenant;
-        let of_device = |device| *device == message.device.device;
+        let of_tenant = |tenant: &TenantId| *tenant == message.device.tenant;
+        let of_device = |device: &DeviceId| *device == message.device.device;
         self.tenant.as_ref().is_none_or(of_tenant)
             && (self.stream.is_empty() || self.stream == message.stream.as_str())
             && self.device.as_ref().is_none_or(of_device)

@@ -102,6 +102,7 @@ impl Core {
         let policy = self.policy(&tenant).await?;
         Ok(ds::GetEdgePolicyResponse {
             policy: Some(EdgePolicy::clone(&policy)),
+            ..Default::default()
         })
     }
 

@@ -1,16 +1,19 @@
-//! A store that fails again and again: events wait, none is lost, none is applied in part.
+//! A store that fails again and again: events wait, none is lost, none is applied in part. One that
+//! holds damaged data: events are dead letters until it is mended.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use common::{START, World, config, inform, values};
 use hearth_bus::Bus;
+use hearth_clients::DeviceState;
 use hearth_engine::EngineOptions;
+use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::events::v1 as ev;
 use hearth_store::{
     Created, DeviceRow, Document, DocumentKind, Error, HistoryQuery, HistoryRow, IndexQuery,
@@ -21,7 +24,10 @@ use hearth_types::{DeviceId, DeviceKey, TaskId, TenantId, Timestamp};
 /// Fails about a sixth of the calls that events make, in an order that the seed decides.
 struct Flaky {
     store: Arc<dyn Store>,
+    /// 0: it doesn't fail so.
     state: AtomicU32,
+    /// What is read is damaged.
+    damaged: Arc<AtomicBool>,
 }
 
 impl Flaky {
@@ -29,6 +35,9 @@ impl Flaky {
         // A linear congruential generator: its high bits are random enough.
         let next = |n: u32| Some(n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
         let order = Ordering::Relaxed;
+        if self.state.load(order) == 0 {
+            return Ok(());
+        }
         let drawn = self.state.fetch_update(order, order, next);
         match drawn.unwrap_or_default() >> 24 {
             0..40 => Err(Error::Unavailable("pulled out".into())),
@@ -46,6 +55,9 @@ impl Store for Flaky {
 
     async fn device(&self, device: &DeviceKey) -> Result<Option<DeviceRow>> {
         self.fail()?;
+        if self.damaged.load(Ordering::Relaxed) {
+            return Err(Error::Damaged("half a row".into()));
+        }
         self.store.device(device).await
     }
 
@@ -187,7 +199,12 @@ async fn fail_with(seed: u32) {
     indexed.indexed_parameters = vec!["Device.Line".parse().unwrap()];
     let wrap = |store| -> Arc<dyn Store> {
         let state = AtomicU32::new(seed);
-        Arc::new(Flaky { store, state })
+        let damaged = Arc::default();
+        Arc::new(Flaky {
+            store,
+            state,
+            damaged,
+        })
     };
     let mut world = World::over(EngineOptions::new(dir.path()), indexed, wrap).await;
     world.run().await;
@@ -237,6 +254,40 @@ async fn fail_with(seed: u32) {
     let lines: Vec<_> = found.iter().map(|(value, _)| value.as_str()).collect();
     assert_eq!(lines, ["5", "5"], "old values left the index");
     let letters = world.bus.dead_letters(None, 10).await.unwrap().letters;
+    assert!(letters.is_empty(), "{letters:?}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_died_is_applied_once_the_cause_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let damaged = Arc::new(AtomicBool::new(true));
+    let switch = Arc::clone(&damaged);
+    let wrap = |store| -> Arc<dyn Store> {
+        Arc::new(Flaky {
+            store,
+            state: AtomicU32::new(0),
+            damaged,
+        })
+    };
+    let mut world = World::over(EngineOptions::new(dir.path()), config(), wrap).await;
+    world.run().await;
+    let id = "001122-X-1";
+    world.publish(&inform(id, START, "1 BOOT", &[])).await;
+    world.settled().await;
+    let list = ds::ListDeadLettersRequest::default;
+    let letters = world.state.list_dead_letters(list()).await.unwrap().letters;
+    assert_eq!(letters.len(), 1);
+    assert!(letters[0].reason.contains("half a row"), "{letters:?}");
+    switch.store(false, Ordering::Relaxed);
+    let replay = ds::ReplayDeadLetterRequest {
+        tenant: letters[0].tenant.clone(),
+        id: letters[0].id,
+    };
+    world.state.replay_dead_letter(replay).await.unwrap();
+    world.settled().await;
+    assert_eq!(world.device(id).await.inform_count, 1);
+    let letters = world.state.list_dead_letters(list()).await.unwrap().letters;
     assert!(letters.is_empty(), "{letters:?}");
     world.stop().await;
 }

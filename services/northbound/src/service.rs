@@ -6,19 +6,23 @@ use crate::core::{Clients, Core};
 use crate::credentials::Credentials;
 use crate::devices::Devices;
 use crate::edge::{Edge, Methods};
+use crate::explain::Explanations;
 use crate::files::FileStore;
 use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::policy::Policies;
 use crate::profiles::Profiles;
 use crate::reflection;
+use crate::sessions::Sessions;
+use crate::spread::Spreads;
 use crate::tasks::Tasks;
 use async_trait::async_trait;
 use hearth_proto::northbound::v1::{
     credential_service_server::CredentialServiceServer, device_service_server::DeviceServiceServer,
+    explain_service_server::ExplainServiceServer,
     file_service_server::FileServiceServer, operations_service_server::OperationsServiceServer,
     policy_service_server::PolicyServiceServer, profile_service_server::ProfileServiceServer,
-    task_service_server::TaskServiceServer,
+    session_service_server::SessionServiceServer, spread_service_server::SpreadServiceServer, task_service_server::TaskServiceServer,
 };
 use hearth_runtime::http::{HttpOptions, HttpServer};
 use hearth_runtime::{BoxError, Service, ServiceContext};
@@ -85,14 +89,17 @@ impl NorthboundService {
 }
 
 /// Names of the services, for health and reflection.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 10] = [
     DeviceServiceServer::<Devices>::NAME,
     TaskServiceServer::<Tasks>::NAME,
+    ExplainServiceServer::<Explanations>::NAME,
     FileServiceServer::<FileStore>::NAME,
     CredentialServiceServer::<Credentials>::NAME,
     PolicyServiceServer::<Policies>::NAME,
+    SessionServiceServer::<Sessions>::NAME,
     ProfileServiceServer::<Profiles>::NAME,
     OperationsServiceServer::<Operations>::NAME,
+    SpreadServiceServer::<Spreads>::NAME,
 ];
 
 #[async_trait]
@@ -172,6 +179,9 @@ fn routes(
         .add_service(
             DeviceServiceServer::new(Devices(core.clone())).max_decoding_message_size(limit),
         )
+        .add_service(
+            ExplainServiceServer::new(Explanations(core.clone())).max_decoding_message_size(limit),
+        )
         .add_service(TaskServiceServer::new(Tasks(core.clone())).max_decoding_message_size(limit))
         .add_service(
             FileServiceServer::new(FileStore(core.clone())).max_decoding_message_size(limit),
@@ -184,10 +194,16 @@ fn routes(
             PolicyServiceServer::new(Policies(core.clone())).max_decoding_message_size(limit),
         )
         .add_service(
+            SessionServiceServer::new(Sessions(core.clone())).max_decoding_message_size(limit),
+        )
+        .add_service(
             ProfileServiceServer::new(Profiles(core.clone())).max_decoding_message_size(limit),
         )
         .add_service(
             OperationsServiceServer::new(Operations(core.clone())).max_decoding_message_size(limit),
+        )
+        .add_service(
+            SpreadServiceServer::new(Spreads(core.clone())).max_decoding_message_size(limit),
         )
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
         .add_service(reflection().build_v1()?)

@@ -40,7 +40,10 @@ impl Methods {
             for file in &set.file {
                 for service in &file.service {
                     for method in &service.method {
-                        let watch = method.name().starts_with("Watch")
+                        // Spread: as long as a fleet takes.
+                        let watch = ["Watch", "Spread"]
+                            .iter()
+                            .any(|long| method.name().starts_with(long))
                             || (method.client_streaming() && method.server_streaming());
                         let shape = match method.client_streaming() || method.server_streaming() {
                             _ if watch => Shape::Watch,
