@@ -20,6 +20,9 @@ const MAX_PARAMETERS: usize = 256;
 /// Columns of a device's row.
 const COLUMNS: usize = 19;
 
+/// Sessions remembered of one device that left no other trace.
+const OPENED: usize = 3;
+
 /// What is known of one device.
 #[derive(Debug, Clone)]
 pub struct Known {
@@ -41,6 +44,8 @@ pub struct Known {
     pub informs: i64,
     /// PeriodicInformInterval in seconds, 0 when not known.
     pub interval: u32,
+    /// Sessions that it opened last, the newest last: ids and times.
+    pub opened: [(u128, Timestamp); OPENED],
     columns: [(u64, Timestamp); COLUMNS],
     parameters: HashMap<u64, (u64, Timestamp), ahash::RandomState>,
 }
@@ -135,6 +140,7 @@ impl Cache {
             last_seen: Timestamp::ZERO,
             informs: 0,
             interval: 0,
+            opened: [(0, Timestamp::ZERO); OPENED],
             columns: [(0, Timestamp::ZERO); COLUMNS],
             parameters: HashMap::default(),
         };
@@ -200,6 +206,14 @@ impl Known {
                 self.parameters.insert(path, (value, time));
             }
             _ => {}
+        }
+    }
+
+    /// Remembers a session; one that is delivered again is known.
+    pub fn open(&mut self, session: u128, time: Timestamp) {
+        if session != 0 && self.opened[OPENED - 1].1 < time {
+            self.opened.rotate_left(1);
+            self.opened[OPENED - 1] = (session, time);
         }
     }
 

@@ -40,6 +40,7 @@ mod refusals;
 mod replicas;
 mod secrets;
 mod service;
+mod sessions;
 mod waking;
 mod watch;
 

@@ -131,6 +131,7 @@ pub struct EventCounters {
     pub task: IntCounter,
     pub request: IntCounter,
     pub wake: IntCounter,
+    pub session: IntCounter,
 }
 
 impl Metrics {
@@ -172,6 +173,7 @@ impl EventCounters {
             task: of("task"),
             request: of("request"),
             wake: of("wake"),
+            session: of("session"),
         }
     }
 }

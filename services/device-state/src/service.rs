@@ -121,6 +121,8 @@ delegate! {
     list_lines(ListLinesRequest) -> ListLinesResponse;
     delete_line(DeleteLineRequest) -> DeleteLineResponse;
     find_line(FindLineRequest) -> FindLineResponse;
+    list_sessions(ListSessionsRequest) -> ListSessionsResponse;
+    get_session(GetSessionRequest) -> GetSessionResponse;
     note_refusals(NoteRefusalsRequest) -> NoteRefusalsResponse;
     list_refusals(ListRefusalsRequest) -> ListRefusalsResponse;
     get_device_facts(GetDeviceFactsRequest) -> GetDeviceFactsResponse;

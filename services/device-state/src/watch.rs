@@ -54,6 +54,9 @@ impl Filter {
             return None;
         }
         let event = Event::decode(delivery.payload.clone()).ok()?;
+        if let Some(Kind::SessionRecord(_) | Kind::CapturePart(_)) = &event.kind {
+            return None;
+        }
         let wanted = self.task.is_none_or(|task| task_of(&event) == Some(task));
         wanted.then(|| masked(event))
     }

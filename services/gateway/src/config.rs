@@ -76,6 +76,8 @@ pub struct GatewayConfig {
     pub min_informs: usize,
     /// Bytes of bodies held at once; beyond it 503 is answered.
     pub max_body_in_flight: ByteSize,
+    /// Memory for what happens in sessions, which `hearthctl device sessions` shows; 0 for nothing.
+    pub session_memory: ByteSize,
     /// The least Retry-After of a 503; up to twice as long is answered, at random, so that
     /// devices don't come back together.
     pub retry_after: HumanDuration,
@@ -126,6 +128,7 @@ impl Default for GatewayConfig {
             inform_target: HumanDuration::secs(2),
             min_informs: 32,
             max_body_in_flight: ByteSize::mib(256),
+            session_memory: ByteSize::mib(32),
             retry_after: HumanDuration::secs(30),
             max_connections: 100_000,
             max_connections_per_peer: 0,
@@ -239,6 +242,12 @@ impl Documented for GatewayConfig {
                 "max_body_in_flight",
                 Size,
                 "Bytes of bodies held at once; beyond it 503 is answered.",
+            ),
+            doc(
+                "session_memory",
+                Size,
+                "Memory for what happens in sessions, which `hearthctl device sessions` shows; 0 for \
+                 nothing.",
             ),
             doc(
                 "retry_after",

@@ -406,7 +406,10 @@ impl Turn {
             let what = format!("its body exceeds gateway.max_body ({limit})");
             self.give_up(&session, Kind::TooLarge(what)).await
         };
-        if let Err(refusal) = told.await {
+        let told = told.await;
+        let timeline = &self.edge.timeline;
+        timeline.refused(self, &session, &Refusal::TooLarge);
+        if let Err(refusal) = told {
             tracing::debug!(
                 session = %session.id_text(),
                 reason = refusal.reason(),

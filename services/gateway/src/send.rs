@@ -9,6 +9,7 @@ use crate::edge::Turn;
 use crate::http::Reply;
 use crate::quirks::XML_DECLARATION;
 use crate::refusal::Refusal;
+use crate::timeline::Sent;
 
 impl Turn {
     /// A fault; the session, if there is one, goes on (TR-069 3.7.1.5).
@@ -61,6 +62,21 @@ impl Turn {
         if session.quirks.declares_xml() {
             bytes.extend_from_slice(XML_DECLARATION);
         }
-        self.append(envelope, bytes, self.edge.cookies.set(session))
+        let reply = self.append(envelope, bytes, self.edge.cookies.set(session))?;
+        let sent = Sent::message(&envelope.message);
+        self.answered(session, sent, None, &reply);
+        Ok(reply)
+    }
+
+    /// Notes what came of it; with `end`, of the session, too.
+    pub(crate) fn answered(
+        &self,
+        session: &Session,
+        sent: Sent<'_>,
+        end: Option<&str>,
+        reply: &Reply,
+    ) {
+        let timeline = &self.edge.timeline;
+        timeline.answered(self, session, sent, end, reply);
     }
 }

@@ -19,6 +19,7 @@ use crate::inform::workflow_failed;
 use crate::outcome::{self, Answer};
 use crate::publish::Source;
 use crate::refusal::Refusal;
+use crate::timeline::{Sent, rpc};
 use crate::trace;
 
 /// Requests that can't be written and are given back in one turn. Beyond, the session ends: the
@@ -93,7 +94,7 @@ impl Turn {
                 return Ok(self.finish(session));
             };
             let in_flight = InFlight::of(&request.id);
-            let id = request.id.clone();
+            let (id, method) = (request.id.clone(), rpc(&request));
             let (namespace, quirks) = (session.namespace, session.quirks);
             match crate::request::envelope(request, namespace, self.host(), quirks) {
                 Ok(bytes) => {
@@ -102,7 +103,9 @@ impl Turn {
                     }
                     trace::sends(&id);
                     session.in_flight = in_flight;
-                    return Ok(envelope(bytes, self.edge.cookies.set(&session)));
+                    let reply = envelope(bytes, self.edge.cookies.set(&session));
+                    self.answered(&session, Sent::request(method, &id), None, &reply);
+                    return Ok(reply);
                 }
                 Err(why) => {
                     self.edge.metrics.unsendable.inc();
@@ -161,12 +164,16 @@ impl Turn {
             Action::EndSession { unanswered: false }
         };
         if action == Action::SendEmpty {
-            return no_content(self.edge.cookies.set(&session));
+            let reply = no_content(self.edge.cookies.set(&session));
+            self.answered(&session, Sent::empty(), None, &reply);
+            return reply;
         }
         tracing::debug!(session = %session.id_text(), device = %session.device, "session ended");
         trace::ended(&session, "ended");
         self.edge.metrics.sessions_ended.inc();
-        no_content(None)
+        let reply = no_content(None);
+        self.answered(&session, Sent::empty(), Some("ended"), &reply);
+        reply
     }
 
     fn source<'k>(&self, session: &Session, key: &'k hearth_types::DeviceKey) -> Source<'k> {

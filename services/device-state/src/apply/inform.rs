@@ -8,6 +8,7 @@ use hearth_proto::types::v1::{DeviceState, ParameterValue};
 use hearth_store::{Cell, CellValue, DeviceColumn};
 use hearth_types::Timestamp;
 use parking_lot::Mutex;
+use ulid::Ulid;
 
 use super::values::{Reported, path_hash, raw_hash};
 use super::{Context, Result, time_cell};
@@ -199,6 +200,7 @@ impl Core {
         // An Inform that is delivered again, or late, was counted or overtaken.
         if cx.time > known.last_inform {
             known.last_inform = cx.time;
+            known.open(Ulid::from_string(cx.session).map_or(0, |id| id.0), cx.time);
             known.informs += 1;
             let count = Cell {
                 value: CellValue::Int(known.informs),

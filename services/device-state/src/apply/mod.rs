@@ -21,6 +21,7 @@ use crate::columns;
 use crate::core::{Core, Mark, Turn};
 use crate::online::online_until;
 use crate::overlay::Change;
+use crate::sessions;
 
 /// Why an event was not applied.
 #[derive(Debug)]
@@ -181,8 +182,12 @@ impl Core {
                 self.add(cx, false, others::wake(cx, &wake));
                 return Ok(());
             }
+            Kind::SessionRecord(record) => {
+                count.session.inc();
+                self.add(cx, false, sessions::change(cx, &record));
+                return Ok(());
+            }
             Kind::CapturePart(_)
-            | Kind::SessionRecord(_)
             | Kind::Inform(_)
             | Kind::DeviceDeleted(_) => Change::default(),
         };

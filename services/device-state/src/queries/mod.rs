@@ -12,7 +12,7 @@ use hearth_types::{DeviceKey, MASK, Timestamp, is_secret_name};
 use prost::Message;
 
 use crate::core::Core;
-use crate::page;
+use crate::{page, sessions};
 
 const DEFAULT_PARAMETERS: usize = 1000;
 const MAX_PARAMETERS: usize = 10_000;
@@ -31,7 +31,7 @@ pub fn no_device(device: &DeviceKey) -> Error {
 
 impl Core {
     /// Fails where a device isn't known.
-    async fn check_device(&self, device: &DeviceKey) -> Result<()> {
+    pub async fn check_device(&self, device: &DeviceKey) -> Result<()> {
         match self.row(device).await? {
             Some(_) => Ok(()),
             None => Err(no_device(device)),
@@ -102,7 +102,7 @@ impl Core {
         self.check_device(&device).await?;
         self.settle(|overlay| overlay.device(&device).is_some_and(|p| p.has_history()))
             .await?;
-        let query_rows = HistoryQuery {
+        let mut query_rows = HistoryQuery {
             device,
             path,
             since: Timestamp::from_micros(request.since_us),
@@ -110,7 +110,18 @@ impl Core {
             before: token.map(|t| (Timestamp::from_micros(t.time), t.id)),
             limit: size + 1,
         };
-        let mut rows = self.store.history(&query_rows).await?;
+        let mut rows = Vec::new();
+        // What is no entry doesn't make pages short.
+        loop {
+            query_rows.limit = size + 1 - rows.len();
+            let page = self.store.history(&query_rows).await?;
+            let end = page.len() < query_rows.limit;
+            query_rows.before = page.last().map(|row| (row.time, row.id));
+            rows.extend(page.into_iter().filter(|row| !sessions::is_record(row)));
+            if end || rows.len() > size {
+                break;
+            }
+        }
         let more = rows.len() > size;
         rows.truncate(size);
         let next_page_token = match rows.last() {

@@ -1,0 +1,204 @@
+//! Sessions from end to end: a simulated CPE, a task, and what the API shows of it.
+#![allow(clippy::unwrap_used)]
+
+use hearth_proto::northbound::v1 as nb;
+use hearth_proto::northbound::v1::session_service_client::SessionServiceClient;
+use hearth_proto::northbound::v1::task_service_client::TaskServiceClient;
+use hearth_proto::types::v1::{GetParameterValues, TaskSpec, TaskState, task_spec::Kind};
+use hearth_runtime::Shutdown;
+use hearth_server::config::HearthConfig;
+use hearth_server::server::Server;
+use hearth_sim::{Fleet, FleetOptions};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tonic::metadata::MetadataValue;
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, service::Interceptor, transport::Channel};
+
+fn config(dir: &std::path::Path) -> HearthConfig {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut config = HearthConfig {
+        data_dir: dir.to_owned(),
+        ..HearthConfig::default()
+    };
+    config.listen.cwmp = any;
+    config.listen.api = any;
+    config.listen.files = any;
+    config.listen.admin = any;
+    config.wakeup.allow_loopback = true;
+    config
+}
+
+#[derive(Clone)]
+struct Token(String);
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, tonic::Status> {
+        let value: MetadataValue<_> = format!("Bearer {}", self.0).parse().unwrap();
+        request.metadata_mut().insert("authorization", value);
+        Ok(request)
+    }
+}
+
+/// A server, one device, and the way to the API.
+struct Scene {
+    _dir: tempfile::TempDir,
+    channel: Channel,
+    token: Token,
+    fleet: Fleet,
+    device: String,
+    stop: Shutdown,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::build(&config(dir.path())).await.unwrap();
+        let addresses = server.addresses;
+        let token = server.admin_token.clone().unwrap();
+        let onboarding = server.onboarding.as_ref().unwrap();
+        let fleet = FleetOptions {
+            username: onboarding.username.clone(),
+            password: onboarding.password.clone(),
+            count: 1,
+            periodic: None,
+            ..FleetOptions::new(format!("http://{}/", addresses.cwmp.unwrap()))
+        };
+        let readiness = server.readiness();
+        let stop = Shutdown::new();
+        let run = server.run(stop.clone());
+        let serving = tokio::spawn(async move {
+            let _ = run.await;
+        });
+        readiness.wait_all_ready().await;
+        let url = format!("http://{}", addresses.api.unwrap());
+        let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+        let fleet = Fleet::start(fleet).await.unwrap();
+        let id = fleet.devices()[0].id().clone();
+        let device = format!(
+            "tenants/default/devices/{}-{}-{}",
+            id.oui, id.product_class, id.serial_number
+        );
+        let scene = Self {
+            _dir: dir,
+            channel,
+            token: Token(token.expose().to_owned()),
+            fleet,
+            device,
+            stop,
+            serving,
+        };
+        let device = &scene.fleet.devices()[0];
+        let idle = || device.with_ledger(|l| l.informs) > 0 && !device.in_session();
+        until(async || idle()).await;
+        scene
+    }
+
+    fn sessions(&self) -> SessionServiceClient<InterceptedService<Channel, Token>> {
+        SessionServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
+    }
+
+    async fn list(&self) -> Vec<nb::Session> {
+        let request = nb::ListSessionsRequest {
+            parent: self.device.clone(),
+            page_size: 0,
+        };
+        match self.sessions().list_sessions(request).await {
+            Ok(answer) => answer.into_inner().sessions,
+            // Its first Inform is on its way.
+            Err(status) if status.code() == tonic::Code::NotFound => Vec::new(),
+            Err(status) => panic!("{status:?}"),
+        }
+    }
+
+    /// Has a task done; its name.
+    async fn perform(&self, kind: Kind) -> String {
+        let mut tasks =
+            TaskServiceClient::with_interceptor(self.channel.clone(), self.token.clone());
+        let request = nb::CreateTaskRequest {
+            parent: self.device.clone(),
+            spec: Some(TaskSpec { kind: Some(kind) }),
+            ..nb::CreateTaskRequest::default()
+        };
+        let made = tasks.create_task(request).await.unwrap().into_inner();
+        let name = made.task.unwrap().name;
+        for _ in 0..600 {
+            let request = nb::GetTaskRequest { name: name.clone() };
+            let task = tasks.get_task(request).await.unwrap().into_inner().task;
+            match task.unwrap().state() {
+                TaskState::Succeeded => return name,
+                TaskState::Failed => panic!("the task failed"),
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+        panic!("the task is not done");
+    }
+
+    async fn end(self) {
+        self.fleet.stop().await;
+        self.stop.request();
+        self.serving.await.unwrap();
+    }
+}
+
+async fn until(mut done: impl AsyncFnMut() -> bool) {
+    for _ in 0..600 {
+        if done().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it doesn't come");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_shows_sessions_with_their_turns() {
+    let scene = Scene::new().await;
+    // The first one had nothing to do: its Inform tells of it.
+    until(async || !scene.list().await.is_empty()).await;
+    let first = scene.list().await.remove(0);
+    assert!(
+        first.events.contains(&"0 BOOTSTRAP".to_owned()),
+        "{first:?}"
+    );
+    assert!(first.start_time.is_some() && !first.id.is_empty());
+
+    let paths = vec!["Device.DeviceInfo.SoftwareVersion".to_owned()];
+    let task = scene
+        .perform(Kind::GetParameterValues(GetParameterValues { paths }))
+        .await;
+    let ended = |session: &nb::Session| session.end == "ended" && session.tasks == [task.clone()];
+    until(async || scene.list().await.iter().any(ended)).await;
+    let listed = scene.list().await.into_iter().find(ended).unwrap();
+    assert!(
+        listed.turns.is_empty() && listed.turn_count >= 3,
+        "{listed:?}"
+    );
+    let request = nb::GetSessionRequest {
+        parent: scene.device.clone(),
+        session: listed.id.clone(),
+    };
+    let answer = scene.sessions().get_session(request).await.unwrap();
+    let session = answer.into_inner().session.unwrap();
+    let shape = |turn: &nb::SessionTurn| (turn.received.clone(), turn.sent.clone());
+    let shapes: Vec<_> = session.turns.iter().map(shape).collect();
+    let expected = [
+        ("Inform", "InformResponse"),
+        ("empty", "GetParameterValues"),
+        ("GetParameterValuesResponse", "empty"),
+    ];
+    for expected in expected {
+        let found = shapes.iter().any(|(r, s)| (&**r, &**s) == expected);
+        assert!(found, "{expected:?} in {shapes:?}");
+    }
+    assert_eq!(session.proof, "credential");
+    assert_eq!(session.address, "127.0.0.1");
+    let request = nb::GetSessionRequest {
+        parent: scene.device.clone(),
+        session: "01hzy3v7k2q4w6e8r0t2y4a6d8".into(),
+    };
+    let status = scene.sessions().get_session(request).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::NotFound);
+    scene.end().await;
+}
