@@ -276,7 +276,9 @@ impl Core {
         state: DeviceState,
         reason: String,
     ) -> Result<()> {
-        let now = self.now();
+        // Later than the present one, whatever the clock of who wrote that.
+        let least = before.as_ref().map_or(0, |before| before.time + 1);
+        let now = self.now().max(Timestamp::from_micros(least));
         let stance = Stance {
             state: state.into(),
             reason,
