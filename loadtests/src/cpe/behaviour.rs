@@ -109,6 +109,8 @@ pub struct Behaviour {
     pub forget_reboot_cause: bool,
     /// Writes booleans as 0 and 1.
     pub booleans_as_digits: bool,
+    /// Refuses `true` and `false` in SetParameterValues with 9007.
+    pub refuse_boolean_words: bool,
     /// Names a bad parameter's fault only for the first.
     pub first_fault_only: bool,
     /// How it authenticates itself.
@@ -163,6 +165,7 @@ impl Default for Behaviour {
             transfer_at_once: false,
             forget_reboot_cause: false,
             booleans_as_digits: false,
+            refuse_boolean_words: false,
             first_fault_only: false,
             authentication: AuthStyle::default(),
             connection_per_turn: false,

@@ -7,7 +7,7 @@ use hearth_cwmp::{
     AcsRequest, AddObjectResponse, AllQueuedTransfer, CpeResponse, Fault, FaultCode,
     GetAllQueuedTransfersResponse, GetParameterAttributesResponse, GetParameterNamesResponse,
     GetParameterValuesResponse, GetQueuedTransfersResponse, GetRpcMethodsResponse, ParameterValue,
-    QueuedTransfer, StatusResponse, TimeWindow, TransferResponse,
+    QueuedTransfer, SetParameterValuesFault, StatusResponse, TimeWindow, TransferResponse, XsdType,
 };
 
 use super::clock::{cwmp_time, later};

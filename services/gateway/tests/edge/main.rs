@@ -3,12 +3,16 @@
 
 mod auth;
 mod cwmpclient;
+mod hostile;
 mod http;
 mod identity;
 mod inform;
 mod large;
 mod optional;
+mod quirks;
 mod session;
+mod smuggling;
 mod support;
 mod tasks;
+mod timeline;
 mod tls;
