@@ -71,7 +71,15 @@ kill-test rounds="100":
 fault-table times="20" faults="":
     HEARTH_FAULT_TIMES={{ times }} HEARTH_FAULT_LIST={{ faults }} HEARTH_STAGE_TIMEOUT=86400 scripts/test faults
 
-# Fuzzes the CWMP decoder for some seconds
+# Other people's software against the server: CwmpClient, curl, openssl, HAProxy, Prosody
+interop:
+    scripts/interop
+
+# What the edge costs, by kind of login and of TLS, and the memory of crowds (docs/performance.md)
+load-edge *args:
+    scripts/load-edge {{ args }}
+
+# Fuzzes what strangers send, each target for so many seconds (docs/fuzzing.md)
 fuzz seconds="600":
     HEARTH_FUZZ_SECONDS={{ seconds }} HEARTH_STAGE_TIMEOUT=86400 scripts/test fuzz
 

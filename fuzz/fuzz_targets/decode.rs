@@ -12,12 +12,17 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|body: &[u8]| {
     for receiver in [Receiver::Acs, Receiver::Cpe] {
         for charset in [None, Some("iso-8859-1")] {
-            let options = DecodeOptions { charset, ..DecodeOptions::new(receiver) };
+            let options = DecodeOptions {
+                charset,
+                ..DecodeOptions::new(receiver)
+            };
             let result = decode(body, &options);
             let _ = State::new(false).on(Input::of(&result));
             let Ok(first) = result else { continue };
             // What breaks TR-069's lengths and forms is read, but not written.
-            let Ok(bytes) = encode(&first.envelope) else { continue };
+            let Ok(bytes) = encode(&first.envelope) else {
+                continue;
+            };
             match decode(&bytes, &DecodeOptions::new(receiver)) {
                 Ok(second) => {
                     assert_eq!(first.envelope, second.envelope);

@@ -11,15 +11,34 @@ use std::net::SocketAddr;
 
 fuzz_target!(|datagram: &[u8]| {
     let _ = ConnectionRequest::verify(datagram, "password");
-    let Ok(message) = Message::parse(datagram) else { return };
+    let Ok(message) = Message::parse(datagram) else {
+        return;
+    };
     let _ = (message.username(), message.is_signed_with("password"));
-    let _ = (message.is_connection_request_binding(), message.is_binding_change());
+    let _ = (
+        message.is_connection_request_binding(),
+        message.is_binding_change(),
+    );
     for from in ["203.0.113.9:40000", "[2001:db8::9]:40000"] {
-        let Ok(from) = from.parse::<SocketAddr>() else { continue };
-        for say in [Answer::Binding(None), Answer::Binding(Some("p")), Answer::Unauthorized, Answer::Refused] {
-            let Some((to, bytes)) = answer(&message, from, from, say) else { continue };
+        let Ok(from) = from.parse::<SocketAddr>() else {
+            continue;
+        };
+        for say in [
+            Answer::Binding(None),
+            Answer::Binding(Some("p")),
+            Answer::Unauthorized,
+            Answer::Refused,
+        ] {
+            let Some((to, bytes)) = answer(&message, from, from, say) else {
+                continue;
+            };
             assert_eq!(to.ip(), from.ip());
-            assert!(bytes.len() <= 6 * datagram.len(), "{} for {}", bytes.len(), datagram.len());
+            assert!(
+                bytes.len() <= 6 * datagram.len(),
+                "{} for {}",
+                bytes.len(),
+                datagram.len()
+            );
             assert!(Message::parse(&bytes).is_ok());
         }
     }

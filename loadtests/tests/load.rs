@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hearth_sim::load::bare::Bare;
 use hearth_sim::load::compare;
+use hearth_sim::load::dial::Dialing;
 use hearth_sim::load::idle::{self, IdleAuth, IdleOptions};
 
 async fn options() -> IdleOptions {
@@ -19,6 +20,7 @@ async fn options() -> IdleOptions {
         server_pid: Some(std::process::id()),
         processes: vec![format!("bare={}", std::process::id()).parse().unwrap()],
         auth: IdleAuth::Basic,
+        dialing: Dialing::default(),
         username: "load".to_owned(),
         password: "x".into(),
         connections: 4,

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use hearth_sim::load::bare::Bare;
 use hearth_sim::load::compare::{self, Comparison};
+use hearth_sim::load::dial::{DialTls, Dialing};
 use hearth_sim::load::idle::{self, IdleAuth, IdleOptions, IdleReport};
 use hearth_sim::load::process::{Cost, Watched};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -39,6 +41,8 @@ pub struct IdleArguments {
     /// How the devices authenticate themselves; basic is sent without having been asked.
     #[arg(long, value_enum, default_value_t = Auth::Basic)]
     auth: Auth,
+    #[command(flatten)]
+    dialing: DialingArguments,
     /// Connections at once.
     #[arg(long, default_value_t = 64)]
     connections: usize,
@@ -66,6 +70,37 @@ pub struct IdleArguments {
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
+}
+
+/// How connections are made.
+#[derive(Debug, Clone, Args)]
+pub struct DialingArguments {
+    /// A connection for each session, instead of one for all.
+    #[arg(long)]
+    connect_each: bool,
+    /// PEM of who signed the server's certificate, for `https` URLs.
+    #[arg(long, value_name = "FILE")]
+    tls_trust: Option<PathBuf>,
+    /// A folder with `NUMBER.pem`: certificate and key of the first device of each connection.
+    #[arg(long, value_name = "DIR", requires = "tls_trust")]
+    tls_certificates: Option<PathBuf>,
+    /// Go on with the TLS session of the connection before.
+    #[arg(long, requires = "tls_trust")]
+    tls_resume: bool,
+}
+
+impl DialingArguments {
+    /// As options.
+    pub fn options(&self) -> Dialing {
+        Dialing {
+            each_session: self.connect_each,
+            tls: self.tls_trust.clone().map(|trust| DialTls {
+                trust,
+                certificates: self.tls_certificates.clone(),
+                resume: self.tls_resume,
+            }),
+        }
+    }
 }
 
 /// The processes of an ACS that consists of several.
@@ -109,6 +144,12 @@ pub struct BareArguments {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// PEM of its certificate: it speaks TLS.
+    #[arg(long, requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM of that certificate's key.
+    #[arg(long, requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
 
 /// Options of `hearth-sim compare`.
@@ -132,6 +173,7 @@ impl IdleArguments {
                 Auth::Basic => IdleAuth::Basic,
                 Auth::Digest => IdleAuth::Digest,
             },
+            dialing: self.dialing.options(),
             username: self.login.username.clone(),
             password: self.login.password.as_str().into(),
             connections: self.connections.max(1),
@@ -161,7 +203,10 @@ pub async fn idle(arguments: IdleArguments) -> anyhow::Result<()> {
 
 /// Serves until interrupted. The first line on stdout is JSON with the address and the pid.
 pub async fn bare(arguments: BareArguments) -> anyhow::Result<()> {
-    let bare = Bare::bind(arguments.listen).await?;
+    let mut bare = Bare::bind(arguments.listen).await?;
+    if let (Some(certificate), Some(key)) = (&arguments.tls_cert, &arguments.tls_key) {
+        bare = bare.with_tls(certificate, key)?;
+    }
     let (address, pid) = (bare.address()?, std::process::id());
     print(&format!(
         "{}\n",

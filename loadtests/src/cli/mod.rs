@@ -1,10 +1,12 @@
 //! The command line.
 
+mod crowd;
 mod faults;
 mod fleet;
 mod kill;
 mod load;
 mod proxy;
+mod storm;
 mod tasks;
 mod trees;
 
@@ -37,6 +39,12 @@ enum Command {
     Idle(load::IdleArguments),
     /// Load: values are read and set, with how long each task takes.
     Tasks(Box<tasks::TasksArguments>),
+    /// Load: connections that are open and say nothing, with what each takes of the server's memory.
+    Hold(crowd::HoldArguments),
+    /// Load: many devices answer a read with a large answer, all at once.
+    Large(crowd::LargeArguments),
+    /// Load: all devices of several tenants inform in one moment, and come again until each is in.
+    Storm(storm::StormArguments),
     /// The baseline: a server that reads HTTP, parses the Inform and answers fixed bytes.
     Bare(load::BareArguments),
     /// Run `idle` against an ACS and the baseline in alternation, and print medians and ratios.
@@ -69,6 +77,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Proxy(arguments) => proxy::run(arguments).await,
         Command::Idle(arguments) => load::idle(arguments).await,
         Command::Tasks(arguments) => tasks::run(*arguments).await,
+        Command::Hold(arguments) => crowd::hold(arguments).await,
+        Command::Large(arguments) => crowd::large(arguments).await,
+        Command::Storm(arguments) => storm::run(arguments).await,
         Command::Bare(arguments) => load::bare(arguments).await,
         Command::Compare(arguments) => load::compare(arguments).await,
     }

@@ -4,6 +4,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hearth_cwmp::{
@@ -16,7 +18,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::{LoadError, io};
 
@@ -24,6 +30,7 @@ use super::{LoadError, io};
 pub struct Bare {
     listener: TcpListener,
     response: Bytes,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Bare {
@@ -36,7 +43,32 @@ impl Bare {
         Ok(Self {
             listener: listener.map_err(io(format!("listening on {address}")))?,
             response: inform_response()?,
+            tls: None,
         })
+    }
+
+    /// Speaks TLS, with this certificate and key (PEM).
+    ///
+    /// # Errors
+    /// Files that can't be read or used.
+    pub fn with_tls(mut self, certificate: &Path, key: &Path) -> Result<Self, LoadError> {
+        let bad = |error: &dyn std::fmt::Display| {
+            LoadError::Server(format!("{} can't be used: {error}", certificate.display()))
+        };
+        let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+        let chain: Vec<_> = chain.map_err(|error| bad(&error))?;
+        let key = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(&error))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| bad(&error))?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(|error| bad(&error))?;
+        let ticketer = rustls::crypto::aws_lc_rs::Ticketer::new();
+        config.ticketer = ticketer.map_err(|error| bad(&error))?;
+        self.tls = Some(TlsAcceptor::from(Arc::new(config)));
+        Ok(self)
     }
 
     /// Where it listens.
@@ -59,12 +91,27 @@ impl Bare {
             };
             stream.set_nodelay(true).ok();
             let response = self.response.clone();
-            let service = service_fn(move |request| answer(request, response.clone()));
-            let server = hyper::server::conn::http1::Builder::new();
-            let connection = server.serve_connection(TokioIo::new(stream), service);
-            tokio::spawn(async move { connection.await.ok() });
+            match self.tls.clone() {
+                None => drop(tokio::spawn(connection(stream, response))),
+                Some(tls) => drop(tokio::spawn(async move {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        connection(stream, response).await;
+                    }
+                })),
+            }
         }
     }
+}
+
+async fn connection<S>(stream: S, response: Bytes)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| answer(request, response.clone()));
+    let server = hyper::server::conn::http1::Builder::new();
+    let served = server.serve_connection(TokioIo::new(stream), service).await;
+    // A peer that goes away is no concern here.
+    served.ok();
 }
 
 fn inform_response() -> Result<Bytes, EncodeError> {

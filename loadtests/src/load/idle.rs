@@ -14,6 +14,7 @@ use hearth_cwmp::{
 use serde::{Deserialize, Serialize};
 
 use super::LoadError;
+use super::dial::Dialing;
 use super::inform::Template;
 use super::process::{Cost, Costs, Watched, cpu_time, resident};
 use super::wire::{Auth, Connection, Outline, Target};
@@ -31,6 +32,8 @@ pub struct IdleOptions {
     pub processes: Vec<Watched>,
     /// How the devices authenticate themselves.
     pub auth: Auth,
+    /// How their connections are made.
+    pub dialing: Dialing,
     /// The user of all devices.
     pub username: String,
     /// The password.
@@ -105,6 +108,7 @@ pub async fn run(options: &IdleOptions) -> Result<IdleReport, LoadError> {
         options.auth,
         &options.username,
         &options.password,
+        options.dialing.dialer(options.first_device)?,
     )?;
     if options.prepare {
         prepare(options, &target).await?;
@@ -112,10 +116,10 @@ pub async fn run(options: &IdleOptions) -> Result<IdleReport, LoadError> {
     let template = Arc::new(Template::periodic()?);
     let measuring = Arc::new(AtomicBool::new(false));
     let stop = Arc::new(AtomicBool::new(false));
-    let workers: Vec<_> = shares(options)
+    let workers = shares(options)
         .map(|(first, count)| {
             let worker = Worker {
-                connection: Connection::new(target.clone()),
+                connection: Connection::new(target.over(options.dialing.dialer(first)?)),
                 template: template.clone(),
                 first,
                 count,
@@ -124,9 +128,9 @@ pub async fn run(options: &IdleOptions) -> Result<IdleReport, LoadError> {
                 stop: stop.clone(),
                 tally: Tally::default(),
             };
-            tokio::spawn(worker.work())
+            Ok(tokio::spawn(worker.work()))
         })
-        .collect();
+        .collect::<Result<Vec<_>, LoadError>>()?;
     tokio::time::sleep(options.warm_up).await;
     let own = std::process::id();
     let cpu = || options.server_pid.map(cpu_time).transpose();
@@ -187,7 +191,8 @@ async fn prepare(options: &IdleOptions, target: &Target) -> Result<(), LoadError
     let template = Arc::new(Template::first(options.parameters)?);
     let mut tasks = Vec::new();
     for (first, count) in shares(options) {
-        let mut connection = Connection::new(target.clone());
+        let dialer = options.dialing.dialer(first)?;
+        let mut connection = Connection::new(target.over(dialer));
         let template = template.clone();
         tasks.push(tokio::spawn(async move {
             let mut body = Vec::new();
@@ -207,7 +212,7 @@ async fn prepare(options: &IdleOptions, target: &Target) -> Result<(), LoadError
 }
 
 /// Holds a session, and holds it again while the server is busy.
-async fn insist(connection: &mut Connection, body: &[u8]) -> Result<(), LoadError> {
+pub(super) async fn insist(connection: &mut Connection, body: &[u8]) -> Result<(), LoadError> {
     let mut last = End::Failed;
     for _ in 0..100 {
         last = session(connection, body).await;
@@ -407,6 +412,7 @@ mod tests {
             server_pid: None,
             processes: Vec::new(),
             auth: Auth::None,
+            dialing: Dialing::default(),
             username: String::new(),
             password: SecretString::default(),
             connections,

@@ -90,6 +90,11 @@ impl Template {
     }
 }
 
+/// The id of a device with this number, as the ACS writes it.
+pub(crate) fn device_id(number: u32) -> String {
+    format!("{OUI}-{PRODUCT_CLASS}-{number:010}")
+}
+
 /// A number in ten digits, without the machinery of formatting.
 fn ten_digits(mut value: u32) -> [u8; 10] {
     let mut out = [b'0'; 10];

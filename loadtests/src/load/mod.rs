@@ -2,14 +2,19 @@
 //!
 //! * [`idle`]: known devices that inform and have nothing done to them.
 //! * [`tasks`]: reads and sets, from making a task to its end.
+//! * [`crowd`]: very many connections, and very many large answers at once.
+//! * [`storm`]: all devices of several tenants at once, until each is in.
 //! * [`bare`]: the least a server can do for that, to measure beside an ACS.
 //! * [`compare`]: both in alternation.
 
 pub mod bare;
 pub mod compare;
+pub mod crowd;
+pub mod dial;
 pub mod idle;
 mod inform;
 pub mod process;
+pub mod storm;
 pub mod tasks;
 mod wire;
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use hearth_auth::{BasicCredentials, Challenge, DigestChallenge, ExposeSecret, SecretString};
 use memchr::{memchr, memmem};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use super::LoadError;
+use super::dial::{Dialer, Wire};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -34,6 +34,7 @@ pub(crate) struct Target {
     username: String,
     password: SecretString,
     basic: String,
+    dialer: Dialer,
 }
 
 impl Target {
@@ -42,23 +43,43 @@ impl Target {
         auth: Auth,
         username: &str,
         password: &SecretString,
+        dialer: Dialer,
     ) -> Result<Self, LoadError> {
         let bad = || LoadError::Url(url.to_owned());
         let uri: http::Uri = url.parse().map_err(|_| bad())?;
-        let host = uri.host().filter(|_| uri.scheme_str() == Some("http"));
+        let host = uri
+            .host()
+            .filter(|_| uri.scheme_str() == Some(dialer.scheme()));
         let basic = BasicCredentials {
             username: username.to_owned(),
             password: password.clone(),
         };
         Ok(Self {
-            address: format!("{}:{}", host.ok_or_else(bad)?, uri.port_u16().unwrap_or(80)),
+            address: format!("{}:{}", host.ok_or_else(bad)?, port(&uri)),
             path: uri.path_and_query().map_or("/", |p| p.as_str()).to_owned(),
             auth,
             username: username.to_owned(),
             password: password.clone(),
             basic: format!("Authorization: {}\r\n", basic.header().expose_secret()),
+            dialer,
         })
     }
+
+    /// The same, over other connections.
+    pub fn over(&self, dialer: Dialer) -> Self {
+        Self {
+            dialer,
+            ..self.clone()
+        }
+    }
+}
+
+fn port(uri: &http::Uri) -> u16 {
+    let usual = match uri.scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    };
+    uri.port_u16().unwrap_or(usual)
 }
 
 /// An answer's outline. Its body is in [`Connection::body`] until the next request.
@@ -71,7 +92,7 @@ pub(crate) struct Outline {
 /// A keep-alive connection.
 pub(crate) struct Connection {
     target: Target,
-    stream: Option<TcpStream>,
+    stream: Option<Box<dyn Wire>>,
     digest: Option<(DigestChallenge, u32)>,
     request: Vec<u8>,
     answer: Vec<u8>,
@@ -80,6 +101,8 @@ pub(crate) struct Connection {
     cookie: Vec<u8>,
     /// Connections opened.
     pub opened: u64,
+    /// Retry-After of the last answer, in seconds.
+    pub retry_after: Option<u32>,
 }
 
 impl Connection {
@@ -93,13 +116,16 @@ impl Connection {
             body_at: 0,
             cookie: Vec::new(),
             opened: 0,
+            retry_after: None,
         }
     }
 
     /// Another user from now on.
     pub fn authenticate(&mut self, username: &str, password: &SecretString) {
-        let url = format!("http://{}{}", self.target.address, self.target.path);
-        if let Ok(target) = Target::new(&url, self.target.auth, username, password) {
+        let dialer = self.target.dialer.clone();
+        let scheme = dialer.scheme();
+        let url = format!("{scheme}://{}{}", self.target.address, self.target.path);
+        if let Ok(target) = Target::new(&url, self.target.auth, username, password, dialer) {
             self.target = target;
             self.digest = None;
         }
@@ -110,9 +136,13 @@ impl Connection {
         self.answer.get(self.body_at..).unwrap_or_default()
     }
 
-    /// Forgets the session's cookie.
+    /// Forgets the session's cookie, and its connection where each session has its own.
     pub fn new_session(&mut self) {
         self.cookie.clear();
+        if self.target.dialer.each_session {
+            self.stream = None;
+            self.digest = None;
+        }
     }
 
     /// Posts a body and reads the answer; answers a challenge if it is like that.
@@ -197,12 +227,11 @@ impl Connection {
             Some(stream) => stream,
             None => {
                 self.opened += 1;
-                let stream = TcpStream::connect(&self.target.address).await?;
-                stream.set_nodelay(true)?;
-                stream
+                self.target.dialer.dial(&self.target.address).await?
             }
         };
         stream.write_all(&self.request).await?;
+        stream.flush().await?;
         self.answer.clear();
         let head = loop {
             if let Some(end) = memmem::find(&self.answer, b"\r\n\r\n") {
@@ -212,6 +241,7 @@ impl Connection {
         };
         self.body_at = head;
         let seen = look(&self.answer[..head], &mut self.cookie)?;
+        self.retry_after = seen.retry_after;
         match seen.length {
             Length::Known(length) => {
                 while self.answer.len() < head + length {
@@ -236,7 +266,7 @@ impl Connection {
     }
 }
 
-async fn more(stream: &mut TcpStream, into: &mut Vec<u8>) -> io::Result<()> {
+async fn more(stream: &mut Box<dyn Wire>, into: &mut Vec<u8>) -> io::Result<()> {
     match stream.read_buf(into).await? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         _ => Ok(()),
@@ -252,6 +282,7 @@ struct Head {
     status: u16,
     length: Length,
     close: bool,
+    retry_after: Option<u32>,
 }
 
 /// Looks at an answer's head, and keeps the first cookie of it.
@@ -262,6 +293,7 @@ fn look(head: &[u8], cookie: &mut Vec<u8>) -> io::Result<Head> {
         status: u16::try_from(status).map_err(|_| bad())?,
         length: Length::Known(0),
         close: false,
+        retry_after: None,
     };
     let mut rest = head;
     let mut fresh = true;
@@ -282,6 +314,9 @@ fn look(head: &[u8], cookie: &mut Vec<u8>) -> io::Result<Head> {
             }
             10 if name.eq_ignore_ascii_case(b"connection") => {
                 seen.close = value.eq_ignore_ascii_case(b"close");
+            }
+            11 if name.eq_ignore_ascii_case(b"retry-after") => {
+                seen.retry_after = digits(value).and_then(|secs| u32::try_from(secs).ok());
             }
             10 if name.eq_ignore_ascii_case(b"set-cookie") && fresh => {
                 fresh = false;

@@ -245,6 +245,11 @@ mod tests {
             "gopher://10.0.0.1/",
             "http://u:p@10.0.0.1/",
             "/x",
+            // What would be more than a request line.
+            "http://10.0.0.1/ HTTP/1.1\r\nX: y",
+            "http://10.0.0.1/a\nb",
+            "http://10.0.0.1\r\n.example/",
+            "http://10.0.0.1/a\0b",
         ] {
             assert!(matches!(Target::parse(bad), Err(Refused::Url(_))), "{bad}");
         }

@@ -62,6 +62,7 @@ where
         devices::a_deleted_device_is_gone
         devices::history_is_newest_first
         devices::history_is_filtered
+        parameters::any_text_is_only_text
         parameters::later_parts_stay_in_any_order
         parameters::deletes_take_what_is_not_newer
         parameters::deletes_outlive_late_writes

@@ -54,6 +54,35 @@ async fn paths(store: &dyn Store, device: &DeviceKey, below: &str) -> Vec<String
     rows.into_iter().map(|(path, _)| path).collect()
 }
 
+/// Whatever devices write is text, and no part of a query or of a key.
+pub async fn any_text_is_only_text(store: Arc<dyn Store>) {
+    let device = key("a", "001122-X-1");
+    let odd = [
+        "'; DROP TABLE device; --",
+        "\"quoted\" \\ $$body$$ $.device ? :name {} %",
+        "line\r\nend\ttab",
+        "\u{fe}\u{ff}\u{10ffff} \u{202e}",
+    ];
+    for (n, odd) in odd.into_iter().enumerate() {
+        let path = format!("Device.{odd}.X");
+        let entry = super::index::entry(&device, "serial", odd, 1, false);
+        let write = vec![value(&device, &path, 1, odd), entry];
+        store.write(write).await.unwrap();
+        let kept = text(&*store, &device, &path).await;
+        assert_eq!(kept.as_deref(), Some(odd));
+        let found = store
+            .search(&super::index::query("serial", odd, false))
+            .await;
+        assert_eq!(found.unwrap().len(), 1, "{odd}");
+        assert_eq!(paths(&*store, &device, "Device.").await.len(), n + 1);
+    }
+    store
+        .write(vec![delete(&device, "Device.'; DROP", 2)])
+        .await
+        .unwrap();
+    assert_eq!(paths(&*store, &device, "Device.").await.len(), odd.len());
+}
+
 pub async fn later_parts_stay_in_any_order(store: Arc<dyn Store>) {
     let secret = ParameterCell::Value {
         text: String::new(),
