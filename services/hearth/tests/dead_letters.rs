@@ -4,19 +4,17 @@
 
 mod apart;
 
-use apart::{Process, common};
+use apart::{Process, alone, common};
 use hearth_bus::{Bus, ConsumerSpec, EmbeddedBus, EmbeddedOptions, NatsBus, Publish, Stream};
 use hearth_engine::{Engine, EngineOptions};
 use hearth_proto::events::v1 as ev;
 use hearth_proto::northbound::v1 as nb;
 use hearth_proto::northbound::v1::operations_service_client::OperationsServiceClient;
-use hearth_server::config::HearthConfig;
 use hearth_server::roles::Role;
 use hearth_sim::{Fleet, FleetOptions};
 use hearth_telemetry::Registry;
 use hearth_types::{DeviceKey, Timestamp};
 use prost::Message;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
@@ -132,15 +130,7 @@ async fn scene(process: Process) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_of_the_embedded_bus() {
     let dir = tempfile::tempdir().unwrap();
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut config = HearthConfig {
-        data_dir: dir.path().join("data"),
-        ..HearthConfig::default()
-    };
-    config.listen.cwmp = any;
-    config.listen.api = any;
-    config.listen.files = any;
-    config.listen.admin = any;
+    let config = alone(dir.path());
     // What another version left behind.
     std::fs::create_dir_all(&config.data_dir).unwrap();
     let engine = Engine::open(EngineOptions::new(config.data_dir.join("db"))).unwrap();

@@ -1,6 +1,9 @@
 //! Processes of one role each, as far as processes go within a test: servers that share nothing but NATS, Redis, CQL
 //! and certificates. Real servers are named by `HEARTH_TEST_NATS`, `HEARTH_TEST_REDIS` and `HEARTH_TEST_CQL`.
 
+// Each test uses a part of it.
+#![allow(dead_code)]
+
 use hearth_config::{ByteSize, HumanDuration};
 use hearth_runtime::{Readiness, Shutdown};
 use hearth_server::cli::{CaCommand, KeyFile, KeysCommand};
@@ -127,4 +130,18 @@ pub fn common(dir: &Path) -> Option<HearthConfig> {
     config.listen.admin = any;
     config.wakeup.allow_loopback = true;
     Some(config)
+}
+
+/// One process with a data directory of its own: the embedded form.
+pub fn alone(dir: &Path) -> HearthConfig {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut config = HearthConfig {
+        data_dir: dir.join("data"),
+        ..HearthConfig::default()
+    };
+    config.listen.cwmp = any;
+    config.listen.api = any;
+    config.listen.files = any;
+    config.listen.admin = any;
+    config
 }
