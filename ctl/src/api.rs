@@ -3,7 +3,8 @@
 use crate::{error::Error, exit::Exit, settings::Settings, transport::Transport};
 use hearth_proto::northbound::v1::{
     credential_service_client::CredentialServiceClient, device_service_client::DeviceServiceClient,
-    file_service_client::FileServiceClient, operations_service_client::OperationsServiceClient,
+    explain_service_client::ExplainServiceClient, file_service_client::FileServiceClient,
+    operations_service_client::OperationsServiceClient,
     policy_service_client::PolicyServiceClient, profile_service_client::ProfileServiceClient,
     session_service_client::SessionServiceClient, spread_service_client::SpreadServiceClient,
     task_service_client::TaskServiceClient,
@@ -113,6 +114,11 @@ impl Api {
     /// Tasks.
     pub(crate) fn tasks(&self) -> TaskServiceClient<Authorized> {
         TaskServiceClient::new(self.transport.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    /// Why devices don't connect and tasks don't run.
+    pub(crate) fn explanations(&self) -> ExplainServiceClient<Authorized> {
+        ExplainServiceClient::new(self.transport.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// Files.

@@ -52,6 +52,8 @@ pub(crate) enum Error {
         id: String,
         /// How long was waited.
         waited: Duration,
+        /// Why it isn't, in one sentence; empty where nobody could tell.
+        why: String,
     },
     /// Ctrl-C.
     #[error("interrupted")]
@@ -143,7 +145,11 @@ impl Error {
             ],
             Self::Api(status) => api_advice(status),
             Self::Task(task) => task_advice(task),
-            Self::StillOpen { id, .. } => vec![format!("follow it: hearthctl task watch {id}")],
+            Self::StillOpen { id, why, .. } => {
+                let why = (!why.is_empty()).then(|| format!("{why} More: hearthctl task why {id}"));
+                let follow = format!("follow it: hearthctl task watch {id}");
+                why.into_iter().chain([follow]).collect()
+            }
             _ => Vec::new(),
         }
     }

@@ -117,7 +117,8 @@ impl App<'_> {
         mut on_change: impl FnMut(&mut Self, &nb::Task, Duration) -> Result<(), Error>,
     ) -> Result<nb::Task, Error> {
         let begin = Instant::now();
-        let id = id_of(&first.name).to_owned();
+        let name = first.name.clone();
+        let id = id_of(&name).to_owned();
         self.open_task = Some(id.clone());
         let mut latest = first;
         let steps = async {
@@ -146,7 +147,12 @@ impl App<'_> {
             false => timeout(wait, steps).await,
         };
         let Ok(ended) = ended else {
-            return Err(Error::StillOpen { id, waited: wait });
+            let why = crate::commands::explain::in_a_sentence(api, &name).await;
+            return Err(Error::StillOpen {
+                id,
+                waited: wait,
+                why,
+            });
         };
         let task = ended?;
         self.open_task = None;

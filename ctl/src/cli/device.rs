@@ -127,6 +127,16 @@ An asterisk at the end of a value matches any ending."
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    /// Says why a device doesn't connect, or that it does
+    #[command(after_help = "Examples:
+  hearthctl device why 00D09E-HomeRouter-SIM000001
+  hearthctl device why 00D09E-HomeRouter-SIM000001 -o json
+
+`!` is why, `?` may be, `·` is as it should be.")]
+    Why {
+        /// The device: its id (it need not have been seen), or a known one's serial number
+        device: String,
+    },
     /// Asks a device to connect now
     #[command(after_help = "Examples:
   hearthctl device wake 00D09E-HomeRouter-SIM000001")]

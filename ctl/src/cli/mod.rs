@@ -3,6 +3,7 @@
 mod admin;
 mod dead_letters;
 mod device;
+mod explain;
 mod file;
 mod param;
 mod policy;
@@ -18,6 +19,7 @@ pub use admin::{
 };
 pub use dead_letters::{DeadLetterFilterArgs, DeadLettersCommand};
 pub use device::{DeviceCommand, Search};
+pub use explain::RefusalsCommand;
 pub use file::{
     DownloadArgs, DownloadType, FileCommand, FileGetArgs, FilePutArgs, UploadArgs, UploadType,
 };
@@ -181,6 +183,9 @@ pub enum Command {
     /// Tasks: list, look into, follow, cancel, retry
     #[command(subcommand, visible_alias = "tasks")]
     Task(TaskCommand),
+    /// Requests of devices that were turned away
+    #[command(subcommand, visible_alias = "refusal")]
+    Refusals(RefusalsCommand),
     /// Logins of devices, and of the server towards devices
     #[command(subcommand, visible_alias = "credentials")]
     Credential(CredentialCommand),

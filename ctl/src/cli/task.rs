@@ -112,6 +112,15 @@ pub enum TaskCommand {
         /// The task's id
         task: String,
     },
+    /// Says why a task doesn't run, or how it ended
+    #[command(after_help = "Examples:
+  hearthctl task why 01hzy3v7k2q4w6e8r0t2y4a6d8
+
+`!` is why, `?` may be, `·` is as it should be.")]
+    Why {
+        /// The task's id
+        task: String,
+    },
     /// Follows a task until it has ended; the exit code says how
     #[command(after_help = "Examples:
   hearthctl task watch 01hzy3v7k2q4w6e8r0t2y4a6d8

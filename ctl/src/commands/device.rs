@@ -106,6 +106,7 @@ pub(crate) async fn run(command: DeviceCommand, app: &mut App<'_>) -> Result<(),
             until,
             limit,
         } => history(app, &device, path, since, until, limit).await,
+        DeviceCommand::Why { device } => super::explain::device(app, &device).await,
         DeviceCommand::Spread(args) => super::spread::run(args, app).await,
         DeviceCommand::Sessions {
             device,

@@ -4,6 +4,7 @@ mod context;
 mod credential;
 mod dead_letters;
 mod device;
+pub(crate) mod explain;
 mod file;
 mod life;
 mod param;
@@ -52,6 +53,7 @@ pub(crate) async fn run(command: Command, app: &mut App<'_>) -> Result<(), Error
             app.print_done(task, |_| format!("the device informs in {delay_seconds}s"))
         }
         Command::Task(command) => Box::pin(task::run(command, app)).await,
+        Command::Refusals(command) => Box::pin(explain::refusals(command, app)).await,
         Command::Credential(command) => Box::pin(credential::run(command, app)).await,
         Command::Line(command) => Box::pin(life::line(command, app)).await,
         Command::Profile(command) => Box::pin(profile::run(command, app)).await,

@@ -31,6 +31,7 @@ pub(crate) async fn run(command: TaskCommand, app: &mut App<'_>) -> Result<(), E
             let task = get(app, &task).await?;
             app.print_task(&task)
         }
+        TaskCommand::Why { task } => super::explain::task(app, &task).await,
         TaskCommand::Watch { task, wait_timeout } => {
             watch(app, &task, wait_timeout.unwrap_or_default()).await
         }
