@@ -110,7 +110,8 @@ fn insider(at: usize, mode: u8, odd: &str, now: Timestamp) {
     };
     let verify = || SERVER.verify(TARGET, &response, VerifyWith::Password(PASSWORD), now);
     let first = verify();
-    if mode & 6 == 0 && !user.contains(['"', '\\', '\r', '\n']) {
+    // Control characters are left out of what is sent, and not of what is hashed.
+    if mode & 6 == 0 && !user.chars().any(char::is_control) {
         assert!(first.is_ok(), "{first:?}: {value}");
     }
     if first.is_ok_and(|verified| verified.with_qop) {
