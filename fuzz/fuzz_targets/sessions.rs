@@ -49,6 +49,7 @@ struct House {
     gateway: Handed,
     bus: Arc<RecordingBus>,
     workflow: Arc<ScriptedWorkflow>,
+    device_state: Arc<DeviceStateDouble>,
     clock: ManualClock,
 }
 
@@ -64,7 +65,7 @@ impl House {
         let dependencies = Dependencies {
             bus: bus.clone(),
             workflow: workflow.clone(),
-            device_state,
+            device_state: device_state.clone(),
             keys: SecretKeys::from_seed([7; 32]),
             clock: clock.shared(),
         };
@@ -77,6 +78,7 @@ impl House {
             gateway: gateway.unwrap_or_else(|error| panic!("a gateway: {error}")),
             bus,
             workflow,
+            device_state,
             clock,
         }
     }
@@ -85,6 +87,9 @@ impl House {
     fn again(&self) {
         self.bus.published.lock().clear();
         self.bus.full.store(false, Ordering::SeqCst);
+        self.device_state.bootstraps.lock().clear();
+        self.device_state.checked.lock().clear();
+        self.device_state.refusals.lock().clear();
         let workflow = &self.workflow;
         workflow.script.lock().clear();
         workflow.opened.lock().clear();
@@ -276,7 +281,7 @@ impl Run<'_> {
         let tenant = cookie.tenant ^ usize::from(how & 1);
         match how >> 1 & 3 {
             0 => text.truncate(text.len() * usize::from(how) / 256),
-            1 => text = format!("hs=\"{}\", hs={}", &text[3..], "A".repeat(usize::from(how))),
+            1 => text = quoted(&text, usize::from(how)),
             2 => text.push('A'),
             // Of another tenant, where the bit says so.
             _ => {}
@@ -477,6 +482,12 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// A cookie in quotes, and another one after it.
+fn quoted(cookie: &str, more: usize) -> String {
+    let value = cookie.strip_prefix("hs=").unwrap_or(cookie);
+    format!("hs=\"{value}\", hs={}", "A".repeat(more))
 }
 
 fn text_of(value: &HeaderValue) -> String {
