@@ -141,7 +141,7 @@ async fn every_call_answers_as_the_service_itself() {
     let (remote, local) = (All(&clients), clients.service.clone());
     every_call!(remote, local, same);
     let asked = std::mem::take(&mut *local.asked.lock());
-    assert_eq!(asked.len(), 2 * 50);
+    assert_eq!(asked.len(), 2 * 62);
     for pair in asked.chunks(2) {
         assert_eq!(pair[0], pair[1], "the request came as it was sent");
     }

@@ -219,6 +219,10 @@ answered! {
     ds::PutProfileRequest => PutProfileResponse;
     ds::DeleteProfileRequest => DeleteProfileResponse;
     ds::NoteRefusalsRequest => NoteRefusalsResponse;
+    ds::ListDeadLettersRequest => ListDeadLettersResponse;
+    ds::GetDeadLetterRequest => GetDeadLetterResponse;
+    ds::ReplayDeadLetterRequest => ReplayDeadLetterResponse;
+    ds::DeleteDeadLetterRequest => DeleteDeadLetterResponse;
     ds::ListRefusalsRequest => ListRefusalsResponse;
     ds::GetDeviceFactsRequest => GetDeviceFactsResponse;
     wk::WakeRequest => WakeResponse;
@@ -257,7 +261,7 @@ fake! { DeviceState, ds {
     put_credential(PutCredentialRequest {}) -> ds::PutCredentialResponse {};
     list_credentials(ListCredentialsRequest {}) -> ds::ListCredentialsResponse { credentials: vec![ds::Credential::default()], ..Default::default() };
     delete_credential(DeleteCredentialRequest {}) -> ds::DeleteCredentialResponse { existed: true };
-    get_model(GetModelRequest {}) -> ds::GetModelResponse { model: Some(ds::Model { gpv_batch: 5, ..Default::default() }) };
+    get_model(GetModelRequest {}) -> ds::GetModelResponse { model: Some(ds::Model { gpv_batch: 5, ..Default::default() }), ..Default::default() };
     put_model(PutModelRequest {}) -> ds::PutModelResponse {};
     get_edge_policy(GetEdgePolicyRequest {}) -> ds::GetEdgePolicyResponse::default();
     update_edge_policy(UpdateEdgePolicyRequest {}) -> ds::UpdateEdgePolicyResponse::default();
