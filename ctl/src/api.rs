@@ -2,6 +2,7 @@
 
 use crate::{error::Error, exit::Exit, settings::Settings, transport::Transport};
 use hearth_proto::northbound::v1::{
+    capture_service_client::CaptureServiceClient,
     credential_service_client::CredentialServiceClient, device_service_client::DeviceServiceClient,
     explain_service_client::ExplainServiceClient, file_service_client::FileServiceClient,
     operations_service_client::OperationsServiceClient,
@@ -144,6 +145,11 @@ impl Api {
     /// The policy of the edge.
     pub(crate) fn policies(&self) -> PolicyServiceClient<Authorized> {
         PolicyServiceClient::new(self.transport.clone())
+    }
+
+    /// Captures of sessions.
+    pub(crate) fn captures(&self) -> CaptureServiceClient<Authorized> {
+        CaptureServiceClient::new(self.transport.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// Sessions of devices.

@@ -2,6 +2,7 @@
 
 mod admin;
 mod dead_letters;
+mod capture;
 mod device;
 mod explain;
 mod file;
@@ -18,10 +19,11 @@ pub use admin::{
     PasswordArgs,
 };
 pub use dead_letters::{DeadLetterFilterArgs, DeadLettersCommand};
+pub use capture::{CaptureCommand, CaptureStartArgs};
 pub use device::{DeviceCommand, Search};
 pub use explain::RefusalsCommand;
 pub use file::{
-    DownloadArgs, DownloadType, FileCommand, FileGetArgs, FilePutArgs, UploadArgs, UploadType,
+    DownloadArgs, DownloadType, FetchArgs, FileCommand, FileGetArgs, FilePutArgs, UploadArgs, UploadType,
 };
 pub use param::{
     AttrCommand, AttrSetArgs, ObjectCommand, ParamCommand, ParamGetArgs, ParamSetArgs,
@@ -195,6 +197,9 @@ pub enum Command {
     /// Quirk profiles: what devices of some models need
     #[command(subcommand, visible_alias = "profiles")]
     Profile(ProfileCommand),
+    /// Captures of sessions: what devices and the server say to each other
+    #[command(subcommand, visible_alias = "captures")]
+    Capture(CaptureCommand),
     /// Lines: which line (DHCP option 82) an address has
     #[command(subcommand, visible_alias = "lines")]
     Line(LineCommand),

@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod capture;
 mod context;
 mod credential;
 mod dead_letters;
@@ -55,6 +56,7 @@ pub(crate) async fn run(command: Command, app: &mut App<'_>) -> Result<(), Error
         Command::Task(command) => Box::pin(task::run(command, app)).await,
         Command::Refusals(command) => Box::pin(explain::refusals(command, app)).await,
         Command::Credential(command) => Box::pin(credential::run(command, app)).await,
+        Command::Capture(command) => Box::pin(capture::run(command, app)).await,
         Command::Line(command) => Box::pin(life::line(command, app)).await,
         Command::Profile(command) => Box::pin(profile::run(command, app)).await,
         Command::Policy(command) => Box::pin(policy::run(command, app)).await,

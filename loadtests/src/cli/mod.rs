@@ -6,6 +6,7 @@ mod fleet;
 mod kill;
 mod load;
 mod proxy;
+mod replay;
 mod storm;
 mod tasks;
 mod trees;
@@ -35,6 +36,8 @@ enum Command {
     Faults(Box<faults::FaultArguments>),
     /// Pass TCP connections on, and break them on command: the network between two servers.
     Proxy(proxy::ProxyArguments),
+    /// Feed a captured session to the codec and the session machine, turn by turn.
+    Replay(replay::ReplayArguments),
     /// Load: known devices inform and have nothing done to them.
     Idle(load::IdleArguments),
     /// Load: values are read and set, with how long each task takes.
@@ -75,6 +78,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Kill(arguments) => kill::run(*arguments).await,
         Command::Faults(arguments) => faults::run(*arguments).await,
         Command::Proxy(arguments) => proxy::run(arguments).await,
+        Command::Replay(arguments) => replay::run(arguments),
         Command::Idle(arguments) => load::idle(arguments).await,
         Command::Tasks(arguments) => tasks::run(*arguments).await,
         Command::Hold(arguments) => crowd::hold(arguments).await,

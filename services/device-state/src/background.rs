@@ -43,6 +43,17 @@ pub fn start(core: &Arc<Core>, stop: &CancellationToken) -> JoinSet<()> {
     });
     let (c, s) = of(core);
     tasks.spawn(async move {
+        let interval = c.config.history_trim_interval.get();
+        every(&s, interval, || async {
+            if let Err(error) = c.trim_captures(c.now()).await {
+                tracing::warn!(%error, "deleting old captures failed; it is tried again");
+            }
+            Ok(())
+        })
+        .await;
+    });
+    let (c, s) = of(core);
+    tasks.spawn(async move {
         every(&s, c.config.last_used_interval.get(), || {
             c.write_last_used()
         })

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::DeviceStateConfig;
 use crate::cache::{Cache, Known};
+use crate::captures::CaptureCache;
 use crate::credentials::CredentialCache;
 use crate::lifecycle::alerts::AlertCache;
 use crate::lifecycle::{self, StanceCache};
@@ -81,6 +82,7 @@ pub struct Core {
     pub changes: Changes,
     pub alerts: AlertCache,
     pub lines: LineCache,
+    pub captures: CaptureCache,
     pub refusals: RefusalState,
     /// By part.
     online: Vec<Mutex<Online>>,
@@ -144,6 +146,7 @@ impl Core {
             changes: Changes::new(replica.as_ref().map(|_| config.lease.get())),
             alerts: AlertCache::new(),
             lines: LineCache::new(),
+            captures: CaptureCache::new(),
             refusals: RefusalState::new(),
             store: with.store,
             bus: with.bus,

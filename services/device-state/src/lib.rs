@@ -12,6 +12,7 @@
 mod apply;
 mod background;
 mod cache;
+mod captures;
 mod columns;
 mod config;
 mod consumer;

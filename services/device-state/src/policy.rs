@@ -4,6 +4,7 @@
 //! and its rule in [`check`].
 
 mod offers;
+mod redact;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +73,7 @@ fields! {
     download_offers,
     kicked,
     kicked_url,
+    redact_paths,
 }
 
 impl Core {
@@ -100,9 +102,10 @@ impl Core {
     ) -> Result<ds::GetEdgePolicyResponse> {
         let tenant: TenantId = request.tenant.parse()?;
         let policy = self.policy(&tenant).await?;
+        let captures = self.active_captures(&tenant).await?;
         Ok(ds::GetEdgePolicyResponse {
             policy: Some(EdgePolicy::clone(&policy)),
-            ..Default::default()
+            captures,
         })
     }
 
@@ -134,6 +137,7 @@ impl Core {
         }
         check(&policy)?;
         offers::check(&tenant, &policy)?;
+        redact::check(&policy)?;
         // Later than the present one, whatever the clock of who wrote that.
         let before = Timestamp::from_micros(micros(policy.update_time.as_ref()));
         let now = self

@@ -123,6 +123,12 @@ delegate! {
     find_line(FindLineRequest) -> FindLineResponse;
     list_sessions(ListSessionsRequest) -> ListSessionsResponse;
     get_session(GetSessionRequest) -> GetSessionResponse;
+    start_capture(StartCaptureRequest) -> StartCaptureResponse;
+    list_captures(ListCapturesRequest) -> ListCapturesResponse;
+    get_capture(GetCaptureRequest) -> GetCaptureResponse;
+    stop_capture(StopCaptureRequest) -> StopCaptureResponse;
+    delete_capture(DeleteCaptureRequest) -> DeleteCaptureResponse;
+    read_capture(ReadCaptureRequest) -> ReadCaptureResponse;
     note_refusals(NoteRefusalsRequest) -> NoteRefusalsResponse;
     list_refusals(ListRefusalsRequest) -> ListRefusalsResponse;
     get_device_facts(GetDeviceFactsRequest) -> GetDeviceFactsResponse;

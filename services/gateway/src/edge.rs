@@ -23,6 +23,7 @@ use tracing::Instrument as _;
 
 use crate::admission::{Admission, Place};
 use crate::auth::Authenticator;
+use crate::capture::Captures;
 use crate::config::GatewayConfig;
 use crate::cookie::{Cookies, Found, Session};
 use crate::heard::{Heard, decode, input_in, refused, turn_kind};
@@ -63,6 +64,7 @@ pub(crate) struct Edge {
     pub refusal_log: LogGate,
     pub noted: Noted,
     pub timeline: Timeline,
+    pub captures: Arc<Captures>,
 }
 
 /// One request, past its body.
@@ -159,6 +161,8 @@ impl Edge {
             .inc_by(u64::try_from(received).unwrap_or(0));
         let heard = self.hear(parts, &bytes).await;
         turn.note = Note::of(&heard, session.as_ref(), bytes.len());
+        let captures = &self.captures;
+        turn.note.taken = captures.take(&turn, parts, &bytes, &heard, session.as_ref());
         // What it says is in `heard`; a large one isn't held twice while it is worked on.
         drop(bytes);
         *kind = turn_kind(heard.input);

@@ -21,6 +21,7 @@
 mod admission;
 mod answer;
 mod auth;
+mod capture;
 mod config;
 mod cookie;
 mod edge;

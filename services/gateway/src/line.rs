@@ -16,6 +16,7 @@ use http::request::Parts;
 use ipnet::IpNet;
 use quick_cache::sync::Cache;
 
+use crate::capture::Captures;
 use crate::proof::Proof;
 use crate::refusal::Refusal;
 
@@ -75,14 +76,20 @@ pub(crate) struct Lines {
     device_state: Arc<dyn DeviceState>,
     sealer: Sealer,
     policies: Cache<TenantId, (Instant, Arc<LinePolicy>)>,
+    captures: Arc<Captures>,
 }
 
 impl Lines {
-    pub(crate) fn new(device_state: Arc<dyn DeviceState>, sealer: Sealer) -> Self {
+    pub(crate) fn new(
+        device_state: Arc<dyn DeviceState>,
+        sealer: Sealer,
+        captures: Arc<Captures>,
+    ) -> Self {
         Self {
             device_state,
             sealer,
             policies: Cache::new(POLICIES),
+            captures,
         }
     }
 
@@ -102,6 +109,7 @@ impl Lines {
         };
         match self.device_state.get_edge_policy(request).await {
             Ok(answer) => {
+                self.captures.learn(tenant, &answer);
                 let read = self.read(tenant, answer.policy.unwrap_or_default())?;
                 let policy = Arc::new(read);
                 let entry = (Instant::now(), Arc::clone(&policy));

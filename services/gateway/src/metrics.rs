@@ -79,8 +79,8 @@ const EVENTS_CUT: MetricDef = MetricDef::counter(
 );
 const SESSION_RECORDS: MetricDef = MetricDef::counter(
     "hearth_gateway_session_records_total",
-    "Records of sessions: told (as events), lost (the bus didn't take them), exchanges left out for want \
-     of memory (memory)",
+    "Records of sessions and captured turns: told (as events), lost (the bus didn't take them), left out \
+     for want of memory (memory, capture)",
 )
 .labels(&["result"]);
 const INFORMS_IN_FLIGHT: MetricDef = MetricDef::gauge(

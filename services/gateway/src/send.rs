@@ -78,5 +78,7 @@ impl Turn {
     ) {
         let timeline = &self.edge.timeline;
         timeline.answered(self, session, sent, end, reply);
+        let captures = &self.edge.captures;
+        captures.answered(self, session, end.is_some(), reply);
     }
 }

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::admission::Admission;
 use crate::auth::Authenticator;
+use crate::capture::Captures;
 use crate::config::GatewayConfig;
 use crate::cookie::Cookies;
 use crate::edge::Edge;
@@ -139,6 +140,7 @@ pub(crate) fn edge(
     let tls = Tls::load(&config.tls, keys, clock.clone())?.map(Arc::new);
     let metrics = Metrics::new(registry)?;
     let listening = addresses.any().map(|address| address.ip());
+    let captures = Arc::<Captures>::default();
     let edge = Edge {
         cookies: Cookies::new(
             keys.sealer(labels::COOKIE)?,
@@ -148,6 +150,7 @@ pub(crate) fn edge(
         lines: Lines::new(
             Arc::clone(&dependencies.device_state),
             keys.sealer(labels::AT_REST)?,
+            Arc::clone(&captures),
         ),
         noted: Noted::new(Arc::clone(&dependencies.device_state), registry)?,
         auth: Authenticator::new(&config, keys.digest_nonces()?, dependencies.device_state),
@@ -163,6 +166,7 @@ pub(crate) fn edge(
         default_tenant: TenantId::default(),
         local_host: local_host(&config, listening),
         refusal_log: LogGate::default(),
+        captures,
         timeline: Timeline::new(
             config.session_memory.as_usize(),
             TimelineMetrics::new(registry)?,

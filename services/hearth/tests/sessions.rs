@@ -1,10 +1,16 @@
 //! Sessions from end to end: a simulated CPE, a task, and what the API shows of it.
 #![allow(clippy::unwrap_used)]
 
+use hearth_auth::ExposeSecret;
 use hearth_proto::northbound::v1 as nb;
+use hearth_proto::northbound::v1::capture_service_client::CaptureServiceClient;
+use hearth_proto::northbound::v1::policy_service_client::PolicyServiceClient;
 use hearth_proto::northbound::v1::session_service_client::SessionServiceClient;
 use hearth_proto::northbound::v1::task_service_client::TaskServiceClient;
-use hearth_proto::types::v1::{GetParameterValues, TaskSpec, TaskState, task_spec::Kind};
+use hearth_proto::types::v1::{
+    Capture, CaptureRule, CaptureState, EdgePolicy, GetParameterValues, ParameterValue,
+    SetParameterValues, TaskSpec, TaskState, ValueType, task_spec::Kind,
+};
 use hearth_runtime::Shutdown;
 use hearth_server::config::HearthConfig;
 use hearth_server::server::Server;
@@ -40,6 +46,8 @@ impl Interceptor for Token {
     }
 }
 
+type Captures = CaptureServiceClient<InterceptedService<Channel, Token>>;
+
 /// A server, one device, and the way to the API.
 struct Scene {
     _dir: tempfile::TempDir,
@@ -47,6 +55,8 @@ struct Scene {
     token: Token,
     fleet: Fleet,
     device: String,
+    /// What the device logs in with.
+    password: String,
     stop: Shutdown,
     serving: tokio::task::JoinHandle<()>,
 }
@@ -58,6 +68,7 @@ impl Scene {
         let addresses = server.addresses;
         let token = server.admin_token.clone().unwrap();
         let onboarding = server.onboarding.as_ref().unwrap();
+        let password = onboarding.password.expose_secret().to_owned();
         let fleet = FleetOptions {
             username: onboarding.username.clone(),
             password: onboarding.password.clone(),
@@ -86,6 +97,7 @@ impl Scene {
             token: Token(token.expose().to_owned()),
             fleet,
             device,
+            password,
             stop,
             serving,
         };
@@ -200,5 +212,130 @@ async fn the_api_shows_sessions_with_their_turns() {
     };
     let status = scene.sessions().get_session(request).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::NotFound);
+    scene.end().await;
+}
+
+/// Texts that must not be in what leaves the server: what the fleet logs in with, what is set on it.
+const SECRET: &str = "Tr1llian&<42>";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_captured_downloaded_and_replayed_without_its_secrets() {
+    let scene = Scene::new().await;
+    until(async || !scene.list().await.is_empty()).await;
+    let mut captures =
+        CaptureServiceClient::with_interceptor(scene.channel.clone(), scene.token.clone());
+    let mut policies =
+        PolicyServiceClient::with_interceptor(scene.channel.clone(), scene.token.clone());
+    let parent = "tenants/default".to_owned();
+    let mut policy = nb::UpdateEdgePolicyRequest {
+        parent: parent.clone(),
+        policy: Some(EdgePolicy {
+            redact_paths: vec!["*.DeviceInfo.ProvisioningCode".into()],
+            ..EdgePolicy::default()
+        }),
+        ..nb::UpdateEdgePolicyRequest::default()
+    };
+    policy.update_mask.get_or_insert_default().paths = vec!["redact_paths".into()];
+    policies.update_edge_policy(policy).await.unwrap();
+    let start = nb::StartCaptureRequest {
+        parent: parent.clone(),
+        capture: Some(Capture {
+            rule: Some(CaptureRule {
+                device: scene.device.clone(),
+                ..CaptureRule::default()
+            }),
+            max_sessions: 2,
+            ..Capture::default()
+        }),
+    };
+    let started = captures.start_capture(start).await.unwrap().into_inner();
+    let capture = started.capture.unwrap();
+    assert_eq!(capture.state(), CaptureState::Active);
+    // Until all have read the policy again.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let set = |path: &str, value: &str| ParameterValue {
+        path: path.to_owned(),
+        value: value.to_owned(),
+        r#type: ValueType::String.into(),
+        ..ParameterValue::default()
+    };
+    let values = vec![
+        set("Device.ManagementServer.ConnectionRequestPassword", SECRET),
+        set("Device.DeviceInfo.ProvisioningCode", "home-of-anna"),
+    ];
+    scene
+        .perform(Kind::SetParameterValues(SetParameterValues { values }))
+        .await;
+    let paths = vec!["Device.DeviceInfo.".to_owned()];
+    let task = Kind::GetParameterValues(GetParameterValues { paths });
+    scene.perform(task).await;
+    let held = async |captures: &mut Captures| {
+        let request = nb::GetCaptureRequest {
+            parent: parent.clone(),
+            capture: capture.id.clone(),
+        };
+        let found = captures.get_capture(request).await.unwrap().into_inner();
+        found.capture.unwrap()
+    };
+    until(async || held(&mut captures.clone()).await.sessions > 0).await;
+    // The last turns are on their way.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let stop = nb::StopCaptureRequest {
+        parent: parent.clone(),
+        capture: capture.id.clone(),
+    };
+    captures.stop_capture(stop).await.unwrap();
+    let mut text = String::new();
+    let mut page_token = String::new();
+    loop {
+        let request = nb::DownloadCaptureRequest {
+            parent: parent.clone(),
+            capture: capture.id.clone(),
+            page_token,
+        };
+        let piece = captures.download_capture(request).await.unwrap();
+        let piece = piece.into_inner();
+        text.push_str(&piece.text);
+        page_token = piece.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    let steps = hearth_cwmp::replay::replay(&text).unwrap();
+    let all: Vec<String> = steps.iter().map(ToString::to_string).collect();
+    assert!(steps.iter().all(|step| step.agrees), "{all:#?}");
+    for (received, sent) in [
+        ("Inform", "InformResponse"),
+        ("empty", "SetParameterValues"),
+        ("SetParameterValuesResponse", "empty"),
+    ] {
+        let found = steps
+            .iter()
+            .any(|step| step.received == received && step.sent == sent);
+        assert!(found, "{received}, {sent}: {all:#?}");
+    }
+    let escaped = SECRET.replace('&', "&amp;").replace('<', "&lt;");
+    let escaped = escaped.replace('>', "&gt;");
+    let password = scene.password.clone();
+    for secret in [
+        SECRET,
+        &escaped,
+        "home-of-anna",
+        &password,
+        "Digest ",
+        "hs=",
+    ] {
+        assert!(!text.contains(secret), "{secret} is in\n{text}");
+    }
+    assert!(text.contains("ConnectionRequestPassword"), "{text}");
+    assert!(text.contains("********"));
+    let delete = nb::DeleteCaptureRequest {
+        parent: parent.clone(),
+        capture: capture.id.clone(),
+    };
+    captures.delete_capture(delete).await.unwrap();
+    let request = nb::ListCapturesRequest { parent };
+    let left = captures.list_captures(request).await.unwrap().into_inner();
+    assert!(left.captures.is_empty());
     scene.end().await;
 }

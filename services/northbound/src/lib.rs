@@ -10,6 +10,7 @@
 //! orchestrators need no secret. Reflection needs a token like the rest.
 
 mod caller;
+mod captures;
 mod config;
 mod convert;
 mod core;

@@ -2,6 +2,7 @@
 
 use crate::NorthboundConfig;
 use crate::caller::TokenVerifier;
+use crate::captures::Captures;
 use crate::core::{Clients, Core};
 use crate::credentials::Credentials;
 use crate::devices::Devices;
@@ -18,11 +19,12 @@ use crate::spread::Spreads;
 use crate::tasks::Tasks;
 use async_trait::async_trait;
 use hearth_proto::northbound::v1::{
+    capture_service_server::CaptureServiceServer,
     credential_service_server::CredentialServiceServer, device_service_server::DeviceServiceServer,
-    explain_service_server::ExplainServiceServer,
-    file_service_server::FileServiceServer, operations_service_server::OperationsServiceServer,
-    policy_service_server::PolicyServiceServer, profile_service_server::ProfileServiceServer,
-    session_service_server::SessionServiceServer, spread_service_server::SpreadServiceServer, task_service_server::TaskServiceServer,
+    explain_service_server::ExplainServiceServer, file_service_server::FileServiceServer,
+    operations_service_server::OperationsServiceServer, policy_service_server::PolicyServiceServer,
+    profile_service_server::ProfileServiceServer, session_service_server::SessionServiceServer,
+    spread_service_server::SpreadServiceServer, task_service_server::TaskServiceServer,
 };
 use hearth_runtime::http::{HttpOptions, HttpServer};
 use hearth_runtime::{BoxError, Service, ServiceContext};
@@ -89,13 +91,14 @@ impl NorthboundService {
 }
 
 /// Names of the services, for health and reflection.
-const SERVICES: [&str; 10] = [
+const SERVICES: [&str; 11] = [
     DeviceServiceServer::<Devices>::NAME,
     TaskServiceServer::<Tasks>::NAME,
     ExplainServiceServer::<Explanations>::NAME,
     FileServiceServer::<FileStore>::NAME,
     CredentialServiceServer::<Credentials>::NAME,
     PolicyServiceServer::<Policies>::NAME,
+    CaptureServiceServer::<Captures>::NAME,
     SessionServiceServer::<Sessions>::NAME,
     ProfileServiceServer::<Profiles>::NAME,
     OperationsServiceServer::<Operations>::NAME,
@@ -192,6 +195,9 @@ fn routes(
         )
         .add_service(
             PolicyServiceServer::new(Policies(core.clone())).max_decoding_message_size(limit),
+        )
+        .add_service(
+            CaptureServiceServer::new(Captures(core.clone())).max_decoding_message_size(limit),
         )
         .add_service(
             SessionServiceServer::new(Sessions(core.clone())).max_decoding_message_size(limit),

@@ -5,7 +5,7 @@
 //! A response of many parameters is read in one pass from the body into its final structure;
 //! there is no tree in between.
 
-mod charset;
+pub(crate) mod charset;
 pub(crate) mod reader;
 #[cfg(test)]
 mod tests;

@@ -56,6 +56,11 @@ impl Element<'_> {
         self.start.local_name().into_inner()
     }
 
+    /// Its name as it stands.
+    pub(crate) fn name(&self) -> &str {
+        self.start.name().into_inner()
+    }
+
     /// The local part of xsi:type. The usual spelling is found without parsing attributes.
     pub(crate) fn xsi_type(&self) -> Option<&str> {
         let raw = self.start.attributes_raw();
@@ -98,6 +103,18 @@ impl Element<'_> {
             .find(|(key, _)| key.rsplit_once(':').map_or(*key, |(_, name)| name) == local)
             .map(|(_, value)| value)
     }
+}
+
+/// What stands in a document, for who keeps all of it.
+pub(crate) enum Piece<'a> {
+    /// An element begins; an empty one ends at once.
+    Start(Element<'a>),
+    /// Text, references resolved.
+    Text(String),
+    /// The open element ends.
+    End,
+    /// The document ends.
+    Eof,
 }
 
 /// See the module.
@@ -163,6 +180,40 @@ impl<'a> XmlReader<'a> {
                 Event::Eof => return Err(self.broken("the text ends inside an element")),
                 _ => {}
             }
+        }
+    }
+
+    /// What comes next, blanks included. Comments and instructions are passed over.
+    pub(crate) fn piece(&mut self) -> Result<Piece<'a>, Failure> {
+        if self.close_empty() {
+            return Ok(Piece::End);
+        }
+        self.xml.config_mut().trim_text_start = false;
+        loop {
+            return Ok(match self.event()? {
+                Event::Start(start) => {
+                    self.opened()?;
+                    Piece::Start(Element { start })
+                }
+                Event::Empty(start) => {
+                    self.opened()?;
+                    self.end_due = true;
+                    Piece::Start(Element { start })
+                }
+                Event::End(_) => {
+                    self.depth -= 1;
+                    Piece::End
+                }
+                Event::Text(part) => Piece::Text(part.into_inner().into_owned()),
+                Event::CData(part) => Piece::Text(part.into_inner().into_owned()),
+                Event::GeneralRef(reference) => {
+                    let mut text = String::new();
+                    self.reference(&reference, &mut text);
+                    Piece::Text(text)
+                }
+                Event::Eof => Piece::Eof,
+                _ => continue,
+            });
         }
     }
 

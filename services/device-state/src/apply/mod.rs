@@ -187,8 +187,13 @@ impl Core {
                 self.add(cx, false, sessions::change(cx, &record));
                 return Ok(());
             }
-            Kind::CapturePart(_)
-            | Kind::Inform(_)
+            Kind::CapturePart(part) => {
+                count.session.inc();
+                self.keep_part(cx, &part).await?;
+                self.add(cx, false, Change::default());
+                return Ok(());
+            }
+            Kind::Inform(_)
             | Kind::DeviceDeleted(_) => Change::default(),
         };
         let change = self.seen(cx, &known, change);

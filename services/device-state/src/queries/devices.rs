@@ -69,6 +69,7 @@ impl Core {
             self.publish_deleted(&device).await?;
         }
         self.forget_noted(&device).await?;
+        self.forget_captured(&device).await?;
         let deleted = self.store.delete_device(&device).await;
         self.cache.forget(&device);
         self.online_of(&device).lock().forget(&device);

@@ -1,6 +1,7 @@
 //! What is noted of an exchange while it goes on.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use hearth_cwmp::session::Input;
 use hearth_cwmp::{DecodeError, Inform, Message};
@@ -8,6 +9,7 @@ use hearth_proto::workflow::v1 as wf;
 use hearth_types::TaskId;
 use wf::request::Rpc;
 
+use crate::capture::Taken;
 use crate::cookie::{InFlight, Session};
 use crate::edge::Turn;
 use crate::heard::Heard;
@@ -32,6 +34,8 @@ pub(crate) struct Note {
     pub(crate) codes: String,
     /// What proved the identity of who informed.
     pub(crate) proof: String,
+    /// What is captured of it.
+    pub(crate) taken: Option<Arc<Taken>>,
 }
 
 impl Note {
@@ -129,14 +133,17 @@ pub(crate) struct Lost(Option<(Turn, Session)>);
 impl Lost {
     /// Before the session moves on; idle ones are not followed.
     pub(crate) fn of(turn: &Turn, session: &Session) -> Self {
-        let follows = turn.edge.timeline.follows(session);
+        let follows = turn.edge.timeline.follows(session) || turn.note.taken.is_some();
         Self(follows.then(|| (turn.clone(), session.clone())))
     }
 
     /// What came of it.
     pub(crate) fn tell(self, done: &Result<Reply, Refusal>) {
         if let (Some((turn, session)), Err(refusal)) = (self.0, done) {
-            turn.edge.timeline.refused(&turn, &session, refusal);
+            if turn.edge.timeline.follows(&session) {
+                turn.edge.timeline.refused(&turn, &session, refusal);
+            }
+            turn.edge.captures.refused(&turn, &session, refusal);
         }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod auth;
+mod capture;
 mod cwmpclient;
 mod hostile;
 mod http;
@@ -10,6 +11,7 @@ mod inform;
 mod large;
 mod optional;
 mod quirks;
+mod refusals;
 mod session;
 mod smuggling;
 mod support;

@@ -236,8 +236,13 @@ pub struct DeviceStateDouble {
     /// Whether the Informs whose identity was checked had `0 BOOTSTRAP`.
     pub bootstraps: Mutex<Vec<bool>>,
     pub down: AtomicBool,
+    /// What gateways told of refusals, and whether it can't be told now.
+    pub refusals: Mutex<Vec<ds::Refusal>>,
+    pub deaf: AtomicBool,
     /// The tenant's policy.
     pub policy: Mutex<hearth_proto::types::v1::EdgePolicy>,
+    /// Captures that are active.
+    pub captures: Mutex<Vec<ds::ActiveCapture>>,
     /// Lines by address.
     pub lines: Mutex<HashMap<String, hearth_proto::types::v1::Line>>,
     /// What is said of devices, whoever comes as them.
@@ -262,6 +267,14 @@ impl DeviceStateDouble {
 
 #[async_trait]
 impl DeviceState for DeviceStateDouble {
+    async fn note_refusals(&self, r: ds::NoteRefusalsRequest) -> Result<ds::NoteRefusalsResponse> {
+        if self.deaf.load(Ordering::SeqCst) {
+            return Err(Error::unavailable("device-state is down"));
+        }
+        self.refusals.lock().extend(r.refusals);
+        Ok(ds::NoteRefusalsResponse::default())
+    }
+
     async fn find_line(&self, r: ds::FindLineRequest) -> Result<ds::FindLineResponse> {
         let line = self.lines.lock().get(&r.address).cloned();
         Ok(ds::FindLineResponse { line })
@@ -315,6 +328,7 @@ impl DeviceState for DeviceStateDouble {
     ) -> Result<ds::GetEdgePolicyResponse> {
         Ok(ds::GetEdgePolicyResponse {
             policy: Some(self.policy.lock().clone()),
+            captures: self.captures.lock().clone(),
         })
     }
 
