@@ -1,6 +1,7 @@
 //! A small server of the public API with canned data, and a host that catches what is printed.
 #![allow(missing_docs, dead_code, clippy::unwrap_used)]
 
+mod explain;
 mod operations;
 mod policy;
 mod profiles;
@@ -53,9 +54,15 @@ pub struct State {
     pub policies: Vec<nb::UpdateEdgePolicyRequest>,
     pub lines: Vec<hearth_proto::types::v1::Line>,
     pub profiles: Vec<hearth_proto::types::v1::Profile>,
+    /// Names that were asked about, and the filters of refusals.
+    pub explained: Vec<String>,
     pub dead_letters: Vec<nb::DeadLetter>,
     pub parameters: Vec<nb::Parameter>,
     pub damage_files: bool,
+    /// So many calls are answered that nobody can answer now.
+    pub away: usize,
+    /// Calls so far.
+    pub calls: usize,
 }
 
 /// A running server.
@@ -161,20 +168,34 @@ impl Fake {
         use nb::{
             credential_service_server::CredentialServiceServer as Credentials,
             device_service_server::DeviceServiceServer as Devices,
+            explain_service_server::ExplainServiceServer as Explanations,
             file_service_server::FileServiceServer as Files,
             operations_service_server::OperationsServiceServer as Operations,
             policy_service_server::PolicyServiceServer as Policies,
             profile_service_server::ProfileServiceServer as Profiles,
             task_service_server::TaskServiceServer as Tasks,
         };
+        let state = fake.state.clone();
+        let check = move |request: Request<()>| {
+            let mut state = state.lock().unwrap();
+            state.calls += 1;
+            match state.away.checked_sub(1) {
+                Some(left) => {
+                    state.away = left;
+                    Err(Status::unavailable("the store is starting"))
+                }
+                None => check(request),
+            }
+        };
         let router = server
-            .add_service(Devices::with_interceptor(fake.clone(), check))
-            .add_service(Tasks::with_interceptor(fake.clone(), check))
-            .add_service(Files::with_interceptor(fake.clone(), check))
-            .add_service(Credentials::with_interceptor(fake.clone(), check))
-            .add_service(Operations::with_interceptor(fake.clone(), check))
-            .add_service(Profiles::with_interceptor(fake.clone(), check))
-            .add_service(Policies::with_interceptor(fake.clone(), check));
+            .add_service(Devices::with_interceptor(fake.clone(), check.clone()))
+            .add_service(Tasks::with_interceptor(fake.clone(), check.clone()))
+            .add_service(Explanations::with_interceptor(fake.clone(), check.clone()))
+            .add_service(Files::with_interceptor(fake.clone(), check.clone()))
+            .add_service(Credentials::with_interceptor(fake.clone(), check.clone()))
+            .add_service(Operations::with_interceptor(fake.clone(), check.clone()))
+            .add_service(Profiles::with_interceptor(fake.clone(), check.clone()))
+            .add_service(Policies::with_interceptor(fake.clone(), check.clone()));
         tokio::spawn(router.serve_with_incoming(incoming));
         fake
     }

@@ -41,6 +41,7 @@ const REFUSALS: &[FindingCode] = &[
     code("retired", "an operator has taken it out of service", "`hearthctl device unblock {device}` lets it in."),
     code("not_expected", "the tenant takes expected devices only, and this one is not", "`hearthctl device expect {device}`."),
     code("line", "it does not come on the line, or from the network, that the tenant's policy asks for", "See `hearthctl line list` and `hearthctl policy show`; set the line that it has: `hearthctl line set PREFIX --device {device}`."),
+    code("line_header", "the header that tells its line is not signed, or not by who may", "Check the proxy's secret and clock: `hearthctl policy show`."),
     code("client_certificate", "its client certificate is missing, has ended, is revoked, or is signed by nobody who is trusted", "Renew the device's certificate, or add its issuer to `gateway.tls.trust_anchors`."),
     code("forwarded_certificate", "a client certificate was passed on by who may not", "Add the proxy to `gateway.proxy.certificate_networks`, if it is yours."),
     code("tenant", "its ACS URL names another tenant than its server name does", "Set the ACS URL of its own tenant on the device: `/t/TENANT`."),

@@ -9,6 +9,8 @@ mod device;
 mod finding;
 mod refusals;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use crate::caller::Caller;
 use crate::core::Core;

@@ -67,8 +67,13 @@ impl Answer {
 }
 
 pub fn basic() -> String {
+    basic_of(USER, PASSWORD)
+}
+
+/// Credentials of somebody.
+pub fn basic_of(user: &str, password: &str) -> String {
     use base64::Engine as _;
-    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
+    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
     format!("Authorization: Basic {pair}\r\n")
 }
 
