@@ -236,7 +236,7 @@ async fn a_device_gets_the_best_that_matches_and_shows_it() {
     let shown = device.profile.unwrap();
     assert_eq!(
         shown.reason,
-        "oui 00d09e, manufacturer Acm*, product_class Box, software_below 1.10; priority 10"
+        "oui 00D09E, manufacturer Acm*, product_class Box, software_below 1.10; priority 10"
     );
     assert_eq!(delete(&world, "old").await, (true, false));
     let device = world.device(ID).await;

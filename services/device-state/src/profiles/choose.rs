@@ -23,6 +23,9 @@ pub struct Profiles(Vec<Profile>);
 impl Profiles {
     pub fn new(mut profiles: Vec<Profile>) -> Self {
         profiles.retain(|profile| !profile.matches.is_empty());
+        for one in profiles.iter_mut().flat_map(|profile| &mut profile.matches) {
+            one.oui.make_ascii_uppercase();
+        }
         profiles.sort_by(|a, b| place(a).cmp(&place(b)));
         Self(profiles)
     }
@@ -40,9 +43,10 @@ impl Profiles {
 
     /// The profile of a device, and why.
     pub fn choose(&self, subject: &Subject) -> Option<ProfileChoice> {
+        let oui = subject.oui.to_ascii_uppercase();
         self.0.iter().find_map(|profile| {
             let mut matches = profile.matches.iter();
-            let found = matches.find(|one| fits(one, subject))?;
+            let found = matches.find(|one| fits(one, &oui, subject))?;
             Some(ProfileChoice {
                 id: profile.id.clone(),
                 version: profile.version,
@@ -58,14 +62,14 @@ fn place(profile: &Profile) -> (Reverse<i32>, bool, &str) {
     (Reverse(profile.priority), profile.builtin, &profile.id)
 }
 
-fn fits(one: &ProfileMatch, subject: &Subject) -> bool {
-    let upper = |text: &str| text.to_ascii_uppercase();
+/// `oui`: the subject's, in upper case.
+fn fits(one: &ProfileMatch, oui: &str, subject: &Subject) -> bool {
     let version = |bound: &str, wanted: fn(Ordering) -> bool| {
         bound.is_empty()
             || (!subject.software_version.is_empty()
                 && wanted(version::compare(&subject.software_version, bound)))
     };
-    (one.oui.is_empty() || is_like(&upper(&one.oui), &upper(&subject.oui)))
+    is_like_or_any(&one.oui, oui)
         && is_like_or_any(&one.manufacturer, &subject.manufacturer)
         && is_like_or_any(&one.product_class, &subject.product_class)
         && version(&one.software_from, Ordering::is_ge)
