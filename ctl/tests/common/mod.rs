@@ -6,6 +6,7 @@ mod operations;
 mod policy;
 mod profiles;
 mod services;
+pub mod sessions;
 
 use hearth_proto::{
     northbound::v1 as nb,
@@ -54,6 +55,7 @@ pub struct State {
     pub policies: Vec<nb::UpdateEdgePolicyRequest>,
     pub lines: Vec<hearth_proto::types::v1::Line>,
     pub profiles: Vec<hearth_proto::types::v1::Profile>,
+    pub captures: Vec<hearth_proto::types::v1::Capture>,
     /// Names that were asked about, and the filters of refusals.
     pub explained: Vec<String>,
     pub dead_letters: Vec<nb::DeadLetter>,
@@ -166,6 +168,7 @@ impl Fake {
         };
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
         use nb::{
+            capture_service_server::CaptureServiceServer as Captures,
             credential_service_server::CredentialServiceServer as Credentials,
             device_service_server::DeviceServiceServer as Devices,
             explain_service_server::ExplainServiceServer as Explanations,
@@ -173,6 +176,7 @@ impl Fake {
             operations_service_server::OperationsServiceServer as Operations,
             policy_service_server::PolicyServiceServer as Policies,
             profile_service_server::ProfileServiceServer as Profiles,
+            session_service_server::SessionServiceServer as Sessions,
             task_service_server::TaskServiceServer as Tasks,
         };
         let state = fake.state.clone();
@@ -195,6 +199,8 @@ impl Fake {
             .add_service(Credentials::with_interceptor(fake.clone(), check.clone()))
             .add_service(Operations::with_interceptor(fake.clone(), check.clone()))
             .add_service(Profiles::with_interceptor(fake.clone(), check.clone()))
+            .add_service(Sessions::with_interceptor(fake.clone(), check.clone()))
+            .add_service(Captures::with_interceptor(fake.clone(), check.clone()))
             .add_service(Policies::with_interceptor(fake.clone(), check.clone()));
         tokio::spawn(router.serve_with_incoming(incoming));
         fake

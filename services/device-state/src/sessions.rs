@@ -78,14 +78,14 @@ impl Known {
             session.events = told.events;
             session.proof = told.proof;
         }
-        for (new, known) in [
-            (told.address, &mut session.address),
-            (told.end, &mut session.end),
-            (told.end_detail, &mut session.end_detail),
-        ] {
-            if known.is_empty() {
-                *known = new;
-            }
+        if session.address.is_empty() {
+            session.address = told.address;
+        }
+        // After its end a device may still report something, and is silent then.
+        let open = matches!(session.end.as_str(), "" | "silent");
+        if open && !told.end.is_empty() {
+            session.end = told.end;
+            session.end_detail = told.end_detail;
         }
         session.turns_left_out += told.turns_left_out;
         session.turns.extend(told.turns);
@@ -275,6 +275,15 @@ mod tests {
     #[test]
     fn parts_of_several_gateways_are_one_session() {
         let mut known = Known::default();
+        // A report after the end.
+        known.tell(
+            "s",
+            ev::SessionRecord {
+                start_us: 5_000_000,
+                end: "silent".into(),
+                ..ev::SessionRecord::default()
+            },
+        );
         // The later part comes first; its gateway knows the start in whole seconds.
         let later = ev::SessionRecord {
             start_us: 5_000_000,
@@ -295,6 +304,7 @@ mod tests {
         known.tell("s", first);
         // Delivered twice under two numbers.
         known.tell("s", later);
+        assert_eq!(known.session("s").end, "ended");
         let all = known.sorted(Timestamp::from_micros(9_000_000));
         let [session] = all.as_slice() else {
             panic!("{all:?}")

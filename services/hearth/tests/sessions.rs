@@ -130,7 +130,10 @@ impl Scene {
             TaskServiceClient::with_interceptor(self.channel.clone(), self.token.clone());
         let request = nb::CreateTaskRequest {
             parent: self.device.clone(),
-            spec: Some(TaskSpec { kind: Some(kind) }),
+            task: Some(nb::Task {
+                spec: Some(TaskSpec { kind: Some(kind) }),
+                ..nb::Task::default()
+            }),
             ..nb::CreateTaskRequest::default()
         };
         let made = tasks.create_task(request).await.unwrap().into_inner();
