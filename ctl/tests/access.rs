@@ -317,3 +317,19 @@ async fn what_is_wrong_is_said_once() {
         fake.run(line).await.fails(Exit::Usage, &[said]);
     }
 }
+
+#[tokio::test]
+async fn a_question_is_asked_once_more_and_a_command_is_not() {
+    let fake = Fake::start().await;
+    fake.with(|state| state.away = 1);
+    fake.run(&["device", "count"]).await.ok();
+    fake.with(|state| (state.away, state.calls) = (9, 0));
+    let ran = fake.run(&["device", "count"]).await;
+    ran.fails(Exit::Unavailable, &["the store is starting"]);
+    assert_eq!(fake.state.lock().unwrap().calls, 2);
+    fake.with(|state| (state.away, state.calls) = (1, 0));
+    let line = ["line", "delete", "192.0.2.7"];
+    let ran = fake.run(&line).await;
+    ran.fails(Exit::Unavailable, &["the store is starting"]);
+    assert_eq!(fake.state.lock().unwrap().calls, 1);
+}

@@ -97,11 +97,9 @@ pub struct FileGetArgs {
     pub force: bool,
 }
 
-/// `download`.
+/// What a device fetches, now or in a window of time.
 #[derive(Args, Debug)]
-pub struct DownloadArgs {
-    /// The device: id, serial number, or the beginning of its id
-    pub device: String,
+pub struct FetchArgs {
     /// A file of the server (hearthctl file list), or a URL that the device can fetch
     #[arg(value_name = "FILE|URL")]
     pub source: String,
@@ -131,6 +129,16 @@ pub struct DownloadArgs {
         hide_default_value = true
     )]
     pub target_file_name: String,
+}
+
+/// `download`.
+#[derive(Args, Debug)]
+pub struct DownloadArgs {
+    /// The device: id, serial number, or the beginning of its id
+    pub device: String,
+    /// What the device fetches.
+    #[command(flatten)]
+    pub fetch: FetchArgs,
     /// When the device begins, from now
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub delay: Option<Duration>,

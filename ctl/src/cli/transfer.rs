@@ -1,6 +1,6 @@
 //! `hearthctl schedule-download` and `transfer`.
 
-use super::{DownloadType, PasswordArgs, TaskOptions, When};
+use super::{FetchArgs, TaskOptions, When};
 use clap::{Args, Subcommand, ValueEnum};
 use std::str::FromStr;
 
@@ -17,9 +17,9 @@ leaves it to itself.";
 pub struct ScheduleDownloadArgs {
     /// The device: id, serial number, or the beginning of its id
     pub device: String,
-    /// A file of the server (hearthctl file list), or a URL that the device can fetch
-    #[arg(value_name = "FILE|URL")]
-    pub source: String,
+    /// What the device fetches.
+    #[command(flatten)]
+    pub fetch: FetchArgs,
     /// A window of time: from..to, both from when the device is told (2h..4h) or both as times;
     /// may be given twice, in order
     #[arg(long, value_name = "FROM..TO", required = true)]
@@ -38,32 +38,6 @@ pub struct ScheduleDownloadArgs {
     /// Tries again within a window; as the device likes if not given
     #[arg(long, value_name = "N")]
     pub max_retries: Option<u16>,
-    /// firmware, web, config, tone, ringer, stored-firmware, or a CWMP FileType [default: the
-    /// file's own]
-    #[arg(long = "type", value_name = "TYPE")]
-    pub file_type: Option<DownloadType>,
-    /// User name for a URL
-    #[arg(long, value_name = "USER")]
-    pub username: Option<String>,
-    /// The password for a URL.
-    #[command(flatten)]
-    pub password: PasswordArgs,
-    /// Size of what is at a URL, in bytes
-    #[arg(
-        long,
-        value_name = "BYTES",
-        default_value_t = 0,
-        hide_default_value = true
-    )]
-    pub file_size: u64,
-    /// Its name on the device
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub target_file_name: String,
     /// How the task is made.
     #[command(flatten)]
     pub task: TaskOptions,

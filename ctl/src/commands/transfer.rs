@@ -3,7 +3,7 @@
 use super::{credential::password, file, seconds};
 use crate::{
     app::App,
-    cli::{DownloadArgs, ScheduleDownloadArgs, TransferCommand, UploadArgs, When},
+    cli::{DownloadArgs, FetchArgs, ScheduleDownloadArgs, TransferCommand, UploadArgs, When},
     error::{Error, id_of},
     show, times,
 };
@@ -19,30 +19,67 @@ use tonic::Code;
 
 /// Has a device fetch a file.
 pub(crate) async fn download(args: DownloadArgs, app: &mut App<'_>) -> Result<(), Error> {
-    let mut download = Download {
-        file_type: args.file_type.map(|t| t.to_string()).unwrap_or_default(),
-        file_size: args.file_size,
-        target_file_name: args.target_file_name,
+    let fetched = Fetched::of(app, args.fetch).await?;
+    let download = Download {
+        url: fetched.url,
+        file: fetched.file,
+        file_type: fetched.file_type,
+        file_size: fetched.file_size,
+        target_file_name: fetched.target_file_name,
+        username: fetched.username,
+        password: fetched.password,
         delay_seconds: args.delay.map(seconds).transpose()?.unwrap_or_default(),
-        username: args.username.unwrap_or_default(),
-        password: password(app, &args.password)?.unwrap_or_default(),
         success_url: args.success_url.unwrap_or_default(),
         failure_url: args.failure_url.unwrap_or_default(),
         ..Default::default()
     };
-    let has_login = !download.username.is_empty() || !download.password.is_empty();
-    match Source::of(app, args.source, has_login).await? {
-        Source::Url(url) => download.url = typed(url, &download.file_type)?,
-        Source::File(file) => {
-            (download.file, download.file_type) = named(file, download.file_type);
-        }
-    }
     let task = app
         .perform(&args.device, Kind::Download(download), &args.task)
         .await?;
     app.print_done(task, |task| {
         format!("{} has fetched the file", id_of(&task.device))
     })
+}
+
+/// What a device fetches, as a task has it: a file of the server or a URL, and its type.
+struct Fetched {
+    url: String,
+    file: String,
+    file_type: String,
+    file_size: u64,
+    target_file_name: String,
+    username: String,
+    password: String,
+}
+
+impl Fetched {
+    async fn of(app: &mut App<'_>, args: FetchArgs) -> Result<Self, Error> {
+        let mut fetched = Self {
+            url: String::new(),
+            file: String::new(),
+            file_type: args.file_type.map(|t| t.to_string()).unwrap_or_default(),
+            file_size: args.file_size,
+            target_file_name: args.target_file_name,
+            username: args.username.unwrap_or_default(),
+            password: password(app, &args.password)?.unwrap_or_default(),
+        };
+        let has_login = !fetched.username.is_empty() || !fetched.password.is_empty();
+        match Source::of(app, args.source, has_login).await? {
+            Source::Url(_) if fetched.file_type.is_empty() => {
+                return Err(Error::usage(
+                    "--type is needed with a URL: firmware, config, web …",
+                ));
+            }
+            Source::Url(url) => fetched.url = url,
+            Source::File(file) => {
+                fetched.file = file.name;
+                if fetched.file_type.is_empty() {
+                    fetched.file_type = file.file_type;
+                }
+            }
+        }
+        Ok(fetched)
+    }
 }
 
 /// Where a device fetches from.
@@ -77,38 +114,12 @@ impl Source {
     }
 }
 
-/// A URL, of which the type must be said.
-fn typed(url: String, file_type: &str) -> Result<String, Error> {
-    if file_type.is_empty() {
-        return Err(Error::usage(
-            "--type is needed with a URL: firmware, config, web …",
-        ));
-    }
-    Ok(url)
-}
-
-/// A file's name, and its type if no other was said.
-fn named(file: nb::File, file_type: String) -> (String, String) {
-    let file_type = match file_type.is_empty() {
-        true => file.file_type,
-        false => file_type,
-    };
-    (file.name, file_type)
-}
-
 /// Has a device fetch a file in a window of time.
 pub(crate) async fn schedule(args: ScheduleDownloadArgs, app: &mut App<'_>) -> Result<(), Error> {
-    let mut download = ScheduleDownload {
-        file_type: args.file_type.map(|t| t.to_string()).unwrap_or_default(),
-        file_size: args.file_size,
-        target_file_name: args.target_file_name,
-        username: args.username.unwrap_or_default(),
-        password: password(app, &args.password)?.unwrap_or_default(),
-        ..Default::default()
-    };
     if args.mode.len() > args.window.len() {
         return Err(Error::usage("more --mode than --window"));
     }
+    let mut time_windows = Vec::new();
     for (index, window) in args.window.iter().enumerate() {
         let mode = args.mode.get(index).or(args.mode.last());
         let mut made = TimeWindow {
@@ -127,15 +138,20 @@ pub(crate) async fn schedule(args: ScheduleDownloadArgs, app: &mut App<'_>) -> R
                 made.end_time = Some(times::write(to.after(now)));
             }
         }
-        download.time_windows.push(made);
+        time_windows.push(made);
     }
-    let has_login = !download.username.is_empty() || !download.password.is_empty();
-    match Source::of(app, args.source, has_login).await? {
-        Source::Url(url) => download.url = typed(url, &download.file_type)?,
-        Source::File(file) => {
-            (download.file, download.file_type) = named(file, download.file_type);
-        }
-    }
+    let fetched = Fetched::of(app, args.fetch).await?;
+    let download = ScheduleDownload {
+        url: fetched.url,
+        file: fetched.file,
+        file_type: fetched.file_type,
+        file_size: fetched.file_size,
+        target_file_name: fetched.target_file_name,
+        username: fetched.username,
+        password: fetched.password,
+        time_windows,
+        ..Default::default()
+    };
     let kind = Kind::ScheduleDownload(download);
     let task = app.perform(&args.device, kind, &args.task).await?;
     app.print_done(task, |task| {

@@ -131,8 +131,10 @@ async fn scene(process: Process) {
 async fn dead_letters_of_the_embedded_bus() {
     let dir = tempfile::tempdir().unwrap();
     let config = alone(dir.path());
+    let first = Process::start(&config, &config.roles.clone()).await;
+    let (onboarding, token) = (first.onboarding.clone(), first.token.clone());
+    first.end().await;
     // What another version left behind.
-    std::fs::create_dir_all(&config.data_dir).unwrap();
     let engine = Engine::open(EngineOptions::new(config.data_dir.join("db"))).unwrap();
     let bus = EmbeddedBus::open(engine.clone(), EmbeddedOptions::default()).await;
     let bus = bus.unwrap();
@@ -142,7 +144,10 @@ async fn dead_letters_of_the_embedded_bus() {
     bus.close().await.unwrap();
     engine.close();
     drop((bus, engine));
-    scene(Process::start(&config, &config.roles.clone()).await).await;
+    let mut process = Process::start(&config, &config.roles.clone()).await;
+    // Both are told once only.
+    (process.onboarding, process.token) = (onboarding, token);
+    scene(process).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -259,4 +259,25 @@ mod tests {
         assert!(verifier.verify("incorrect").is_none());
         assert!(verifier.verify("").is_none());
     }
+
+    #[test]
+    fn all_tenants_are_for_those_who_may_reach_all() {
+        let one = caller(TenantScope::One("acme".parse().unwrap()));
+        let refused = one.tenant_or_all("parent", "tenants/-").unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+        let own = one.tenant_or_all("parent", "tenants/acme").unwrap();
+        assert_eq!(own.unwrap().as_str(), "acme");
+        let refused = one.dead_letter("name", "tenants/other/deadLetters/1");
+        assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+        let all = caller(TenantScope::All);
+        assert_eq!(all.tenant_or_all("parent", "tenants/-").unwrap(), None);
+        let (tenant, number) = all
+            .dead_letter("name", "tenants/other/deadLetters/7")
+            .unwrap();
+        assert_eq!((tenant.as_str(), number), ("other", 7));
+        assert!(
+            all.dead_letter("name", "tenants/other/deadLetters/x")
+                .is_err()
+        );
+    }
 }

@@ -3,8 +3,10 @@
 use super::plan::{Known, Rhythm, Verdict, hash};
 use super::{Answer, Wanted, answer};
 use futures::TryStreamExt;
-use hearth_clients::Error;
-use hearth_proto::northbound::v1::{self as nb, spread_periodic_informs_response::Kind};
+use hearth_clients::{Error, Kind};
+use hearth_proto::northbound::v1::{
+    self as nb, spread_periodic_informs_response::Kind as Answered,
+};
 use hearth_proto::types::v1::{ParameterValue, SetParameterValues, TaskSpec, ValueType, task_spec};
 use hearth_proto::workflow::v1 as wf;
 use std::time::Duration;
@@ -66,14 +68,16 @@ impl Wanted {
             }
             if told.elapsed() >= PROGRESS {
                 told = Instant::now();
-                let sent = answers.send(answer(Kind::Progress(progress.clone()))).await;
+                let sent = answers
+                    .send(answer(Answered::Progress(progress.clone())))
+                    .await;
                 if sent.is_err() {
                     return Ok(());
                 }
             }
         }
         progress.done = true;
-        let _ = answers.send(answer(Kind::Progress(progress))).await;
+        let _ = answers.send(answer(Answered::Progress(progress))).await;
         Ok(())
     }
 
@@ -90,10 +94,7 @@ impl Wanted {
             }
         }
         let message = format!("{MAX_TASKS} tasks ended and it is still not as proposed");
-        Err(Error::new(
-            hearth_clients::Kind::FailedPrecondition,
-            message,
-        ))
+        Err(Error::new(Kind::FailedPrecondition, message))
     }
 
     async fn create(
@@ -123,7 +124,7 @@ impl Wanted {
                 .create_task(request.clone())
                 .await
             {
-                Err(error) if error.is_retryable() && tries < MAX_TRIES => tries += 1,
+                Err(error) if error.kind == Kind::Unavailable && tries < MAX_TRIES => tries += 1,
                 result => return result,
             }
             sleep(Duration::from_secs(1)).await;
