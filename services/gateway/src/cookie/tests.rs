@@ -131,7 +131,6 @@ fn usual_ids_stay_short_and_the_longest_stay_below_512() {
     session.device = "x".repeat(MAX_IDENTITY - "default".len());
     assert!(pair(&cookies, &session).len() <= MAX);
     session.quirks = quirks();
-    session.in_flight = InFlight::Text("x".repeat(40));
     assert!(pair(&cookies, &session).len() <= MAX);
     session.device = "x".repeat(400);
     assert!(cookies.set(&session).is_none());
