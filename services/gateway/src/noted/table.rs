@@ -352,7 +352,8 @@ mod tests {
         let mut left_out = 0;
         for n in 0..20_000_u32 {
             let address = std::net::Ipv4Addr::from_bits(n).to_string();
-            left_out += u32::from(!table.note(refused("x", "unknown_user", &address), SECOND));
+            let user = format!("x{n}");
+            left_out += u32::from(!table.note(refused(&user, "unknown_user", &address), SECOND));
             // Of one IPv6 network all are one.
             let address = format!("2001:db8::{n:x}");
             table.note(refused("", "undecodable", &address), SECOND);
