@@ -161,6 +161,5 @@ fn spec(known: &Known, proposed: Rhythm) -> TaskSpec {
         kind: Some(task_spec::Kind::SetParameterValues(SetParameterValues {
             values,
         })),
-        ..TaskSpec::default()
     }
 }
