@@ -53,11 +53,29 @@ struct Record {
     told: ev::SessionRecord,
 }
 
-/// The Inform of a session that had nothing to do then.
+/// The Inform of a session that had nothing to do then: numbers only, since nearly all sessions
+/// end like that.
 #[derive(Debug)]
 struct Informed {
     id: Ulid,
-    turn: ev::SessionTurn,
+    time: i64,
+    bytes: (u64, u64),
+    spent_ms: u32,
+}
+
+impl Informed {
+    fn turn(&self) -> ev::SessionTurn {
+        ev::SessionTurn {
+            time_us: self.time,
+            received: "Inform".to_owned(),
+            sent: "InformResponse".to_owned(),
+            bytes_in: self.bytes.0,
+            bytes_out: self.bytes.1,
+            status: 200,
+            spent_ms: self.spent_ms,
+            ..ev::SessionTurn::default()
+        }
+    }
 }
 
 /// Sessions that go on, and those that are to be told.
@@ -98,16 +116,19 @@ impl Timeline {
             return;
         }
         let bytes_out = reply.body().size_hint().exact().unwrap_or(0);
-        let exchange = || exchange(turn, &sent, bytes_out, reply.status().as_u16());
         if !session.ask && turn.note.is_idle() {
             if turn.note.is_inform() {
-                let turn = exchange();
-                let id = session.id;
-                *self.slot(id).lock() = Some(Informed { id, turn });
+                *self.slot(session.id).lock() = Some(Informed {
+                    id: session.id,
+                    time: turn.now,
+                    bytes: (turn.note.bytes, bytes_out),
+                    spent_ms: spent(turn),
+                });
             }
             return;
         }
-        self.add(turn, session, exchange(), end.map(|end| (end, "")));
+        let exchange = exchange(turn, &sent, bytes_out, reply.status().as_u16());
+        self.add(turn, session, exchange, end.map(|end| (end, "")));
     }
 
     /// An exchange of a session was refused.
@@ -180,7 +201,7 @@ impl Timeline {
             let mut slot = self.slot(session.id).lock();
             slot.take_if(|informed| informed.id == session.id)
         };
-        let turns: Vec<_> = informed.into_iter().map(|known| known.turn).collect();
+        let turns: Vec<_> = informed.iter().map(Informed::turn).collect();
         let start = turns.first().map_or(session.started, |turn| turn.time_us);
         let address = turn.peer.map(|peer| peer.ip().to_canonical().to_string());
         let told = ev::SessionRecord {
@@ -243,9 +264,14 @@ fn place(id: Ulid, places: usize) -> usize {
     usize::from(u16::from_be_bytes([a, b])) % places
 }
 
+/// Milliseconds since its header was there.
+fn spent(turn: &Turn) -> u32 {
+    let spent = turn.edge.clock.now_micros().saturating_sub(turn.now);
+    u32::try_from(spent / 1000).unwrap_or(0)
+}
+
 fn exchange(turn: &Turn, sent: &Sent<'_>, bytes_out: u64, status: u16) -> ev::SessionTurn {
     let note = &turn.note;
-    let spent = turn.edge.clock.now_micros().saturating_sub(turn.now);
     let request_id = match note.answered.as_deref() {
         Some(answered) => answered,
         None => sent.request,
@@ -264,7 +290,7 @@ fn exchange(turn: &Turn, sent: &Sent<'_>, bytes_out: u64, status: u16) -> ev::Se
         } else {
             sent.fault
         },
-        spent_ms: u32::try_from(spent / 1000).unwrap_or(0),
+        spent_ms: spent(turn),
     }
 }
 

@@ -4,6 +4,7 @@
 use hearth_auth::ExposeSecret;
 use hearth_proto::northbound::v1 as nb;
 use hearth_proto::northbound::v1::capture_service_client::CaptureServiceClient;
+use hearth_proto::northbound::v1::credential_service_client::CredentialServiceClient;
 use hearth_proto::northbound::v1::policy_service_client::PolicyServiceClient;
 use hearth_proto::northbound::v1::session_service_client::SessionServiceClient;
 use hearth_proto::northbound::v1::task_service_client::TaskServiceClient;
@@ -85,6 +86,19 @@ impl Scene {
         readiness.wait_all_ready().await;
         let url = format!("http://{}", addresses.api.unwrap());
         let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+        let token = Token(token.expose().to_owned());
+        let mut credentials =
+            CredentialServiceClient::with_interceptor(channel.clone(), token.clone());
+        let login = nb::SetCredentialRequest {
+            parent: "tenants/default".into(),
+            credential: Some(nb::Credential {
+                username: fleet.connection_request_username.clone(),
+                kind: nb::CredentialKind::ConnectionRequest.into(),
+                ..nb::Credential::default()
+            }),
+            password: fleet.connection_request_password.expose_secret().into(),
+        };
+        credentials.set_credential(login).await.unwrap();
         let fleet = Fleet::start(fleet).await.unwrap();
         let id = fleet.devices()[0].id().clone();
         let device = format!(
@@ -94,7 +108,7 @@ impl Scene {
         let scene = Self {
             _dir: dir,
             channel,
-            token: Token(token.expose().to_owned()),
+            token,
             fleet,
             device,
             password,
@@ -263,7 +277,7 @@ async fn a_session_is_captured_downloaded_and_replayed_without_its_secrets() {
         ..ParameterValue::default()
     };
     let values = vec![
-        set("Device.ManagementServer.ConnectionRequestPassword", SECRET),
+        set("Device.Users.User.1.Password", SECRET),
         set("Device.DeviceInfo.ProvisioningCode", "home-of-anna"),
     ];
     scene
@@ -330,7 +344,7 @@ async fn a_session_is_captured_downloaded_and_replayed_without_its_secrets() {
     ] {
         assert!(!text.contains(secret), "{secret} is in\n{text}");
     }
-    assert!(text.contains("ConnectionRequestPassword"), "{text}");
+    assert!(text.contains("Users.User.1.Password"), "{text}");
     assert!(text.contains("********"));
     let delete = nb::DeleteCaptureRequest {
         parent: parent.clone(),

@@ -77,9 +77,8 @@ impl Active {
             || !(rule.oui.is_empty()
                 && rule.product_class.is_empty()
                 && rule.software_version.is_empty());
-        says && version
-            && rule.oui.eq_ignore_ascii_case(&oui) | rule.oui.is_empty()
-            && fits(&rule.product_class, &class)
+        let of_oui = rule.oui.is_empty() || rule.oui.eq_ignore_ascii_case(&oui);
+        says && version && of_oui && fits(&rule.product_class, &class)
     }
 }
 
