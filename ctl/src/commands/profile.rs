@@ -180,9 +180,11 @@ mod tests {
 
     #[test]
     fn files_are_yaml_or_json_and_slips_are_named() {
-        let yaml = "id: acme\nmatches:\n  - oui: \"00D09E\"\nquirks:\n  boolean_form: digits\n";
-        let json =
-            r#"{"id":"acme","matches":[{"oui":"00D09E"}],"quirks":{"boolean_form":"digits"}}"#;
+        // What reads as a number is taken as it is written.
+        let yaml = "id: acme\nmatches:\n  - oui: 00E012\n    software_below: 2.10\n\
+                    quirks:\n  boolean_form: digits\n";
+        let json = r#"{"id":"acme","matches":[{"oui":"00E012","software_below":"2.10"}],
+                "quirks":{"boolean_form":"digits"}}"#;
         assert_eq!(read(yaml).unwrap(), read(json).unwrap());
         let kept = ProfileForm::from(Profile::from(read(yaml).unwrap()));
         assert_eq!(kept, read(yaml).unwrap());
@@ -191,10 +193,7 @@ mod tests {
         for (text, says) in [
             ("id: a\nquirks:\n  boolen_form: digits\n", "boolen_form"),
             ("id: a\nquirks:\n  boolean_form: maybe\n", "maybe"),
-            (
-                "id: a\nmatches:\n  - software_below: 2.0\n",
-                "software_below",
-            ),
+            ("id: a\nmatches:\n  - software: 2.0\n", "software_below"),
             ("{\"id\": 1}", "expected a string"),
         ] {
             let error = read(text).unwrap_err();

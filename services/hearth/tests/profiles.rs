@@ -13,7 +13,7 @@ use hearth_proto::types::v1::{
 use hearth_runtime::Shutdown;
 use hearth_server::config::HearthConfig;
 use hearth_server::server::Server;
-use hearth_sim::{Fleet, FleetOptions};
+use hearth_sim::{Fleet, FleetOptions, Keep};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tonic::metadata::MetadataValue;
@@ -126,6 +126,7 @@ async fn a_profile_is_followed_and_shown_and_without_it_the_form_is_learned() {
         password: onboarding.password.clone(),
         count: 1,
         periodic: Some(Duration::from_secs(1)),
+        keep: Keep::Everything,
         ..FleetOptions::new(format!("http://{}/", addresses.cwmp.unwrap()))
     };
     options.behaviour.refuse_boolean_words = true;
