@@ -21,6 +21,9 @@ pub fn run(arguments: ReplayArguments) -> anyhow::Result<()> {
         println!("{step}");
     }
     let other = steps.iter().filter(|step| !step.agrees).count();
-    anyhow::ensure!(other == 0, "{other} turns were not answered as the machine does");
+    anyhow::ensure!(
+        other == 0,
+        "{other} turns were not answered as the machine does"
+    );
     Ok(())
 }
