@@ -135,7 +135,7 @@ macro_rules! every_call {
             DeviceState, list_sessions, ds::ListSessionsRequest { tenant: "t".into(), ..Default::default() };
             DeviceState, get_session, ds::GetSessionRequest { tenant: "t".into(), ..Default::default() };
             DeviceState, start_capture, ds::StartCaptureRequest { tenant: "t".into(), ..Default::default() };
-            DeviceState, list_captures, ds::ListCapturesRequest { tenant: "t".into(), ..Default::default() };
+            DeviceState, list_captures, ds::ListCapturesRequest { tenant: "t".into() };
             DeviceState, get_capture, ds::GetCaptureRequest { tenant: "t".into(), ..Default::default() };
             DeviceState, stop_capture, ds::StopCaptureRequest { tenant: "t".into(), ..Default::default() };
             DeviceState, delete_capture, ds::DeleteCaptureRequest { tenant: "t".into(), ..Default::default() };
