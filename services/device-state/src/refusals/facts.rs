@@ -26,7 +26,7 @@ impl Core {
         let row = self.row(&device).await?.unwrap_or_default();
         let address = columns::text(&row, DeviceColumn::RemoteAddress);
         let (username, username_used_us) = self.own_user(&device).await?;
-        let (refusals, near) = self.refusals_of(&device, &address, &username).await?;
+        let (refusals, near) = self.refusals_of(&device, address, &username).await?;
         let may_onboard = self.may_onboard(&device.tenant).await?;
         let mut facts = ds::GetDeviceFactsResponse {
             stance_reason: stance.reason.clone(),
