@@ -5,10 +5,9 @@ use hearth_proto::northbound::v1::{
     capture_service_client::CaptureServiceClient,
     credential_service_client::CredentialServiceClient, device_service_client::DeviceServiceClient,
     explain_service_client::ExplainServiceClient, file_service_client::FileServiceClient,
-    operations_service_client::OperationsServiceClient,
-    policy_service_client::PolicyServiceClient, profile_service_client::ProfileServiceClient,
-    session_service_client::SessionServiceClient, spread_service_client::SpreadServiceClient,
-    task_service_client::TaskServiceClient,
+    operations_service_client::OperationsServiceClient, policy_service_client::PolicyServiceClient,
+    profile_service_client::ProfileServiceClient, session_service_client::SessionServiceClient,
+    spread_service_client::SpreadServiceClient, task_service_client::TaskServiceClient,
 };
 use hearth_types::{Invalid, TaskId, TenantId};
 use secrecy::ExposeSecret;

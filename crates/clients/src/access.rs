@@ -40,8 +40,7 @@ pub(crate) fn callers(service: ServiceName, method: &str) -> &'static [&'static 
             "ListDevices" | "CountDevices" | "SetTags" | "DeleteDevice" | "ListHistory"
             | "PutCredential" | "ListCredentials" | "DeleteCredential" | "UpdateEdgePolicy"
             | "SetDeviceState" | "ImportCredentials" | "SetLine" | "ListLines" | "DeleteLine"
-            | "ListProfiles" | "GetProfile" | "PutProfile" | "DeleteProfile"
-            | "WatchEvents",
+            | "ListProfiles" | "GetProfile" | "PutProfile" | "DeleteProfile" | "WatchEvents",
         ) => &[NORTHBOUND],
         (
             DeviceState,

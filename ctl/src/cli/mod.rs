@@ -1,8 +1,8 @@
 //! The command line: what can be typed. What it does is in `commands`.
 
 mod admin;
-mod dead_letters;
 mod capture;
+mod dead_letters;
 mod device;
 mod explain;
 mod file;
@@ -18,12 +18,13 @@ pub use admin::{
     ContextCommand, ContextSetArgs, CredentialCommand, CredentialKindArg, CredentialSetArgs,
     PasswordArgs,
 };
-pub use dead_letters::{DeadLetterFilterArgs, DeadLettersCommand};
 pub use capture::{CaptureCommand, CaptureStartArgs};
+pub use dead_letters::{DeadLetterFilterArgs, DeadLettersCommand};
 pub use device::{DeviceCommand, Search};
 pub use explain::RefusalsCommand;
 pub use file::{
-    DownloadArgs, DownloadType, FetchArgs, FileCommand, FileGetArgs, FilePutArgs, UploadArgs, UploadType,
+    DownloadArgs, DownloadType, FetchArgs, FileCommand, FileGetArgs, FilePutArgs, UploadArgs,
+    UploadType,
 };
 pub use param::{
     AttrCommand, AttrSetArgs, ObjectCommand, ParamCommand, ParamGetArgs, ParamSetArgs,

@@ -66,7 +66,8 @@ mod tests {
             let reference = Timestamp::from_second(seconds).unwrap_or_default();
             let left = until_next(reference, interval);
             assert!(left < interval);
-            let at = Timestamp::now().as_nanosecond() + i128::try_from(left.as_nanos()).unwrap_or(i128::MAX / 4);
+            let at = Timestamp::now().as_nanosecond()
+                + i128::try_from(left.as_nanos()).unwrap_or(i128::MAX / 4);
             let off = (at - reference.as_nanosecond()).rem_euclid(600_000_000_000);
             let near = off.min(600_000_000_000 - off);
             assert!(near < 1_000_000_000, "{near} ns off");

@@ -193,8 +193,7 @@ impl Core {
                 self.add(cx, false, Change::default());
                 return Ok(());
             }
-            Kind::Inform(_)
-            | Kind::DeviceDeleted(_) => Change::default(),
+            Kind::Inform(_) | Kind::DeviceDeleted(_) => Change::default(),
         };
         let change = self.seen(cx, &known, change);
         self.add(cx, false, change);
