@@ -7,7 +7,9 @@ use hearth_clients::{Error, Kind};
 use hearth_proto::northbound::v1::{
     self as nb, spread_periodic_informs_response::Kind as Answered,
 };
-use hearth_proto::types::v1::{ParameterValue, SetParameterValues, TaskSpec, ValueType, task_spec};
+use hearth_proto::types::v1::{
+    ParameterValue, SetParameterValues, TaskSpec, TaskState, ValueType, task_spec,
+};
 use hearth_proto::workflow::v1 as wf;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -22,6 +24,8 @@ const PATIENCE: i64 = 7 * 24 * 3600 * 1_000_000;
 const PRIORITY: i32 = -10;
 /// Tasks of the same device and proposal that ended without effect, after which no other is made.
 const MAX_TASKS: u32 = 64;
+/// What a task has set may take so long to be known of its device, in microseconds.
+const LAG: i64 = 60 * 1_000_000;
 /// Tries of a call, a second apart, while workflow is away.
 const MAX_TRIES: u32 = 30;
 
@@ -89,12 +93,23 @@ impl Wanted {
                 return Ok(Done::Created);
             }
             // One that has ended did not bring it about, or it was undone since.
-            if !task.state().is_final() && task.device == known.device {
+            if task.device == known.device && (!task.state().is_final() || self.has_just_set(&task))
+            {
                 return Ok(Done::Existing);
             }
         }
         let message = format!("{MAX_TASKS} tasks ended and it is still not as proposed");
         Err(Error::new(Kind::FailedPrecondition, message))
+    }
+
+    /// Whether a task has succeeded, and the device's record may not have it yet.
+    fn has_just_set(&self, task: &wf::Task) -> bool {
+        let since = self
+            .core
+            .clock
+            .now_micros()
+            .saturating_sub(task.update_time_us);
+        task.state() == TaskState::Succeeded && since < LAG
     }
 
     async fn create(
