@@ -1,9 +1,6 @@
 //! Servers, tokens, contexts, credentials, arguments.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
-use common::{Fake, ROUTER, Ran, Run, TOKEN};
+use crate::common::{Fake, ROUTER, Ran, Run, TOKEN};
 use hearth_proto::northbound::v1 as nb;
 use hearthctl::Exit;
 

@@ -1,9 +1,6 @@
 //! The real binary: exit codes, streams, signals.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
-use common::{Fake, ROUTER, TASK, TOKEN};
+use crate::common::{Fake, ROUTER, TASK, TOKEN};
 use hearth_proto::types::v1::TaskState;
 use std::process::{Output, Stdio};
 use tokio::process::Command;

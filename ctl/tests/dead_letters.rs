@@ -1,9 +1,6 @@
 //! Dead letters: list, look into, replay, delete.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
-use common::{Fake, ROUTER, time};
+use crate::common::{Fake, ROUTER, time};
 use hearth_proto::northbound::v1 as nb;
 use hearthctl::Exit;
 

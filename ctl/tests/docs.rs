@@ -1,5 +1,4 @@
 //! The book and `--help` tell the truth: every example parses, the command reference is generated.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use clap::{Command, CommandFactory, Parser, builder::ValueRange};
 use hearthctl::cli::{Cli, EXIT_CODES};
@@ -130,7 +129,7 @@ fn the_reference_is_current() {
     } else {
         assert!(
             text == fresh,
-            "docs/hearthctl.md is stale; renew it: HEARTH_UPDATE_DOCS=1 cargo test -p hearthctl --test docs"
+            "docs/hearthctl.md is stale; renew it: HEARTH_UPDATE_DOCS=1 cargo test -p hearthctl docs"
         );
     }
 }

@@ -1,9 +1,6 @@
 //! A device's state, the policy of the edge, lines, credentials from a file.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
-use common::{Fake, ROUTER};
+use crate::common::{Fake, ROUTER};
 use hearth_proto::types::v1::{DeviceState, IdentityProof, RotateCredentials};
 use hearthctl::Exit;
 

@@ -1,9 +1,6 @@
 //! Devices, what is known of them, files.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
-use common::{Fake, ONT, ROUTER, Run, TOKEN, TWIN, device};
+use crate::common::{Fake, ONT, ROUTER, Run, TOKEN, TWIN, device};
 use hearth_proto::{northbound::v1 as nb, types::v1::task_spec::Kind};
 use hearthctl::Exit;
 

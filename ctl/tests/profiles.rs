@@ -1,9 +1,6 @@
 //! Quirk profiles: put, checked, listed, shown, deleted, and what a device shows of its own.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
-use common::{Fake, ROUTER};
+use crate::common::{Fake, ROUTER};
 use hearth_proto::northbound::v1::LearnedModel;
 use hearth_proto::types::v1::{BooleanForm, ProfileChoice, Quirks};
 use hearthctl::Exit;

@@ -1,10 +1,7 @@
 //! Sessions of a device, and captures.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
-use common::sessions::{CAPTURE, SESSION};
-use common::{Fake, ROUTER, TASK};
+use crate::common::sessions::{CAPTURE, SESSION};
+use crate::common::{Fake, ROUTER, TASK};
 use hearthctl::Exit;
 
 #[tokio::test]

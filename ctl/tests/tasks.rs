@@ -1,9 +1,6 @@
 //! Commands that make tasks: waiting, results, exit codes.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
-use common::{Fake, ONT, ROUTER, Run, TASK, TOKEN, fault};
+use crate::common::{self, Fake, ONT, ROUTER, Run, TASK, TOKEN, fault};
 use hearth_proto::types::v1::{ParameterValue, TaskResult, TaskState, ValueType, task_spec::Kind};
 use hearthctl::Exit;
 use std::time::Duration;

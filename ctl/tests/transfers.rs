@@ -1,9 +1,6 @@
 //! Scheduled downloads, queued transfers, software modules.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
-use common::{Fake, ROUTER, TASK};
+use crate::common::{self, Fake, ROUTER, TASK};
 use hearth_proto::types::v1::{
     DuResult, Fault, QueuedTransfer, QueuedTransferState, TaskResult, TaskState,
     du_operation::Kind as Operation, task_spec::Kind,

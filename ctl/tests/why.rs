@@ -1,9 +1,6 @@
 //! `device why`, `task why`, `refusals list`, and a wait that ends without the task's end.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{Fake, ROUTER, TASK};
+use crate::common::{Fake, ROUTER, TASK};
 use hearth_proto::types::v1::TaskState;
 use hearthctl::Exit;
 

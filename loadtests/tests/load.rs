@@ -1,5 +1,4 @@
 //! The load scenario against the bare server: it measures sessions, and none fails.
-#![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,14 +1,11 @@
 //! The optional RPCs of a simulated device, and what it asks for itself.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::sync::Arc;
 
+use crate::support::{Acs, codes, until};
 use bytes::Bytes;
 use hearth_cwmp::*;
 use hearth_sim::{Fleet, Point, PowerLoss};
-use support::{Acs, codes, until};
 
 async fn start() -> (Arc<Acs>, Fleet) {
     let acs = Acs::start().await;

@@ -1,11 +1,8 @@
 //! Every RPC a device executes, over real HTTP.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::{Acs, codes, until};
 use hearth_cwmp::*;
 use hearth_sim::{Behaviour, Fleet, FleetOptions};
-use support::{Acs, codes, until};
 
 const SSID: &str = "Device.WiFi.SSID.1.SSID";
 

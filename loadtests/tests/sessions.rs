@@ -1,14 +1,11 @@
 //! Transport, retries, loss of power and connection requests.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
+use crate::support::{Acs, Ask, codes, until};
 use hearth_auth::Challenge;
 use hearth_cwmp::*;
 use hearth_sim::{AuthStyle, CookieStyle, FaultRate, Fleet, Kind, ListenerStyle, Point, PowerLoss};
-use support::{Acs, Ask, codes, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const REBOOT_KEY: &str = "r1.1";

@@ -1,13 +1,10 @@
 //! A device that reaches its ACS by TLS, and one that doesn't trust it.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::sync::Arc;
 
+use crate::support::{Acs, until};
 use hearth_sim::Fleet;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use support::{Acs, until};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Takes TLS off connections and hands the rest on to the ACS.

@@ -1,15 +1,12 @@
 //! Downloads and uploads that really move bytes, and their completion.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Acs, Ask, PASSWORD, USER, codes, until};
 use bytes::Bytes;
 use hearth_cwmp::*;
 use hearth_sim::{Fleet, Point, PowerLoss};
-use support::{Acs, Ask, PASSWORD, USER, codes, until};
 
 async fn start() -> (Arc<Acs>, Fleet) {
     let acs = Acs::start().await;

@@ -1,6 +1,5 @@
 //! The trees of the project's own and of the Broadband Forum's model files, and the methods that
 //! work on them.
-#![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
 

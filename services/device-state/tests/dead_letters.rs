@@ -1,10 +1,6 @@
 //! Dead letters through the role: found, read, replayed, deleted; those who come behind don't wait.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{SECOND, START, TENANT, World, config, inform};
+use crate::common::{SECOND, START, TENANT, World, config, inform};
 use hearth_clients::{DeviceState, Kind};
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::events::v1 as ev;

@@ -1,14 +1,10 @@
 //! Events become records, in any order and however often they come.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{SECOND, START, World, config, inform, key, values};
+use crate::common::{SECOND, START, World, config, inform, key, values};
 use hearth_bus::Bus;
 use hearth_clients::DeviceState;
 use hearth_engine::EngineOptions;

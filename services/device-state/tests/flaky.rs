@@ -1,15 +1,11 @@
 //! A store that fails again and again: events wait, none is lost, none is applied in part. One that
 //! holds damaged data: events are dead letters until it is mended.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use crate::common::{START, World, config, inform, values};
 use async_trait::async_trait;
-use common::{START, World, config, inform, values};
 use hearth_bus::Bus;
 use hearth_clients::DeviceState;
 use hearth_engine::EngineOptions;

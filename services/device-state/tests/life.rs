@@ -1,10 +1,6 @@
 //! A device's life, its line, what is odd about its identity; credentials in bulk.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{SECOND, START, TENANT, World, config, inform};
+use crate::common::{self, SECOND, START, TENANT, World, config, inform};
 use hearth_clients::{DeviceState as _, Kind, Result};
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::types::v1::{DeviceState, EdgePolicy, IdentityProof, Line, TrustedNetwork};

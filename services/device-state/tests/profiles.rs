@@ -1,9 +1,6 @@
 //! Quirk profiles: kept, versioned, checked, chosen for a device.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{START, TENANT, World, config, inform};
+use crate::common::{START, TENANT, World, config, inform};
 use hearth_clients::{DeviceState as _, Kind, Result};
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::types::v1::{Profile, ProfileMatch, Quirks};

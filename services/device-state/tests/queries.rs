@@ -1,10 +1,6 @@
 //! Searching, paging, credentials, models, indexing again.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{SECOND, START, TENANT, World, config, inform, values};
+use crate::common::{SECOND, START, TENANT, World, config, inform, values};
 use hearth_auth::ExposeSecret;
 use hearth_clients::{DeviceState, Kind};
 use hearth_proto::devicestate::v1 as ds;

@@ -1,10 +1,6 @@
 //! What becomes of values, names, attributes and secrets, and what the history tells.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{START, World, config, event, inform, value, values};
+use crate::common::{START, World, config, event, inform, value, values};
 use futures::StreamExt;
 use hearth_bus::Bus;
 use hearth_clients::DeviceState;

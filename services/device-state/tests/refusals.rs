@@ -1,10 +1,6 @@
 //! Who was turned away by the gateways: kept, put together, bounded, and told of a device.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{SECOND, START, TENANT, World, config, inform};
+use crate::common::{SECOND, START, TENANT, World, config, inform};
 use hearth_clients::DeviceState as _;
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::types::v1::DeviceState;

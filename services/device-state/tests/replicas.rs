@@ -1,14 +1,10 @@
 //! Several processes of the role on one bus and one store: they share the devices, take over from
 //! each other, and none believes what it remembers from before.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{START, TENANT, config, inform, key, sealer, values};
+use crate::common::{START, TENANT, config, inform, key, sealer, values};
 use hearth_bus::{Bus, EmbeddedBus, EmbeddedOptions, Publish, Stream};
 use hearth_clients::DeviceState as _;
 use hearth_config::HumanDuration;

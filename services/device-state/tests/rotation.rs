@@ -1,15 +1,11 @@
 //! Credentials rotate, and the process may die at every step: the device is never locked out, and the
 //! old ends with the first use of the new.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::common::{START, TENANT, World, config, inform, values};
 use async_trait::async_trait;
-use common::{START, TENANT, World, config, inform, values};
 use hearth_clients::DeviceState;
 use hearth_engine::EngineOptions;
 use hearth_proto::devicestate::v1 as ds;

@@ -1,10 +1,6 @@
 //! Sessions and captures, as gateways tell of them.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{START, World, config, event, inform};
+use crate::common::{START, World, config, event, inform};
 use hearth_clients::{DeviceState, Kind};
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::events::v1 as ev;

@@ -1,10 +1,6 @@
 //! How a device is woken: what it reported, what was set on it, and what the wakeup role noted.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{START, World, config, inform, values};
+use crate::common::{START, World, config, inform, values};
 use hearth_clients::{DeviceState, Kind};
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::events::v1 as ev;

@@ -1,5 +1,4 @@
 //! What the book refers to exists: functions in files, commands of `hearth`, methods of the API.
-#![allow(clippy::unwrap_used)]
 
 use clap::{Parser, error::ErrorKind};
 use hearth_config::Documented;

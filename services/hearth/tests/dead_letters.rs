@@ -1,24 +1,19 @@
 //! Dead letters from end to end, in both forms: what nobody can read is put aside, is listed, replayed and deleted by the
 //! API, and a device beside it is let in.
-#![allow(clippy::unwrap_used)]
 
-mod apart;
-
-use apart::{Process, alone, common};
+use crate::apart::api;
+use crate::apart::{Process, alone, common};
 use hearth_bus::{Bus, ConsumerSpec, EmbeddedBus, EmbeddedOptions, NatsBus, Publish, Stream};
 use hearth_engine::{Engine, EngineOptions};
 use hearth_proto::events::v1 as ev;
 use hearth_proto::northbound::v1 as nb;
 use hearth_proto::northbound::v1::operations_service_client::OperationsServiceClient;
 use hearth_server::roles::Role;
-use hearth_sim::{Fleet, FleetOptions};
+use hearth_sim::Fleet;
 use hearth_telemetry::Registry;
 use hearth_types::{DeviceKey, Timestamp};
 use prost::Message;
 use std::time::Duration;
-use tonic::metadata::MetadataValue;
-use tonic::service::interceptor::InterceptedService;
-use tonic::{Request, Status, transport::Channel};
 
 const CORRUPT: &str = "001122-X-1";
 const UNKNOWN: &str = "001122-X-2";
@@ -44,23 +39,7 @@ async fn publish(bus: &dyn Bus) {
     }
 }
 
-type Api = OperationsServiceClient<
-    InterceptedService<Channel, Box<dyn FnMut(Request<()>) -> Result<Request<()>, Status> + Send>>,
->;
-
-async fn api(process: &Process) -> Api {
-    let url = format!("http://{}", process.addresses.api.unwrap());
-    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
-    let token = process.token.as_ref().unwrap().expose().to_owned();
-    OperationsServiceClient::with_interceptor(
-        channel,
-        Box::new(move |mut request: Request<()>| {
-            let value: MetadataValue<_> = format!("Bearer {token}").parse().unwrap();
-            request.metadata_mut().insert("authorization", value);
-            Ok(request)
-        }),
-    )
-}
+type Api = OperationsServiceClient<api::Api>;
 
 /// Waits until there are so many, and none is being worked on.
 async fn letters(api: &mut Api, count: usize) -> Vec<nb::DeadLetter> {
@@ -80,16 +59,8 @@ async fn letters(api: &mut Api, count: usize) -> Vec<nb::DeadLetter> {
 
 /// What holds for both forms.
 async fn scene(process: Process) {
-    let mut api = api(&process).await;
-    let (username, password) = process.onboarding.clone().unwrap();
-    let fleet = FleetOptions {
-        username,
-        password,
-        count: 1,
-        periodic: None,
-        ..FleetOptions::new(format!("http://{}/", process.addresses.cwmp.unwrap()))
-    };
-    let fleet = Fleet::start(fleet).await.unwrap();
+    let mut api = Api::new(process.api().await);
+    let fleet = Fleet::start(process.fleet()).await.unwrap();
     let found = letters(&mut api, 2).await;
     let get = |of: &nb::DeadLetter| nb::GetDeadLetterRequest {
         name: of.name.clone(),
@@ -131,7 +102,7 @@ async fn scene(process: Process) {
 async fn dead_letters_of_the_embedded_bus() {
     let dir = tempfile::tempdir().unwrap();
     let config = alone(dir.path());
-    let first = Process::start(&config, &config.roles.clone()).await;
+    let first = Process::start(&config, &config.roles).await;
     let (onboarding, token) = (first.onboarding.clone(), first.token.clone());
     first.end().await;
     // What another version left behind.
@@ -144,7 +115,7 @@ async fn dead_letters_of_the_embedded_bus() {
     bus.close().await.unwrap();
     engine.close();
     drop((bus, engine));
-    let mut process = Process::start(&config, &config.roles.clone()).await;
+    let mut process = Process::start(&config, &config.roles).await;
     // Both are told once only.
     (process.onboarding, process.token) = (onboarding, token);
     scene(process).await;

@@ -1,92 +1,36 @@
 //! Quirk profiles from end to end: a simulated CPE that takes booleans as digits only, with a profile
 //! that says so, and without.
-#![allow(clippy::unwrap_used)]
 
+use crate::apart::api::{self, PARENT, create_task, ended_task, name_of};
+use crate::apart::{Process, alone};
 use hearth_proto::northbound::v1 as nb;
 use hearth_proto::northbound::v1::device_service_client::DeviceServiceClient;
 use hearth_proto::northbound::v1::profile_service_client::ProfileServiceClient;
-use hearth_proto::northbound::v1::task_service_client::TaskServiceClient;
 use hearth_proto::types::v1::{
-    BooleanForm, ParameterValue, Profile, ProfileMatch, Quirks, SetParameterValues, TaskSpec,
-    TaskState, Upload, ValueType, task_spec::Kind,
+    BooleanForm, ParameterValue, Profile, ProfileMatch, Quirks, SetParameterValues, TaskState,
+    Upload, ValueType, task_spec::Kind,
 };
-use hearth_runtime::Shutdown;
-use hearth_server::config::HearthConfig;
-use hearth_server::server::Server;
 use hearth_sim::{Fleet, FleetOptions, Keep};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use tonic::metadata::MetadataValue;
-use tonic::service::interceptor::InterceptedService;
-use tonic::{Code, Request, service::Interceptor, transport::Channel};
+use tonic::Code;
 
-const PARENT: &str = "tenants/default";
 const ID: &str = "digits";
 
-#[derive(Clone)]
-struct Token(String);
-
-impl Interceptor for Token {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, tonic::Status> {
-        let value: MetadataValue<_> = format!("Bearer {}", self.0).parse().unwrap();
-        request.metadata_mut().insert("authorization", value);
-        Ok(request)
-    }
-}
-
-fn config(dir: &std::path::Path) -> HearthConfig {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut config = HearthConfig {
-        data_dir: dir.to_owned(),
-        ..HearthConfig::default()
-    };
-    config.listen.cwmp = any;
-    config.listen.api = any;
-    config.listen.files = any;
-    config.listen.admin = any;
-    config
-}
-
-/// The way to the API.
-#[derive(Clone)]
+/// The way to the API, and the device there.
 struct Api {
-    channel: Channel,
-    token: Token,
+    way: api::Api,
     device: String,
 }
 
-type Way = InterceptedService<Channel, Token>;
-
 impl Api {
-    fn profiles(&self) -> ProfileServiceClient<Way> {
-        ProfileServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
+    fn profiles(&self) -> ProfileServiceClient<api::Api> {
+        ProfileServiceClient::new(self.way.clone())
     }
 
     /// Has a task done, or not, at one of the device's periodic Informs.
     async fn perform(&self, kind: Kind) -> nb::Task {
-        let mut tasks =
-            TaskServiceClient::with_interceptor(self.channel.clone(), self.token.clone());
-        let request = nb::CreateTaskRequest {
-            parent: self.device.clone(),
-            task: Some(nb::Task {
-                spec: Some(TaskSpec { kind: Some(kind) }),
-                ..nb::Task::default()
-            }),
-            no_wake: true,
-            ..nb::CreateTaskRequest::default()
-        };
-        let made = tasks.create_task(request).await.unwrap().into_inner();
-        let name = made.task.unwrap().name;
-        for _ in 0..600 {
-            let request = nb::GetTaskRequest { name: name.clone() };
-            let task = tasks.get_task(request).await.unwrap().into_inner().task;
-            let task = task.unwrap();
-            if matches!(task.state(), TaskState::Succeeded | TaskState::Failed) {
-                return task;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the task is not done");
+        let name = create_task(&self.way, &self.device, kind, true).await;
+        ended_task(&self.way, &name).await
     }
 
     async fn set_true(&self) {
@@ -104,8 +48,7 @@ impl Api {
     }
 
     async fn device(&self) -> nb::Device {
-        let mut devices =
-            DeviceServiceClient::with_interceptor(self.channel.clone(), self.token.clone());
+        let mut devices = DeviceServiceClient::new(self.way.clone());
         let request = nb::GetDeviceRequest {
             name: self.device.clone(),
         };
@@ -117,35 +60,20 @@ impl Api {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_profile_is_followed_and_shown_and_without_it_the_form_is_learned() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::build(&config(dir.path())).await.unwrap();
-    let addresses = server.addresses;
-    let token = server.admin_token.clone().unwrap();
-    let onboarding = server.onboarding.as_ref().unwrap();
+    let config = alone(dir.path());
+    let process = Process::start(&config, &config.roles).await;
     let mut options = FleetOptions {
-        username: onboarding.username.clone(),
-        password: onboarding.password.clone(),
-        count: 1,
         periodic: Some(Duration::from_secs(1)),
         keep: Keep::Everything,
-        ..FleetOptions::new(format!("http://{}/", addresses.cwmp.unwrap()))
+        ..process.fleet()
     };
     options.behaviour.refuse_boolean_words = true;
-    let readiness = server.readiness();
-    let stop = Shutdown::new();
-    let serving = tokio::spawn(server.run(stop.clone()));
-    readiness.wait_all_ready().await;
-    let url = format!("http://{}", addresses.api.unwrap());
-    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
     let fleet = Fleet::start(options).await.unwrap();
     let device = &fleet.devices()[0];
     let id = device.id().clone();
     let api = Api {
-        channel,
-        token: Token(token.expose().to_owned()),
-        device: format!(
-            "{PARENT}/devices/{}-{}-{}",
-            id.oui, id.product_class, id.serial_number
-        ),
+        way: process.api().await,
+        device: name_of(&fleet),
     };
     // How often it was set, and refused.
     let sets = || {
@@ -224,6 +152,5 @@ async fn a_profile_is_followed_and_shown_and_without_it_the_form_is_learned() {
     api.set_true().await;
     assert_eq!(sets(), (3, 1), "written as digits at once");
     fleet.stop().await;
-    stop.request();
-    serving.await.unwrap().unwrap();
+    process.end().await;
 }

@@ -1,8 +1,7 @@
 //! The generated pages of the book say what the program says: settings and metrics.
 //!
-//! A stale page fails here; `HEARTH_UPDATE_DOCS=1 cargo test -p hearth --test reference` writes it
+//! A stale page fails here; `HEARTH_UPDATE_DOCS=1 cargo test -p hearth reference` writes it
 //! again.
-#![allow(clippy::unwrap_used)]
 
 use hearth_config::{Documented, FieldDoc};
 use hearth_runtime::Shutdown;
@@ -14,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const COMMAND: &str = "HEARTH_UPDATE_DOCS=1 cargo test -p hearth --test reference";
+const COMMAND: &str = "HEARTH_UPDATE_DOCS=1 cargo test -p hearth reference";
 
 fn page(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,11 +1,8 @@
 //! Every role in a process of its own, as far as processes go within a test: servers that share nothing but NATS, Redis,
 //! CQL and certificates. Real servers are named by `HEARTH_TEST_NATS`, `HEARTH_TEST_REDIS` and `HEARTH_TEST_CQL`
 //! (`scripts/servers`); without them the test is skipped.
-#![allow(clippy::unwrap_used)]
 
-mod apart;
-
-use apart::{Process, common};
+use crate::apart::{Process, common};
 use hearth_runtime::Readiness;
 use hearth_server::demo;
 use hearth_server::roles::Role;

@@ -1,128 +1,63 @@
 //! Sessions from end to end: a simulated CPE, a task, and what the API shows of it.
-#![allow(clippy::unwrap_used)]
 
+use crate::apart::api::{
+    Api, PARENT, create_task, ended_task, name_of, set_connection_login, until,
+};
+use crate::apart::{Process, alone};
 use hearth_auth::ExposeSecret;
 use hearth_proto::northbound::v1 as nb;
 use hearth_proto::northbound::v1::capture_service_client::CaptureServiceClient;
-use hearth_proto::northbound::v1::credential_service_client::CredentialServiceClient;
 use hearth_proto::northbound::v1::policy_service_client::PolicyServiceClient;
 use hearth_proto::northbound::v1::session_service_client::SessionServiceClient;
-use hearth_proto::northbound::v1::task_service_client::TaskServiceClient;
 use hearth_proto::types::v1::{
     Capture, CaptureRule, CaptureState, EdgePolicy, GetParameterValues, ParameterValue,
-    SetParameterValues, TaskSpec, TaskState, ValueType, task_spec::Kind,
+    SetParameterValues, TaskState, ValueType, task_spec::Kind,
 };
-use hearth_runtime::Shutdown;
-use hearth_server::config::HearthConfig;
-use hearth_server::server::Server;
-use hearth_sim::{Fleet, FleetOptions};
-use std::net::{Ipv4Addr, SocketAddr};
+use hearth_sim::Fleet;
 use std::time::Duration;
-use tonic::metadata::MetadataValue;
-use tonic::service::interceptor::InterceptedService;
-use tonic::{Request, service::Interceptor, transport::Channel};
 
-fn config(dir: &std::path::Path) -> HearthConfig {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut config = HearthConfig {
-        data_dir: dir.to_owned(),
-        ..HearthConfig::default()
-    };
-    config.listen.cwmp = any;
-    config.listen.api = any;
-    config.listen.files = any;
-    config.listen.admin = any;
-    config.wakeup.allow_loopback = true;
-    config
-}
+const PATIENCE: Duration = Duration::from_secs(30);
 
-#[derive(Clone)]
-struct Token(String);
-
-impl Interceptor for Token {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, tonic::Status> {
-        let value: MetadataValue<_> = format!("Bearer {}", self.0).parse().unwrap();
-        request.metadata_mut().insert("authorization", value);
-        Ok(request)
-    }
-}
-
-type Captures = CaptureServiceClient<InterceptedService<Channel, Token>>;
+type Captures = CaptureServiceClient<Api>;
 
 /// A server, one device, and the way to the API.
 struct Scene {
     _dir: tempfile::TempDir,
-    channel: Channel,
-    token: Token,
+    process: Process,
+    api: Api,
     fleet: Fleet,
     device: String,
     /// What the device logs in with.
     password: String,
-    stop: Shutdown,
-    serving: tokio::task::JoinHandle<()>,
 }
 
 impl Scene {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let server = Server::build(&config(dir.path())).await.unwrap();
-        let addresses = server.addresses;
-        let token = server.admin_token.clone().unwrap();
-        let onboarding = server.onboarding.as_ref().unwrap();
-        let password = onboarding.password.expose_secret().to_owned();
-        let fleet = FleetOptions {
-            username: onboarding.username.clone(),
-            password: onboarding.password.clone(),
-            count: 1,
-            periodic: None,
-            ..FleetOptions::new(format!("http://{}/", addresses.cwmp.unwrap()))
-        };
-        let readiness = server.readiness();
-        let stop = Shutdown::new();
-        let run = server.run(stop.clone());
-        let serving = tokio::spawn(async move {
-            let _ = run.await;
-        });
-        readiness.wait_all_ready().await;
-        let url = format!("http://{}", addresses.api.unwrap());
-        let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
-        let token = Token(token.expose().to_owned());
-        let mut credentials =
-            CredentialServiceClient::with_interceptor(channel.clone(), token.clone());
-        let login = nb::SetCredentialRequest {
-            parent: "tenants/default".into(),
-            credential: Some(nb::Credential {
-                username: fleet.connection_request_username.clone(),
-                kind: nb::CredentialKind::ConnectionRequest.into(),
-                ..nb::Credential::default()
-            }),
-            password: fleet.connection_request_password.expose_secret().into(),
-        };
-        credentials.set_credential(login).await.unwrap();
+        let mut config = alone(dir.path());
+        config.wakeup.allow_loopback = true;
+        let process = Process::start(&config, &config.roles).await;
+        let api = process.api().await;
+        let fleet = process.fleet();
+        let password = fleet.password.expose_secret().to_owned();
+        set_connection_login(&api, &fleet).await;
         let fleet = Fleet::start(fleet).await.unwrap();
-        let id = fleet.devices()[0].id().clone();
-        let device = format!(
-            "tenants/default/devices/{}-{}-{}",
-            id.oui, id.product_class, id.serial_number
-        );
         let scene = Self {
             _dir: dir,
-            channel,
-            token,
+            process,
+            api,
+            device: name_of(&fleet),
             fleet,
-            device,
             password,
-            stop,
-            serving,
         };
         let device = &scene.fleet.devices()[0];
         let idle = || device.with_ledger(|l| l.informs) > 0 && !device.in_session();
-        until(async || idle()).await;
+        until(PATIENCE, async || idle()).await;
         scene
     }
 
-    fn sessions(&self) -> SessionServiceClient<InterceptedService<Channel, Token>> {
-        SessionServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
+    fn sessions(&self) -> SessionServiceClient<Api> {
+        SessionServiceClient::new(self.api.clone())
     }
 
     async fn list(&self) -> Vec<nb::Session> {
@@ -140,52 +75,23 @@ impl Scene {
 
     /// Has a task done; its name.
     async fn perform(&self, kind: Kind) -> String {
-        let mut tasks =
-            TaskServiceClient::with_interceptor(self.channel.clone(), self.token.clone());
-        let request = nb::CreateTaskRequest {
-            parent: self.device.clone(),
-            task: Some(nb::Task {
-                spec: Some(TaskSpec { kind: Some(kind) }),
-                ..nb::Task::default()
-            }),
-            ..nb::CreateTaskRequest::default()
-        };
-        let made = tasks.create_task(request).await.unwrap().into_inner();
-        let name = made.task.unwrap().name;
-        for _ in 0..600 {
-            let request = nb::GetTaskRequest { name: name.clone() };
-            let task = tasks.get_task(request).await.unwrap().into_inner().task;
-            match task.unwrap().state() {
-                TaskState::Succeeded => return name,
-                TaskState::Failed => panic!("the task failed"),
-                _ => tokio::time::sleep(Duration::from_millis(100)).await,
-            }
-        }
-        panic!("the task is not done");
+        let name = create_task(&self.api, &self.device, kind, false).await;
+        let task = ended_task(&self.api, &name).await;
+        assert_eq!(task.state(), TaskState::Succeeded, "{}", task.reason);
+        name
     }
 
     async fn end(self) {
         self.fleet.stop().await;
-        self.stop.request();
-        self.serving.await.unwrap();
+        self.process.end().await;
     }
-}
-
-async fn until(mut done: impl AsyncFnMut() -> bool) {
-    for _ in 0..600 {
-        if done().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it doesn't come");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_api_shows_sessions_with_their_turns() {
     let scene = Scene::new().await;
     // The first one had nothing to do: its Inform tells of it.
-    until(async || !scene.list().await.is_empty()).await;
+    until(PATIENCE, async || !scene.list().await.is_empty()).await;
     let first = scene.list().await.remove(0);
     assert!(
         first.events.contains(&"0 BOOTSTRAP".to_owned()),
@@ -198,7 +104,7 @@ async fn the_api_shows_sessions_with_their_turns() {
         .perform(Kind::GetParameterValues(GetParameterValues { paths }))
         .await;
     let ended = |session: &nb::Session| session.end == "ended" && session.tasks == [task.clone()];
-    until(async || scene.list().await.iter().any(ended)).await;
+    until(PATIENCE, async || scene.list().await.iter().any(ended)).await;
     let listed = scene.list().await.into_iter().find(ended).unwrap();
     assert!(
         listed.turns.is_empty() && listed.turn_count >= 3,
@@ -238,12 +144,10 @@ const SECRET: &str = "Tr1llian&<42>";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_is_captured_downloaded_and_replayed_without_its_secrets() {
     let scene = Scene::new().await;
-    until(async || !scene.list().await.is_empty()).await;
-    let mut captures =
-        CaptureServiceClient::with_interceptor(scene.channel.clone(), scene.token.clone());
-    let mut policies =
-        PolicyServiceClient::with_interceptor(scene.channel.clone(), scene.token.clone());
-    let parent = "tenants/default".to_owned();
+    until(PATIENCE, async || !scene.list().await.is_empty()).await;
+    let mut captures = Captures::new(scene.api.clone());
+    let mut policies = PolicyServiceClient::new(scene.api.clone());
+    let parent = PARENT.to_owned();
     let mut policy = nb::UpdateEdgePolicyRequest {
         parent: parent.clone(),
         policy: Some(EdgePolicy {
@@ -294,7 +198,10 @@ async fn a_session_is_captured_downloaded_and_replayed_without_its_secrets() {
         let found = captures.get_capture(request).await.unwrap().into_inner();
         found.capture.unwrap()
     };
-    until(async || held(&mut captures.clone()).await.sessions > 0).await;
+    until(PATIENCE, async || {
+        held(&mut captures.clone()).await.sessions > 0
+    })
+    .await;
     // The last turns are on their way.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let stop = nb::StopCaptureRequest {

@@ -1,45 +1,34 @@
 //! A fleet's periodic Informs are spread: simulated devices take the proposed PeriodicInformTime in their own sessions,
 //! and their phases are even.
-#![allow(clippy::unwrap_used)]
 
-mod apart;
-
-use apart::{Process, alone};
+use crate::apart::api::{self, PARENT};
+use crate::apart::{Process, alone};
 use hearth_cwmp::{CwmpTime, Time};
 use hearth_proto::northbound::v1 as nb;
 use hearth_proto::northbound::v1::spread_periodic_informs_response::Kind;
 use hearth_proto::northbound::v1::spread_service_client::SpreadServiceClient;
 use hearth_sim::{Fleet, FleetOptions};
 use std::time::Duration;
-use tonic::Request;
-use tonic::metadata::MetadataValue;
-use tonic::transport::Channel;
 
 const DEVICES: usize = 120;
 const INTERVAL: u32 = 6000;
 const SLOTS: usize = 6;
 const ROOTS: [&str; 2] = ["Device.", "InternetGatewayDevice."];
 
-struct Api {
-    spreads: SpreadServiceClient<Channel>,
-    token: MetadataValue<tonic::metadata::Ascii>,
-}
+struct Api(SpreadServiceClient<api::Api>);
 
 impl Api {
     /// The plan, and the last progress.
     async fn spread(&mut self, apply: bool) -> (nb::SpreadPlan, Option<nb::SpreadProgress>) {
-        let mut request = Request::new(nb::SpreadPeriodicInformsRequest {
-            parent: "tenants/default".into(),
+        let request = nb::SpreadPeriodicInformsRequest {
+            parent: PARENT.into(),
             interval_seconds: INTERVAL,
             apply,
             tasks_per_second: 1000,
             slots: SLOTS as u32,
             ..nb::SpreadPeriodicInformsRequest::default()
-        });
-        request
-            .metadata_mut()
-            .insert("authorization", self.token.clone());
-        let answers = self.spreads.spread_periodic_informs(request).await;
+        };
+        let answers = self.0.spread_periodic_informs(request).await;
         let mut answers = answers.unwrap().into_inner();
         let (mut plan, mut progress) = (None, None);
         while let Some(answer) = answers.message().await.unwrap() {
@@ -56,17 +45,9 @@ impl Api {
 async fn periodic_informs_of_a_fleet_are_spread() {
     let dir = tempfile::tempdir().unwrap();
     let config = alone(dir.path());
-    let process = Process::start(&config, &config.roles.clone()).await;
-    let url = format!("http://{}", process.addresses.api.unwrap());
-    let token = process.token.as_ref().unwrap().expose();
-    let mut api = Api {
-        spreads: SpreadServiceClient::connect(url).await.unwrap(),
-        token: format!("Bearer {token}").parse().unwrap(),
-    };
-    let (username, password) = process.onboarding.clone().unwrap();
+    let process = Process::start(&config, &config.roles).await;
+    let mut api = Api(SpreadServiceClient::new(process.api().await));
     let fleet = FleetOptions {
-        username,
-        password,
         count: DEVICES,
         // One of the devices' minutes is a tenth of a second: they inform every five seconds, and
         // then every ten.
@@ -75,7 +56,7 @@ async fn periodic_informs_of_a_fleet_are_spread() {
         inform: ROOTS
             .map(|root| format!("{root}ManagementServer.PeriodicInformInterval"))
             .to_vec(),
-        ..FleetOptions::new(format!("http://{}/", process.addresses.cwmp.unwrap()))
+        ..process.fleet()
     };
     let fleet = Fleet::start(fleet).await.unwrap();
     let (mut plan, mut none) = api.spread(false).await;

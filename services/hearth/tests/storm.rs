@@ -1,17 +1,11 @@
 //! A storm against a server with few places, in short: two tenants' devices all at once, one tenant ten times as large.
 //! Everybody gets in, who is turned away is told when to come again, and the small tenant is not pushed aside.
-#![allow(clippy::unwrap_used)]
 
-mod apart;
-
-use apart::{Process, alone};
+use crate::apart::{Process, alone};
 use hearth_config::HumanDuration;
 use hearth_proto::northbound::v1 as nb;
 use hearth_proto::northbound::v1::credential_service_client::CredentialServiceClient;
 use hearth_sim::load::storm::{self, StormOptions, StormTenant};
-use tonic::Request;
-use tonic::metadata::MetadataValue;
-use tonic::transport::Channel;
 
 const PASSWORD: &str = "storm-password-of-a-test";
 
@@ -22,7 +16,7 @@ async fn a_storm_of_two_tenants_is_let_in_fairly() {
     config.gateway.max_informs = 8;
     config.gateway.min_informs = 4;
     config.gateway.retry_after = HumanDuration::secs(1);
-    let process = Process::start(&config, &config.roles.clone()).await;
+    let process = Process::start(&config, &config.roles).await;
     let names = ["loud", "quiet"];
     for name in names {
         onboarding(&process, name).await;
@@ -64,9 +58,7 @@ async fn a_storm_of_two_tenants_is_let_in_fairly() {
 
 /// All devices of a tenant come with the same login.
 async fn onboarding(process: &Process, tenant: &str) {
-    let url = format!("http://{}", process.addresses.api.unwrap());
-    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
-    let mut request = Request::new(nb::SetCredentialRequest {
+    let request = nb::SetCredentialRequest {
         parent: format!("tenants/{tenant}"),
         credential: Some(nb::Credential {
             username: "storm".to_owned(),
@@ -74,10 +66,7 @@ async fn onboarding(process: &Process, tenant: &str) {
             ..nb::Credential::default()
         }),
         password: PASSWORD.to_owned(),
-    });
-    let token = process.token.as_ref().unwrap().expose();
-    let value: MetadataValue<_> = format!("Bearer {token}").parse().unwrap();
-    request.metadata_mut().insert("authorization", value);
-    let mut api = CredentialServiceClient::new(channel);
+    };
+    let mut api = CredentialServiceClient::new(process.api().await);
     api.set_credential(request).await.unwrap();
 }

@@ -1,10 +1,7 @@
 //! One trace for a CWMP session through roles that are processes of their own, as a collector gets it: OTLP over gRPC,
 //! over a socket. Skipped without real servers (`apart`).
-#![allow(clippy::unwrap_used)]
 
-mod apart;
-
-use apart::{Process, common};
+use crate::apart::{Process, common};
 use hearth_server::demo;
 use hearth_server::roles::Role;
 use hearth_sim::FleetOptions;

@@ -1,97 +1,39 @@
 //! "Why?" from end to end: simulated devices that can't get in, can't be woken, or answer with a
 //! fault, and what the API says of them.
-#![allow(clippy::unwrap_used)]
 
+use crate::apart::api::{Api, PARENT, create_task, name_of, until};
+use crate::apart::{Process, alone};
 use hearth_proto::northbound::v1 as nb;
 use hearth_proto::northbound::v1::device_service_client::DeviceServiceClient;
 use hearth_proto::northbound::v1::explain_service_client::ExplainServiceClient;
 use hearth_proto::northbound::v1::task_service_client::TaskServiceClient;
-use hearth_proto::types::v1::{self as ty, DeviceState, TaskSpec, TaskState, task_spec::Kind};
-use hearth_runtime::Shutdown;
-use hearth_server::config::HearthConfig;
-use hearth_server::server::Server;
+use hearth_proto::types::v1::{self as ty, DeviceState, TaskState, task_spec::Kind};
 use hearth_sim::{Fleet, FleetOptions};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use tonic::metadata::MetadataValue;
-use tonic::service::interceptor::InterceptedService;
-use tonic::{Request, service::Interceptor, transport::Channel};
 
-fn config(dir: &std::path::Path) -> HearthConfig {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut config = HearthConfig {
-        data_dir: dir.to_owned(),
-        ..HearthConfig::default()
-    };
-    config.listen.cwmp = any;
-    config.listen.api = any;
-    config.listen.files = any;
-    config.listen.admin = any;
-    config.wakeup.allow_loopback = true;
-    config
-}
-
-#[derive(Clone)]
-struct Token(String);
-
-impl Interceptor for Token {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, tonic::Status> {
-        let value: MetadataValue<_> = format!("Bearer {}", self.0).parse().unwrap();
-        request.metadata_mut().insert("authorization", value);
-        Ok(request)
-    }
-}
-
-type Authorized = InterceptedService<Channel, Token>;
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server, the way to its API, and how a device gets in.
 struct Scene {
     _dir: tempfile::TempDir,
-    channel: Authorized,
+    process: Process,
+    api: Api,
     /// One device that has the onboarding login.
     options: FleetOptions,
-    stop: Shutdown,
-    serving: tokio::task::JoinHandle<()>,
 }
 
 impl Scene {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let server = Server::build(&config(dir.path())).await.unwrap();
-        let addresses = server.addresses;
-        let token = server.admin_token.clone().unwrap();
-        let onboarding = server.onboarding.as_ref().unwrap();
-        let options = FleetOptions {
-            username: onboarding.username.clone(),
-            password: onboarding.password.clone(),
-            count: 1,
-            periodic: None,
-            ..FleetOptions::new(format!("http://{}/", addresses.cwmp.unwrap()))
-        };
-        let readiness = server.readiness();
-        let stop = Shutdown::new();
-        let run = server.run(stop.clone());
-        let serving = tokio::spawn(async move {
-            let _ = run.await;
-        });
-        readiness.wait_all_ready().await;
-        let url = format!("http://{}", addresses.api.unwrap());
-        let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
-        let token = Token(token.expose().to_owned());
+        let mut config = alone(dir.path());
+        config.wakeup.allow_loopback = true;
+        let process = Process::start(&config, &config.roles).await;
         Self {
             _dir: dir,
-            channel: InterceptedService::new(channel, token),
-            options,
-            stop,
-            serving,
+            api: process.api().await,
+            options: process.fleet(),
+            process,
         }
-    }
-
-    /// A device's name in the API.
-    fn name(fleet: &Fleet) -> String {
-        let id = fleet.devices()[0].id();
-        let (oui, class, serial) = (&id.oui, &id.product_class, &id.serial_number);
-        format!("tenants/default/devices/{oui}-{class}-{serial}")
     }
 
     /// A device that has informed, and whose session is over.
@@ -102,21 +44,24 @@ impl Scene {
         });
         let fleet = fleet.await.unwrap();
         let device = fleet.devices()[0].clone();
-        until(|| device.with_ledger(|ledger| ledger.informs) >= 1 && !device.in_session()).await;
-        let name = Self::name(&fleet);
+        until(PATIENCE, async || {
+            device.with_ledger(|ledger| ledger.informs) >= 1 && !device.in_session()
+        })
+        .await;
+        let name = name_of(&fleet);
         self.explained(&name, "informed").await;
         (fleet, name)
     }
 
     async fn why_device(&self, name: &str) -> nb::Explanation {
-        let mut api = ExplainServiceClient::new(self.channel.clone());
+        let mut api = ExplainServiceClient::new(self.api.clone());
         let request = nb::ExplainDeviceRequest { name: name.into() };
         let answer = api.explain_device(request).await.unwrap().into_inner();
         answer.explanation.unwrap()
     }
 
     async fn why_task(&self, name: &str) -> nb::Explanation {
-        let mut api = ExplainServiceClient::new(self.channel.clone());
+        let mut api = ExplainServiceClient::new(self.api.clone());
         let request = nb::ExplainTaskRequest { name: name.into() };
         let answer = api.explain_task(request).await.unwrap().into_inner();
         answer.explanation.unwrap()
@@ -152,24 +97,13 @@ impl Scene {
     }
 
     async fn task(&self, device: &str, kind: Kind, no_wake: bool) -> String {
-        let mut api = TaskServiceClient::new(self.channel.clone());
-        let request = nb::CreateTaskRequest {
-            parent: device.into(),
-            task: Some(nb::Task {
-                spec: Some(TaskSpec { kind: Some(kind) }),
-                ..nb::Task::default()
-            }),
-            no_wake,
-            ..nb::CreateTaskRequest::default()
-        };
-        let answer = api.create_task(request).await.unwrap().into_inner();
-        answer.task.unwrap().name
+        create_task(&self.api, device, kind, no_wake).await
     }
 
     async fn refusals(&self, device: &str) -> Vec<nb::Refusal> {
-        let mut api = ExplainServiceClient::new(self.channel.clone());
+        let mut api = ExplainServiceClient::new(self.api.clone());
         let request = nb::ListRefusalsRequest {
-            parent: "tenants/default".into(),
+            parent: PARENT.into(),
             device: device.into(),
             ..nb::ListRefusalsRequest::default()
         };
@@ -184,19 +118,8 @@ impl Scene {
         for fleet in fleets {
             fleet.stop().await;
         }
-        self.stop.request();
-        self.serving.await.unwrap();
+        self.process.end().await;
     }
-}
-
-async fn until(done: impl Fn() -> bool) {
-    for _ in 0..400 {
-        if done() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it never came so far");
 }
 
 fn read() -> Kind {
@@ -244,9 +167,7 @@ async fn devices_that_cannot_get_in() {
         ..scene.options.clone()
     });
     let unknown = unknown.await.unwrap();
-    let finding = scene
-        .explained(&Scene::name(&unknown), "unknown_user")
-        .await;
+    let finding = scene.explained(&name_of(&unknown), "unknown_user").await;
     assert!(
         finding.remedy.contains("hearthctl credential"),
         "{finding:?}"
@@ -254,7 +175,7 @@ async fn devices_that_cannot_get_in() {
     assert_eq!(finding.facts["user"], "cpe-NOUSER000001");
 
     // Blocked by an operator: it comes, and is refused.
-    let mut devices = DeviceServiceClient::new(scene.channel.clone());
+    let mut devices = DeviceServiceClient::new(scene.api.clone());
     let request = nb::SetDeviceStateRequest {
         name: known.clone(),
         state: DeviceState::Blocked.into(),
@@ -327,7 +248,7 @@ async fn tasks_that_do_not_run() {
     assert!(task.ends_with(&ahead.facts["ahead"]), "{ahead:?}");
 
     // Cancelled.
-    let mut tasks = TaskServiceClient::new(scene.channel.clone());
+    let mut tasks = TaskServiceClient::new(scene.api.clone());
     let request = nb::CancelTaskRequest {
         name: behind.clone(),
     };

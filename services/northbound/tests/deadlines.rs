@@ -1,10 +1,6 @@
 //! The caller's deadline goes along into what a call asks of other roles, whichever call it is.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{Api, DEVICE, TOKEN};
+use crate::common::{Api, DEVICE, TOKEN};
 use hearth_config::HumanDuration;
 use hearth_northbound::NorthboundConfig;
 use hearth_proto::northbound::v1 as nb;

@@ -1,10 +1,6 @@
 //! DeviceService and CredentialService.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{Api, Authorized, DEVICE, blamed};
+use crate::common::{Api, Authorized, DEVICE, blamed};
 use hearth_proto::events::v1 as ev;
 use hearth_proto::northbound::v1 as nb;
 use hearth_proto::types::v1 as ty;

@@ -1,10 +1,6 @@
 //! What happens before a request is decoded: tokens, limits, deadlines, the stop.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{Api, DEVICE, TOKEN};
+use crate::common::{self, Api, DEVICE, TOKEN};
 use hearth_config::{ByteSize, HumanDuration};
 use hearth_northbound::{Caller, NorthboundConfig, Role, TenantScope, TokenVerifier};
 use hearth_proto::northbound::v1 as nb;

@@ -1,10 +1,6 @@
 //! FileService.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{Api, Authorized, blamed};
+use crate::common::{self, Api, Authorized, blamed};
 use hearth_config::{ByteSize, HumanDuration};
 use hearth_northbound::NorthboundConfig;
 use hearth_proto::northbound::v1 as nb;

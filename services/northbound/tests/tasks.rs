@@ -1,10 +1,6 @@
 //! TaskService.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{Api, Authorized, DEVICE, blamed};
+use crate::common::{Api, Authorized, DEVICE, blamed};
 use hearth_config::HumanDuration;
 use hearth_northbound::NorthboundConfig;
 use hearth_proto::events::v1 as ev;

@@ -1,11 +1,7 @@
 //! Tasks of scheduled transfers and software modules: what only the edge of the API can check, and
 //! what never leaves it.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{Api, DEVICE, blamed};
+use crate::common::{Api, DEVICE, blamed};
 use hearth_proto::northbound::v1 as nb;
 use hearth_proto::types::v1::{self as ty, du_operation::Kind as Operation, task_spec::Kind};
 use nb::task_service_client::TaskServiceClient;

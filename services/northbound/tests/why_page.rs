@@ -1,6 +1,5 @@
 //! The manual's page on "why" has every code of a finding as the server has it.
 //! `HEARTH_UPDATE_DOCS=1` writes it anew.
-#![allow(clippy::unwrap_used)]
 
 use hearth_northbound::{ACS_FAULTS, FINDINGS};
 use std::fmt::Write as _;

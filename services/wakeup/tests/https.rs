@@ -1,10 +1,7 @@
 //! HTTPS connection requests: self-signed and verified certificates, and the habits of C-03 over
 //! TLS.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-
+use crate::support::{World, by_url, loopback};
 use hearth_proto::wakeup::v1::WakeOutcome;
 use hearth_wakeup::{BasicPolicy, HttpsPolicy, WakeupConfig};
 use rcgen::{CertificateParams, KeyPair};
@@ -12,7 +9,6 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, crypto::aws_lc_rs};
 use std::io::Write as _;
 use std::sync::Arc;
-use support::{World, by_url, loopback};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;

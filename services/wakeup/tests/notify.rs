@@ -1,16 +1,12 @@
 //! Lightweight notifications, from the datagram to the bus.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-
+use crate::support::{DEVICE, World, loopback};
 use hearth_bus::Stream;
 use hearth_proto::devicestate::v1::GetConnectionRequestResponse;
 use hearth_proto::events::v1::{Event, event::Kind};
 use hearth_waking::{hmac_sha1, to_hex};
 use prost::Message as _;
 use std::time::{SystemTime, UNIX_EPOCH};
-use support::{DEVICE, World, loopback};
 use tokio::net::UdpSocket;
 
 fn world() -> World {

@@ -1,9 +1,6 @@
 //! A device behind NAT: it talks to the STUN server, and is woken through the same way.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-
+use crate::support::{DEVICE, Devices, World, by_url, with_stun};
 use async_trait::async_trait;
 use hearth_clients::Wakeup;
 use hearth_proto::devicestate::v1::{GetConnectionRequestResponse, UdpRequest};
@@ -14,7 +11,6 @@ use hearth_waking::udp::ConnectionRequest;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{DEVICE, Devices, World, by_url, with_stun};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 

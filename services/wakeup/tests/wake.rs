@@ -1,16 +1,12 @@
 //! Connection requests against devices' HTTP servers, good and broken, on real
 //! sockets.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-
+use crate::support::{World, by_url, loopback};
 use hearth_config::HumanDuration;
 use hearth_proto::wakeup::v1::{WakeOutcome, WakeWay};
 use hearth_wakeup::{BasicPolicy, WakeupConfig};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{World, by_url, loopback};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

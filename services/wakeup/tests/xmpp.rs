@@ -2,10 +2,7 @@
 //! are its clients. `eval "$(scripts/prosody --env)"` installs it; without it these tests print
 //! SKIPPED.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-
+use crate::support::{World, by_url, loopback};
 use hearth_config::{HumanDuration, SecretString};
 use hearth_proto::devicestate::v1::GetConnectionRequestResponse;
 use hearth_proto::wakeup::v1::{WakeOutcome, WakeWay};
@@ -13,7 +10,6 @@ use hearth_wakeup::{WakeupConfig, XmppConfig};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use support::{World, by_url, loopback};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;

@@ -1,9 +1,6 @@
 //! AddObject by alias (TR-069 3.6.1): the alias tells which instance is the task's.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{Loss, Script, World, cpe::Cpe, value};
+use crate::common::{Loss, Script, World, cpe::Cpe, value};
 use hearth_proto::types::v1::{AddObject, TaskState, task_spec::Kind};
 
 const TABLE: &str = "Device.NAT.PortMapping.";

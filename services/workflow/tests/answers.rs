@@ -1,10 +1,7 @@
 //! What comes back from the gateway other than a device's plain answer: too much of it, under
 //! another request's id, or the request itself.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{DEVICE, Loss, Script, TENANT, World, cpe::Cpe, value};
+use crate::common::{self, DEVICE, Loss, Script, TENANT, World, cpe::Cpe, value};
 use hearth_clients::Workflow;
 use hearth_proto::{
     types::v1::{

@@ -1,9 +1,6 @@
 //! Making, listing, cancelling, repeating tasks; deadlines; wake-ups.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{DEVICE, Loss, Script, TENANT, World, cpe::Cpe, create, now, value};
+use crate::common::{self, DEVICE, Loss, Script, TENANT, World, cpe::Cpe, create, now, value};
 use hearth_clients::{Kind as ErrorKind, Workflow};
 use hearth_config::HumanDuration;
 use hearth_proto::{

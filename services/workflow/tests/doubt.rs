@@ -1,10 +1,7 @@
 //! A state must not claim to know what can't be known: a write whose answer was lost, and that
 //! could not be sent again in time, may have been done.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{Loss, Script, World, cpe::Cpe, value};
+use crate::common::{Loss, Script, World, cpe::Cpe, value};
 use hearth_proto::types::v1::{
     AddObject, DeleteObject, GetParameterValues, ScheduleInform, SetParameterValues, TaskState,
     task_spec::Kind,

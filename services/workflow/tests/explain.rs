@@ -1,9 +1,6 @@
 //! How a device's tasks stand, as whoever asks why is told it.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{DEVICE, Loss, Script, TENANT, World, cpe::Cpe};
+use crate::common::{self, DEVICE, Loss, Script, TENANT, World, cpe::Cpe};
 use hearth_clients::Workflow;
 use hearth_proto::{
     types::v1::{GetParameterValues, Reboot, TaskState, task_spec::Kind},

@@ -1,10 +1,7 @@
 //! The queue is away, or is being rebuilt, or loses a process: what devices answer is written all the
 //! same, and who was to be woken is.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{DEVICE, TENANT, World, cpe::Cpe};
+use crate::common::{self, DEVICE, TENANT, World, cpe::Cpe};
 use hearth_clients::Workflow;
 use hearth_proto::{
     types::v1::{AddObject, GetParameterValues, TaskState, task_spec::Kind},

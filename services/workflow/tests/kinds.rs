@@ -1,9 +1,6 @@
 //! Every kind of task: its happy path, and its faults.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{Script, TENANT, World, cpe::Cpe, create, value};
+use crate::common::{self, Script, TENANT, World, cpe::Cpe, create, value};
 use futures::StreamExt;
 use hearth_bus::{Bus, Stream, TailEvent};
 use hearth_clients::Workflow;

@@ -1,10 +1,7 @@
 //! The ledger over time: rows that can't be read, tasks that are asked for again, and those that
 //! nobody needs any more.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{TENANT, World, cpe::Cpe};
+use crate::common::{self, TENANT, World, cpe::Cpe};
 use hearth_bus::{Bus, ConsumerSpec, Publish, Stream};
 use hearth_clients::Workflow;
 use hearth_config::HumanDuration;

@@ -1,10 +1,7 @@
 //! Optional RPCs: a device that lacks one costs its own task and nothing else, and its model's
 //! others are not asked again.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{Loss, Script, World, cpe::Cpe};
+use crate::common::{Loss, Script, World, cpe::Cpe};
 use hearth_proto::types::v1::{
     ChangeDuState, DuOperation, DuUpdate, GetParameterValues, GetQueuedTransfers, GetRpcMethods,
     TaskState, Upload, du_operation, task_spec::Kind,

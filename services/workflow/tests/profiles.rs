@@ -1,10 +1,7 @@
 //! Quirk profiles at work: what a device's profile says is followed, before what was learned of its
 //! model, and that stays as it is.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{World, cpe::Cpe};
+use crate::common::{World, cpe::Cpe};
 use hearth_proto::devicestate::v1::Model;
 use hearth_proto::types::v1::{
     BooleanForm, GetParameterValues, GetQueuedTransfers, ParameterValue, ProfileChoice, Quirks,

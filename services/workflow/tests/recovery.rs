@@ -1,9 +1,6 @@
 //! Lost sessions, repeated turns, restarts, a ledger that fails: at each point, for every kind.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{Loss, Script, TENANT, World, cpe::Cpe, value};
+use crate::common::{self, Loss, Script, TENANT, World, cpe::Cpe, value};
 use hearth_clients::Workflow;
 use hearth_proto::{
     types::v1::{

@@ -1,10 +1,9 @@
 //! Two processes on one ledger and one queue: whichever comes first, the ledger tells the truth,
 //! what was cancelled is never sent, and what was sent is never cancelled.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{DEVICE, TENANT, World, cpe::Cpe, doubles::FlakyStore, queue::FlakyQueue, value};
+use crate::common::{
+    DEVICE, TENANT, World, cpe::Cpe, doubles::FlakyStore, queue::FlakyQueue, value,
+};
 use hearth_clients::{Kind as ErrorKind, Workflow};
 use hearth_proto::{
     types::v1::{

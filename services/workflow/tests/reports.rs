@@ -1,9 +1,6 @@
 //! A transfer's report that is announced is waited for, whatever came before.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{DEVICE, Loss, Script, TENANT, World, cpe::Cpe};
+use crate::common::{DEVICE, Loss, Script, TENANT, World, cpe::Cpe};
 use hearth_clients::Workflow;
 use hearth_proto::{
     types::v1::{Download, TaskState, task_spec::Kind},

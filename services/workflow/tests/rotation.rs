@@ -1,9 +1,6 @@
 //! A device is given credentials of its own: one task, whose passwords are nowhere but in the request.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{DEVICE, TENANT, World, cpe::Cpe};
+use crate::common::{DEVICE, TENANT, World, cpe::Cpe};
 use futures::StreamExt;
 use hearth_bus::{Bus, Stream, TailEvent};
 use hearth_clients::Workflow;

@@ -1,10 +1,7 @@
 //! ScheduleDownload, and what may be done about a transfer that a device has: cancel it, and list
 //! all.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{Loss, Script, TENANT, World, cpe::Cpe, create};
+use crate::common::{self, Loss, Script, TENANT, World, cpe::Cpe, create};
 use hearth_clients::Workflow;
 use hearth_proto::{
     ProtoTimestamp,

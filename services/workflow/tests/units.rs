@@ -1,10 +1,7 @@
 //! ChangeDUState, to its report; nothing that it could do twice, and nothing that means more than
 //! it says.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{Loss, Script, TENANT, World, cpe::Cpe};
+use crate::common::{Loss, Script, TENANT, World, cpe::Cpe};
 use hearth_proto::{
     events::v1::DuStateChange,
     types::v1::{

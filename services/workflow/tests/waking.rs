@@ -1,10 +1,7 @@
 //! Nothing waits unseen: a task that no session will ask for by itself gets its device woken, and
 //! one whose maker went away is worked on all the same.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{DEVICE, Loss, Script, TENANT, World, cpe::Cpe};
+use crate::common::{self, DEVICE, Loss, Script, TENANT, World, cpe::Cpe};
 use futures::FutureExt;
 use hearth_clients::Workflow;
 use hearth_proto::{

@@ -1,6 +1,6 @@
 //! A whole device-state on a real engine, bus and store in a temporary directory.
 
-#![allow(clippy::unwrap_used, dead_code, missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::sync::Arc;
 use std::time::Duration;

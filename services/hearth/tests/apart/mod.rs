@@ -4,6 +4,8 @@
 // Each test uses a part of it.
 #![allow(dead_code)]
 
+pub mod api;
+
 use hearth_config::{ByteSize, HumanDuration};
 use hearth_runtime::{Readiness, Shutdown};
 use hearth_server::cli::{CaCommand, KeyFile, KeysCommand};
