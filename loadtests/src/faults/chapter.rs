@@ -105,19 +105,22 @@ pub async fn run<S: Subject>(
     };
     tokio::time::sleep(options.calm).await;
     chapter.times(&mut dice).await?;
-    let mut row = chapter.end(others, &mut dice).await?;
-    row.seed = seed;
-    Ok(row)
+    chapter.end(others, &mut dice).await
 }
 
 impl<S: Subject> Chapter<'_, S> {
     /// Under load, at random moments.
     async fn times(&mut self, dice: &mut Dice) -> Result<()> {
         let mut lasting = 0;
-        let count = u32::try_from(self.faults.len()).unwrap_or(1);
-        let faults = self.faults.iter().cycle();
-        for (number, fault) in (1..=self.options.times * count).zip(faults) {
-            self.fault = fault.clone();
+        // In each round another order: what one fault leaves behind meets another one.
+        let mut faults = Vec::new();
+        for _ in 0..self.options.times {
+            let mut round = self.faults.to_vec();
+            round.sort_by_cached_key(|_| dice.number());
+            faults.append(&mut round);
+        }
+        for (number, fault) in (1..).zip(faults) {
+            self.fault = fault;
             tokio::time::sleep(dice.between(Duration::ZERO, self.options.gap)).await;
             let well = self.once(number, dice).await?;
             lasting = if well { 0 } else { lasting + 1 };
@@ -179,6 +182,7 @@ impl<S: Subject> Chapter<'_, S> {
         let edge = self.watch.edge().since(&edge);
         let songs = self.watch.songs_since(begin);
         let occurrence = Occurrence {
+            fault: self.fault.name(),
             number,
             member: match members.len() {
                 1 => members.concat(),
@@ -196,7 +200,7 @@ impl<S: Subject> Chapter<'_, S> {
                 .max()
                 .unwrap_or(0),
         };
-        println!("{}", occurrence.line(&self.fault.name()));
+        println!("{}", occurrence.line());
         self.windows.push(Window {
             begin: since,
             end: since + recovered.unwrap_or_else(Instant::now).duration_since(begin),

@@ -15,6 +15,7 @@ pub mod proxy;
 mod report;
 mod single;
 pub mod subject;
+mod table;
 mod valkey;
 mod watch;
 
@@ -174,12 +175,12 @@ pub async fn run<S: Subject>(
                 chapter.await.map_err(|error| format!("{error:#}"))
             }
         };
-        let row = done.unwrap_or_else(|why| Row {
+        let mut row = done.unwrap_or_else(|why| Row {
             fault: name,
-            seed,
             not_run: Some(why),
             ..Row::default()
         });
+        row.seed = options.seed;
         match &row.not_run {
             Some(why) => println!("{}: NOT RUN: {why}", row.fault),
             None => print!("{}", row.summary()),

@@ -11,10 +11,12 @@ use crate::kill::evidence::Evidence;
 use crate::kill::plan::method;
 use crate::kill::verify::{Looked, Violation};
 
-/// One time that the fault happened.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One time that a fault happened.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Occurrence {
-    /// From 1.
+    /// Which fault.
+    pub fault: String,
+    /// From 1, in its chapter.
     pub number: u32,
     /// To whom.
     pub member: String,
@@ -36,14 +38,15 @@ pub struct Occurrence {
 
 impl Occurrence {
     /// In one line.
-    pub fn line(&self, fault: &str) -> String {
+    pub fn line(&self) -> String {
         let recovered = match self.recovered_ms {
             Some(ms) => format!("well after {ms} ms"),
             None => "NOT WELL AGAIN".to_owned(),
         };
         format!(
-            "{fault} {}: {} with {} tasks open, broken for {} ms; {recovered}; {} of {} requests \
-             failed; slowest of {} canaries {} ms",
+            "{} {}: {} with {} tasks open, broken for {} ms; {recovered}; {} of {} requests failed; \
+             slowest of {} canaries {} ms",
+            self.fault,
             self.number,
             self.member,
             self.open,
@@ -158,7 +161,8 @@ impl Breach {
         }
     }
 
-    fn class(&self) -> usize {
+    /// Its column: lost, doubled, untrue, other.
+    pub(super) fn class(&self) -> usize {
         match self.rule.as_str() {
             rule if rule.ends_with("twice") => 1,
             "state not true" | "task not ended" | "outcome was known" | "task failed"
@@ -169,10 +173,10 @@ impl Breach {
     }
 }
 
-/// All times that one fault happened.
+/// A chapter: what happened to one fleet, one kind of fault or many, and what its verification found.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Row {
-    /// Its name.
+    /// The fault's name, or how many there were.
     pub fault: String,
     /// What chance began with.
     pub seed: u64,
@@ -225,9 +229,10 @@ pub struct FaultReport {
 }
 
 impl FaultReport {
-    /// Takes a row in, in place of an earlier one of the same fault.
+    /// Takes a row in, in place of an earlier one of the same fault with the same seed.
     pub fn take(&mut self, row: Row) {
-        match self.rows.iter_mut().find(|old| old.fault == row.fault) {
+        let same = |old: &&mut Row| (&old.fault, old.seed) == (&row.fault, row.seed);
+        match self.rows.iter_mut().find(same) {
             Some(old) => *old = row,
             None => self.rows.push(row),
         }
@@ -239,57 +244,9 @@ impl FaultReport {
         bad.map(|row| row.violations.len() + usize::from(row.not_run.is_some()))
             .sum()
     }
-
-    /// The table, in Markdown.
-    pub fn markdown(&self) -> String {
-        let mut out = String::from(
-            "| fault | times | tasks, Informs, values verified | lost | doubled | untrue | other \
-             | requests of devices meanwhile | failed | well again: median, max \
-             | read/set p50, p99: calm | meanwhile | seed |\n\
-             |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
-        );
-        for row in &self.rows {
-            out.push_str(&row.markdown());
-        }
-        out
-    }
 }
 
 impl Row {
-    fn markdown(&self) -> String {
-        if let Some(why) = &self.not_run {
-            return format!(
-                "| {} | 0 | not run: {why} |{}\n",
-                self.fault,
-                " |".repeat(10)
-            );
-        }
-        let mut classes = [0; 4];
-        for violation in &self.violations {
-            classes[violation.class()] += 1;
-        }
-        let [lost, doubled, untrue, other] = classes;
-        let (calm, broken) = (&self.calm_tasks, &self.broken_tasks);
-        format!(
-            "| {} | {} | {}, {}, {} | {lost} | {doubled} | {untrue} | {other} | {} | {} | {}, {} \
-             | {}, {} | {}, {} | {} |\n",
-            self.fault,
-            self.times,
-            self.looked.tasks,
-            self.looked.informs,
-            self.looked.values,
-            self.edge.all(),
-            failed(&self.edge),
-            seconds(self.recovered.median_ms),
-            seconds(self.recovered.max_ms),
-            seconds(calm.p50_ms),
-            seconds(calm.p99_ms),
-            seconds(broken.p50_ms),
-            seconds(broken.p99_ms),
-            self.seed
-        )
-    }
-
     /// What is printed when its chapter has ended.
     pub fn summary(&self) -> String {
         let mut out = format!(
@@ -322,29 +279,6 @@ impl Row {
         }
         out
     }
-}
-
-/// `0.8 % (refused 12, 503 3)`.
-fn failed(edge: &EdgeCounts) -> String {
-    let classes = [
-        ("503", edge.unavailable),
-        ("other status", edge.status),
-        ("refused", edge.refused),
-        ("broken", edge.broken),
-        ("timeout", edge.timeout),
-    ];
-    let list = classes.iter().filter(|(_, count)| *count > 0);
-    let list: Vec<_> = list
-        .map(|(name, count)| format!("{name} {count}"))
-        .collect();
-    match list.is_empty() {
-        true => "0".to_owned(),
-        false => format!("{:.2} % ({})", share(edge) * 100.0, list.join(", ")),
-    }
-}
-
-fn seconds(millis: u64) -> String {
-    format!("{:.2} s", millis as f64 / 1000.0)
 }
 
 /// The part of requests that failed, 0 to 1.
@@ -415,54 +349,6 @@ fn at(stamp: &hearth_proto::ProtoTimestamp) -> Result<SystemTime, std::num::TryF
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    fn breach(rule: &str) -> Breach {
-        Breach {
-            rule: rule.to_owned(),
-            text: rule.to_owned(),
-        }
-    }
-
-    #[test]
-    fn a_row_of_the_table() {
-        let row = Row {
-            fault: "kill-nats".to_owned(),
-            times: 20,
-            edge: EdgeCounts {
-                good: 980,
-                unavailable: 20,
-                ..EdgeCounts::default()
-            },
-            recovered: Spread::of(vec![3000, 1000, 2000]),
-            violations: vec![breach("value lost"), breach("executed twice")],
-            ..Row::default()
-        };
-        let mut report = FaultReport::default();
-        report.take(Row {
-            fault: "kill-nats".to_owned(),
-            ..Row::default()
-        });
-        report.take(row);
-        assert_eq!(report.rows.len(), 1);
-        let table = report.markdown();
-        assert!(table.contains("| kill-nats | 20 |"), "{table}");
-        assert!(
-            table.contains("| 1 | 1 | 0 | 0 | 1000 | 2.00 % (503 20) | 2.00 s, 3.00 s |"),
-            "{table}"
-        );
-        let columns = |line: &str| line.matches('|').count();
-        assert!(table.lines().all(|line| columns(line) == 14), "{table}");
-        report.take(Row {
-            fault: "full-nats".to_owned(),
-            not_run: Some("no".to_owned()),
-            ..Row::default()
-        });
-        assert!(report.markdown().lines().all(|line| columns(line) == 14));
-        assert_eq!(report.failures(), 3);
-        let json = serde_json::to_string(&report).unwrap();
-        let again: FaultReport = serde_json::from_str(&json).unwrap();
-        assert_eq!(again.markdown(), report.markdown());
-    }
 
     #[test]
     fn percentiles() {
