@@ -19,6 +19,13 @@ def haproxy() -> str:
     return found
 
 
+# What HAProxy answers by itself when no gateway is ready: without Retry-After all devices would come back by timers of
+# their own, those that began together at the same moment. 30 to 60 s, as the gateway's `retry_after` has it.
+GATEWAY = """    http-reuse always
+    http-error status 503 content-type text/plain string "no gateway is ready\\n" hdr Retry-After "%[rand(31),add(30)]"
+""".rstrip()
+
+
 class Front:
     """`ports`: CWMP, API, files, and HAProxy's own page with its metrics."""
 
@@ -90,6 +97,6 @@ frontend monitor
     stats enable
     stats uri /
 
-{self._backend("gateway", "    http-reuse always", "")}
+{self._backend("gateway", GATEWAY, "")}
 {self._backend("northbound", "    timeout server 1h", "proto h2 check-proto h1")}
 {self._backend("files", "    timeout server 10m", "")}"""
