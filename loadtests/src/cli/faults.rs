@@ -81,6 +81,10 @@ pub struct FaultArguments {
     /// Tasks made in a second.
     #[arg(long, default_value_t = 10.0)]
     rate: f64,
+    /// Real seconds for one second of the devices: 0.05 makes their first retry one after 0.25 to
+    /// 0.5 s. Many devices that retry so fast are a storm of their own.
+    #[arg(long, default_value_t = 0.05, value_parser = time_scale)]
+    time_scale: f64,
     /// Write the report there, as JSON, after each fault.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -94,6 +98,13 @@ pub struct FaultArguments {
 
 fn fault(text: &str) -> Result<Fault, String> {
     Fault::parse(text).map_err(|error| error.to_string())
+}
+
+fn time_scale(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(scale) if (0.001..=1.0).contains(&scale) => Ok(scale),
+        _ => Err("expected 0.001 to 1".to_owned()),
+    }
 }
 
 /// Runs it; an error if it can't be run or something was wrong.
@@ -125,6 +136,7 @@ pub async fn run(arguments: FaultArguments) -> Result<()> {
         timeout: arguments.timeout,
         periodic: arguments.periodic,
         rate: arguments.rate,
+        time_scale: arguments.time_scale,
     };
     let earlier = match &arguments.report {
         Some(path) if arguments.append && path.exists() => read(path)?,

@@ -71,19 +71,19 @@ pub struct FaultOptions {
     pub periodic: Duration,
     /// Tasks made in a second, about.
     pub rate: f64,
+    /// Real seconds for one second of the devices: how fast they retry, restart and download.
+    pub time_scale: f64,
 }
 
-/// Real seconds for one second of the devices.
-const TIME_SCALE: f64 = 0.05;
 const CREATORS: usize = 4;
 
 impl FaultOptions {
-    /// How devices live: their retries are as fast as in the kill test, their periodic Informs
-    /// rare, so that many of them fit.
+    /// How devices live: their retries are faster than real ones', their periodic Informs rare, so
+    /// that many of them fit.
     fn life(&self, prefix: String) -> Life {
         Life {
-            time_scale: TIME_SCALE,
-            periodic: self.periodic.div_f64(TIME_SCALE),
+            time_scale: self.time_scale,
+            periodic: self.periodic.div_f64(self.time_scale),
             spread: Duration::from_millis(self.devices as u64 * 10),
             timeout: self.timeout,
             prefix,
