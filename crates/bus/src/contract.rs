@@ -72,6 +72,18 @@ pub trait Bus: Send + Sync + 'static {
     /// Counters and levels.
     async fn stats(&self) -> BusStats;
 
+    /// Whether a message of usual size would be taken now, as far as that is known without publishing
+    /// one. For the readiness: it MUST fail while what is published is refused for want of room, and
+    /// no longer.
+    ///
+    /// The default is that of a bus that takes everything.
+    ///
+    /// # Errors
+    /// What `publish` would fail with.
+    async fn probe(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Answers what waits, persists every consumer's progress, and refuses the rest with
     /// [`Error::Closed`]. May be called more than once.
     async fn close(&self) -> Result<()>;
@@ -86,6 +98,8 @@ pub trait Bus: Send + Sync + 'static {
 /// - An acknowledged message SHOULD NOT be delivered again; it MAY after a crash, when the last
 ///   second's progress is lost. An unacknowledged message MUST NOT be lost.
 /// - No more than `max_in_flight` messages MUST be delivered and unacknowledged.
+/// - A fetch MUST NOT bring more than `fetch_bytes` of payloads, unless it brings one message only;
+///   a backend MUST NOT hold much more than that of messages that nobody has fetched.
 /// - A message that was delivered `max_deliver` times and not acknowledged MUST become a dead
 ///   letter, on disk, before it stops being this consumer's.
 #[async_trait]
@@ -123,10 +137,13 @@ pub struct ConsumerSpec {
     pub max_deliver: u32,
     /// Messages delivered and not acknowledged at once; at least 1.
     pub max_in_flight: usize,
+    /// Bytes of payloads that a fetch brings at most; at least 1. A larger message comes by itself.
+    pub fetch_bytes: usize,
 }
 
 impl ConsumerSpec {
-    /// A consumer with 30 s to acknowledge, 5 deliveries, and 10,000 messages in flight.
+    /// A consumer with 30 s to acknowledge, 5 deliveries, 10,000 messages in flight, and 32 MiB in
+    /// a fetch.
     #[must_use]
     pub fn new(name: impl Into<String>, streams: impl Into<Vec<Stream>>) -> Self {
         Self {
@@ -136,6 +153,7 @@ impl ConsumerSpec {
             ack_wait: Duration::from_secs(30),
             max_deliver: 5,
             max_in_flight: 10_000,
+            fetch_bytes: 32 << 20,
         }
     }
 
@@ -160,8 +178,12 @@ impl ConsumerSpec {
             .is_some_and(|p| p.index >= p.of || !PARTITIONS.is_multiple_of(p.of))
         {
             "a consumer's part has an index below its count, which divides 64"
-        } else if self.max_deliver == 0 || self.max_in_flight == 0 || self.ack_wait.is_zero() {
-            "ack_wait, max_deliver and max_in_flight of a consumer are above zero"
+        } else if self.max_deliver == 0
+            || self.max_in_flight == 0
+            || self.fetch_bytes == 0
+            || self.ack_wait.is_zero()
+        {
+            "ack_wait, max_deliver, max_in_flight and fetch_bytes of a consumer are above zero"
         } else {
             return Ok(());
         };

@@ -236,6 +236,40 @@ pub async fn in_flight_is_bounded(h: &dyn Harness) {
     assert_eq!(texts(&next.unwrap()), ["4", "5"]);
 }
 
+/// MUST: a fetch brings at most `fetch_bytes`, or one message that is larger; so do those after
+/// messages were given back.
+pub async fn large_messages_are_fetched_in_parts(h: &dyn Harness) {
+    const BYTES: usize = 100_000;
+    let bus = h.open().await;
+    let bounded = ConsumerSpec {
+        fetch_bytes: BYTES,
+        ..spec("c")
+    };
+    let consumer = bus.consumer(bounded).await.unwrap();
+    let sizes = [40_000; 12].into_iter().chain([300_000, 40_000, 300_000]);
+    let mut published = Vec::new();
+    for size in sizes {
+        published.push(publish(&bus, &"x".repeat(size)).await);
+    }
+    for deliveries in 1..=2 {
+        let mut got: Vec<Delivery> = Vec::new();
+        while got.len() < published.len() {
+            let page = consumer.fetch(1000, PATIENCE).await.unwrap();
+            let bytes: usize = page.iter().map(|message| message.payload.len()).sum();
+            assert!(page.len() == 1 || bytes <= BYTES, "{bytes} bytes");
+            assert!(!page.is_empty(), "{} came", got.len());
+            got.extend(page);
+        }
+        assert!(got.iter().all(|message| message.deliveries == deliveries));
+        for message in &got {
+            consumer.nak(message.seq, Duration::ZERO).await.unwrap();
+        }
+        let mut got = seqs(&got);
+        got.sort_unstable();
+        assert_eq!(got, published);
+    }
+}
+
 /// MUST: fetch waits for the first message and no longer.
 pub async fn fetch_waits_for_the_first(h: &dyn Harness) {
     let bus = h.open().await;

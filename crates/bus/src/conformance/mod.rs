@@ -46,6 +46,7 @@ macro_rules! conformance_cases {
             handles_of_one_name_share_the_work
             a_slow_consumer_gets_everything
             in_flight_is_bounded
+            large_messages_are_fetched_in_parts
             fetch_waits_for_the_first
             acknowledged_messages_stay_so_after_closing
             bad_specifications_are_refused
@@ -117,6 +118,7 @@ pub async fn run_all<H: Harness>(make: impl Fn() -> H) {
     handles_of_one_name_share_the_work(&make()).await;
     a_slow_consumer_gets_everything(&make()).await;
     in_flight_is_bounded(&make()).await;
+    large_messages_are_fetched_in_parts(&make()).await;
     fetch_waits_for_the_first(&make()).await;
     acknowledged_messages_stay_so_after_closing(&make()).await;
     bad_specifications_are_refused(&make()).await;

@@ -51,19 +51,19 @@ impl EmbeddedConsumer {
     /// What can be delivered now.
     async fn take(&self, max: usize) -> Result<Vec<Delivery>> {
         let _loading = self.member.loading.lock().await;
-        let mut deliveries = self.take_due(max).await?;
+        let mut batch = Batch::new(self.member.cursor.lock().spec.fetch_bytes);
+        self.take_due(max, &mut batch).await?;
         let room = self.member.cursor.lock().room();
-        let max = max.saturating_sub(deliveries.len()).min(room);
-        if max > 0 {
-            self.take_new(max, &mut deliveries).await?;
+        let max = max.saturating_sub(batch.deliveries.len()).min(room);
+        if max > 0 && !batch.full {
+            self.take_new(max, &mut batch).await?;
         }
-        Ok(deliveries)
+        Ok(batch.deliveries)
     }
 
     /// Messages to deliver again; those that had all their deliveries become dead letters.
-    async fn take_due(&self, max: usize) -> Result<Vec<Delivery>> {
+    async fn take_due(&self, max: usize, batch: &mut Batch) -> Result<()> {
         let due = self.member.cursor.lock().take_due(Instant::now(), max);
-        let mut deliveries = Vec::new();
         let mut dead = Vec::new();
         for (
             place,
@@ -81,25 +81,28 @@ impl EmbeddedConsumer {
                     continue;
                 }
                 Err(error) => {
-                    self.put_back(&due[place..]);
+                    self.put_back(&due[place..], Instant::now() + RETRY_DEAD);
                     return Err(error);
                 }
             };
+            if !batch.has_room(message.payload.len()) {
+                self.put_back(&due[place..], Instant::now());
+                break;
+            }
             let mut cursor = self.member.cursor.lock();
             if had >= cursor.spec.max_deliver {
                 let reason = format!("delivered {had} times and never acknowledged");
                 let message = message.delivery(seq, had);
                 dead.push(self.dead_record(message, reason));
             } else if cursor.redeliver(seq, Instant::now()) {
-                deliveries.push(message.delivery(seq, had + 1));
+                batch.push(message.delivery(seq, had + 1));
             }
         }
         self.bury(dead).await;
-        Ok(deliveries)
+        Ok(())
     }
 
-    fn put_back(&self, due: &[Due]) {
-        let at = Instant::now() + RETRY_DEAD;
+    fn put_back(&self, due: &[Due], at: Instant) {
         let mut cursor = self.member.cursor.lock();
         for due in due {
             cursor.retry_at(due.seq, at);
@@ -141,9 +144,9 @@ impl EmbeddedConsumer {
     }
 
     /// Messages that weren't delivered yet, in order.
-    async fn take_new(&self, max: usize, deliveries: &mut Vec<Delivery>) -> Result<()> {
-        let had = deliveries.len();
-        while deliveries.len() == had {
+    async fn take_new(&self, max: usize, batch: &mut Batch) -> Result<()> {
+        let had = batch.deliveries.len();
+        while batch.deliveries.len() == had && !batch.full {
             let mut next = self.member.cursor.lock().next();
             let groups = self.core.log.read(next, max).await?;
             if groups.is_empty() {
@@ -151,32 +154,59 @@ impl EmbeddedConsumer {
             }
             let mut cursor = self.member.cursor.lock();
             for group in &groups {
-                next = pick(group, next, &cursor, had + max, deliveries);
+                next = pick(group, next, &cursor, had + max, batch);
             }
-            let seqs = deliveries[had..].iter().map(|d| d.seq);
+            let seqs = batch.deliveries[had..].iter().map(|d| d.seq);
             cursor.deliver(seqs, next, Instant::now());
         }
         Ok(())
     }
 }
 
+/// Messages that one fetch brings.
+struct Batch {
+    deliveries: Vec<Delivery>,
+    /// Bytes that there is still room for.
+    room: usize,
+    /// Whether a message was left out for want of room.
+    full: bool,
+}
+
+impl Batch {
+    fn new(room: usize) -> Self {
+        Self {
+            deliveries: Vec::new(),
+            room,
+            full: false,
+        }
+    }
+
+    /// Whether so many bytes may be added; the first message always may.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        self.full |= bytes > self.room && !self.deliveries.is_empty();
+        !self.full
+    }
+
+    fn push(&mut self, delivery: Delivery) {
+        self.room = self.room.saturating_sub(delivery.payload.len());
+        self.deliveries.push(delivery);
+    }
+}
+
 /// Adds a group's messages from `next` on until there are `max`; returns the new `next`.
-fn pick(
-    group: &Group,
-    mut next: u64,
-    cursor: &Cursor,
-    max: usize,
-    deliveries: &mut Vec<Delivery>,
-) -> u64 {
-    if deliveries.len() >= max {
+fn pick(group: &Group, mut next: u64, cursor: &Cursor, max: usize, batch: &mut Batch) -> u64 {
+    if batch.deliveries.len() >= max || batch.full {
         return next;
     }
     next = next.max(group.first);
-    while deliveries.len() < max
+    while batch.deliveries.len() < max
         && let Some(message) = group.get(next)
     {
         if cursor.spec.sees(message.stream, &message.device) {
-            deliveries.push(message.delivery(next, 1));
+            if !batch.has_room(message.payload.len()) {
+                break;
+            }
+            batch.push(message.delivery(next, 1));
         }
         next += 1;
     }

@@ -17,11 +17,15 @@ use super::core::{Core, LOOK};
 use super::delivered::Held;
 use super::layout;
 use super::link::Trouble;
-use super::pull::{Condemned, MAX_BATCH, Puller};
+use super::pull::{Condemned, MAX_BATCH, Puller, Want};
 use crate::{Consumer, ConsumerSpec, Delivery, Error, Result};
 
-/// When a dead letter can't be written, it is tried again after this.
-const RETRY_DEAD: Duration = Duration::from_millis(500);
+/// When a dead letter can't be written, none is tried for this long, and for so many times as long
+/// as the try took: those that wait for one don't hold up what can be worked on.
+const RETRY_DEAD: Duration = Duration::from_secs(2);
+const RETRY_SHARE: u32 = 3;
+/// When nobody answers for a consumer, it is looked again after this.
+const RETRY_MISSING: Duration = Duration::from_millis(500);
 
 const ACK: Bytes = Bytes::from_static(b"+ACK");
 const NAK: Bytes = Bytes::from_static(b"-NAK");
@@ -38,6 +42,8 @@ pub(crate) struct Member {
     /// Room was made.
     changed: Notify,
     upkeep: Mutex<Option<JoinHandle<()>>>,
+    /// No dead letter can be written; when it is tried again.
+    dead_wait: Mutex<Option<Instant>>,
 }
 
 impl Member {
@@ -59,6 +65,7 @@ impl Member {
             puller: tokio::sync::Mutex::new(puller),
             changed: Notify::new(),
             upkeep: Mutex::new(None),
+            dead_wait: Mutex::new(None),
         });
         let mut members = core.members.lock();
         // Another handle may have been faster.
@@ -117,12 +124,13 @@ impl Member {
         };
         let max = max.clamp(1, MAX_BATCH);
         loop {
-            let (max_in_flight, max_deliver) = {
+            let (max_in_flight, max_deliver, bytes) = {
                 let spec = self.spec.lock();
-                (spec.max_in_flight, spec.max_deliver)
+                (spec.max_in_flight, spec.max_deliver, spec.fetch_bytes)
             };
-            let want = max.min(self.held.lock().room(max_in_flight));
-            if want == 0 {
+            let messages = max.min(self.held.lock().room(max_in_flight));
+            let want = Want { messages, bytes };
+            if messages == 0 {
                 tokio::select! {
                     () = self.changed.notified() => continue,
                     () = sleep_until(deadline) => return Ok(Vec::new()),
@@ -132,7 +140,7 @@ impl Member {
             while let Some(condemned) = puller.condemned.pop() {
                 self.bury(core, condemned).await?;
             }
-            let deliveries = self.held.lock().take(want, Instant::now());
+            let deliveries = self.held.lock().take(messages, bytes, Instant::now());
             if !deliveries.is_empty() {
                 return Ok(deliveries);
             }
@@ -157,7 +165,7 @@ impl Member {
         if let Ok(registered) = timeout(LOOK, self.register_again(core)).await {
             registered?;
         }
-        sleep_until(deadline.min(Instant::now() + RETRY_DEAD)).await;
+        sleep_until(deadline.min(Instant::now() + RETRY_MISSING)).await;
         match Instant::now() >= deadline {
             true => Err(Trouble::NoResponders.into()),
             false => Ok(()),
@@ -179,18 +187,35 @@ impl Member {
 
     /// Makes a dead letter; if that fails, the message stays and it is tried again.
     async fn bury(&self, core: &Core, condemned: Condemned) -> Result<()> {
-        let word = match core.bury(&self.name, &condemned).await {
+        let wait = *self.dead_wait.lock();
+        let left = wait.map(|until| until.saturating_duration_since(Instant::now()));
+        let word = match left.filter(|left| !left.is_zero()) {
+            Some(left) => nak(left),
+            None => self.try_bury(core, &condemned).await,
+        };
+        Ok(core.link.send(condemned.reply, word).await?)
+    }
+
+    /// What the server is to be told of the message.
+    async fn try_bury(&self, core: &Core, condemned: &Condemned) -> Bytes {
+        let begun = Instant::now();
+        match core.bury(&self.name, condemned).await {
             Ok(()) => {
                 self.held.lock().died();
+                *self.dead_wait.lock() = None;
                 TERM
             }
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "a dead letter can't be written");
-                nak(RETRY_DEAD)
+                let wait = RETRY_DEAD + begun.elapsed() * RETRY_SHARE;
+                let until = Instant::now() + wait;
+                if self.dead_wait.lock().replace(until).is_none() {
+                    let error = &error as &dyn std::error::Error;
+                    let consumer = self.name.as_str();
+                    tracing::warn!(consumer, error, "dead letters can't be written; they wait");
+                }
+                nak(wait)
             }
-        };
-        Ok(core.link.send(condemned.reply, word).await?)
+        }
     }
 
     async fn ack(&self, core: &Core, seqs: &[u64]) -> Result<()> {

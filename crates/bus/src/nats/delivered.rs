@@ -65,9 +65,15 @@ impl Held {
         max_in_flight.saturating_sub(self.out.len())
     }
 
-    /// Gives out up to `max` messages.
-    pub(crate) fn take(&mut self, max: usize, now: Instant) -> Vec<Delivery> {
-        let count = max.min(self.waiting.len());
+    /// Gives out up to `max` messages, and up to so many bytes, but at least one message.
+    pub(crate) fn take(&mut self, max: usize, bytes: usize, now: Instant) -> Vec<Delivery> {
+        let mut sum = 0;
+        let fits = |(place, message): &(usize, &Arrived)| {
+            sum += message.payload.len();
+            *place == 0 || sum <= bytes
+        };
+        let waiting = self.waiting.iter().take(max).enumerate();
+        let count = waiting.take_while(fits).count();
         let mut deliveries = Vec::with_capacity(count);
         for message in self.waiting.drain(..count) {
             let Place { seq, deliveries: n } = message.place;
@@ -162,6 +168,7 @@ mod tests {
 
     const LEASE: Duration = Duration::from_secs(9);
     const ACK_WAIT: Duration = Duration::from_secs(20);
+    const MUCH: usize = 1 << 20;
 
     fn arrived(seq: u64, at: Instant) -> Arrived {
         Arrived {
@@ -185,7 +192,7 @@ mod tests {
             held.arrive(arrived(seq, now));
         }
         assert_eq!((held.waiting(), held.room(2)), (3, 2));
-        let out = held.take(2, now);
+        let out = held.take(2, MUCH, now);
         assert_eq!(out.iter().map(|d| d.seq).collect::<Vec<_>>(), [1, 2]);
         assert_eq!((held.waiting(), held.room(2)), (1, 0));
         assert_eq!(held.reply(2).unwrap().0.as_str(), "reply.2");
@@ -197,13 +204,31 @@ mod tests {
     }
 
     #[test]
+    fn a_large_message_goes_out_by_itself() {
+        let mut held = Held::default();
+        let now = Instant::now();
+        for (seq, size) in (1..).zip([0, 40, 60, 1, 500, 2]) {
+            held.arrive(Arrived {
+                payload: vec![0; size].into(),
+                ..arrived(seq, now)
+            });
+        }
+        let mut out = || -> Vec<u64> {
+            let taken = held.take(9, 100, now);
+            taken.iter().map(|d| d.seq).collect()
+        };
+        let taken = [out(), out(), out(), out(), out()];
+        assert_eq!(taken, [vec![1, 2, 3], vec![4], vec![5], vec![6], vec![]]);
+    }
+
+    #[test]
     fn leases_are_renewed_until_the_wait_is_over() {
         let mut held = Held::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         held.arrive(arrived(1, start));
         held.arrive(arrived(2, start));
-        held.take(1, start);
+        held.take(1, MUCH, start);
         assert_eq!(held.chores(at(2), LEASE, ACK_WAIT), Chores::default());
         for now in [3, 6, 9, 12, 15, 18] {
             let chores = held.chores(at(now), LEASE, ACK_WAIT);
@@ -223,7 +248,7 @@ mod tests {
         let mut held = Held::default();
         let now = Instant::now();
         held.arrive(arrived(1, now));
-        held.take(1, now);
+        held.take(1, MUCH, now);
         let wait = Duration::from_secs(1);
         let almost = now + Duration::from_millis(900);
         assert_eq!(held.chores(almost, wait, wait), Chores::default());

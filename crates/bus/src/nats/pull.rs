@@ -2,7 +2,8 @@
 //!
 //! A request says "what there is, up to so many; if there is nothing, the next that comes, until
 //! then". Its answers come to one inbox for the consumer's life and are kept at once in [`Held`]:
-//! a fetch that is dropped while it waits loses nothing.
+//! a fetch that is dropped while it waits loses nothing. Each request says how many bytes may come:
+//! what was asked for is in this process's memory, whether somebody takes it or not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,9 @@ const GRACE: Duration = Duration::from_millis(500);
 /// When no more comes for this long and the server doesn't say why, what came is enough.
 const LULL: Duration = Duration::from_millis(20);
 
+/// In what the server says of a message that is larger than what is left of a request's bytes.
+const MAX_BYTES: &str = "MaxBytes";
+
 /// A message that can't be given out: it is to become a dead letter.
 #[derive(Debug)]
 pub(crate) struct Condemned {
@@ -42,10 +46,20 @@ pub(crate) struct Condemned {
     pub(crate) reply: Subject,
 }
 
+/// How much a request may bring.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Want {
+    pub(crate) messages: usize,
+    /// Subjects and headers included.
+    pub(crate) bytes: usize,
+}
+
 /// A request that the server may still answer.
 struct Open {
     id: u64,
     left: usize,
+    /// Whether it brought something.
+    brought: bool,
     over: Instant,
 }
 
@@ -57,6 +71,8 @@ pub(crate) struct Puller {
     target: Subject,
     next_id: u64,
     open: Option<Open>,
+    /// The next message is larger than a request may bring: it is asked for by itself.
+    next_is_large: bool,
     losses: watch::Receiver<u64>,
     pub(crate) condemned: Vec<Condemned>,
 }
@@ -80,6 +96,7 @@ impl Puller {
             target: Subject::from(format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}")),
             next_id: 0,
             open: None,
+            next_is_large: false,
             losses: link.losses(),
             condemned: Vec::new(),
         })
@@ -91,7 +108,7 @@ impl Puller {
         &mut self,
         held: &Mutex<Held>,
         max_deliver: u32,
-        want: usize,
+        want: Want,
         deadline: Instant,
     ) -> Result<(), Trouble> {
         while let Some(message) = self.ready() {
@@ -124,7 +141,7 @@ impl Puller {
             .metrics
             .pull_seconds
             .observe(asked.elapsed().as_secs_f64());
-        while self.open.is_some() && held.lock().waiting() < want {
+        while self.open.is_some() && held.lock().waiting() < want.messages {
             let Ok(more) = timeout(LULL, self.next()).await else {
                 break;
             };
@@ -150,13 +167,21 @@ impl Puller {
         }
     }
 
-    async fn ask(&mut self, want: usize, deadline: Instant) -> Result<(), Trouble> {
+    async fn ask(&mut self, want: Want, deadline: Instant) -> Result<(), Trouble> {
         let now = Instant::now();
         let wait = deadline
             .saturating_duration_since(now)
             .clamp(SHORTEST, LONGEST);
         self.next_id += 1;
-        let body = json!({ "batch": want, "expires": nanos(wait), "no_wait": true });
+        let mut body = json!({ "expires": nanos(wait), "no_wait": true });
+        let batch = match std::mem::take(&mut self.next_is_large) {
+            true => 1,
+            false => {
+                body["max_bytes"] = want.bytes.into();
+                want.messages
+            }
+        };
+        body["batch"] = batch.into();
         let reply = format!("{}.{}", self.inbox, self.next_id);
         let asking = self.link.client.publish_with_reply(
             self.target.clone(),
@@ -169,7 +194,8 @@ impl Puller {
             .map_err(|error| Trouble::Client(error.to_string()))?;
         self.open = Some(Open {
             id: self.next_id,
-            left: want,
+            left: batch,
+            brought: false,
             over: now + wait,
         });
         Ok(())
@@ -194,6 +220,7 @@ impl Puller {
         };
         if let Some(open) = &mut self.open {
             open.left = open.left.saturating_sub(1);
+            open.brought = true;
             if open.left == 0 {
                 self.open = None;
             }
@@ -244,7 +271,9 @@ impl Puller {
             _ => {
                 tracing::debug!(status, description, "a request for messages ended");
                 if current {
-                    self.open = None;
+                    let brought = self.open.take().is_some_and(|open| open.brought);
+                    // The request's bytes are used up, or never were enough.
+                    self.next_is_large = !brought && description.contains(MAX_BYTES);
                 }
             }
         }
