@@ -1,6 +1,12 @@
-//! The backend on Redis against the suite and a real server, found by `HEARTH_TEST_REDIS`.
+//! The backend on Redis against the suite and real servers: the one that `HEARTH_TEST_REDIS` names, and a Redis 7 where
+//! the system has one. Each test runs on both.
 #![allow(clippy::unwrap_used)]
 
+#[path = "redis_faults/server.rs"]
+#[allow(dead_code, reason = "shared with another test")]
+mod server;
+
+use hearth_config::HumanDuration;
 use hearth_queue::{
     Claim, Due, Enqueue, Error, Phase, Queue, RedisConfig, RedisQueue, conformance,
 };
@@ -18,12 +24,42 @@ use std::{
 const LEASE: Duration = Duration::from_secs(30);
 const EVERY: Duration = Duration::from_secs(600);
 
-fn server() -> Option<String> {
-    let found = std::env::var("HEARTH_TEST_REDIS").ok();
-    if found.is_none() {
-        println!("SKIPPED: HEARTH_TEST_REDIS is not set");
-    }
-    found
+macro_rules! on_each_server {
+    ($($test:ident)*) => {
+        /// What `HEARTH_TEST_REDIS` names: Valkey, as a rule.
+        mod named {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                match std::env::var("HEARTH_TEST_REDIS") {
+                    Ok(server) => super::$test(&server).await,
+                    Err(_) => println!("SKIPPED: HEARTH_TEST_REDIS is not set"),
+                }
+            })*
+        }
+
+        mod redis_7 {
+            use super::server;
+
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                let Some(program) = server::redis_7() else { return };
+                let own = server::Server::start(&program, &[]);
+                super::$test(&own.url()).await;
+            })*
+        }
+    };
+}
+
+on_each_server! {
+    the_contract
+    concurrent_claims
+    what_is_due_is_told_to_one
+    a_wipe_in_mid_session
+    epochs_grow_through_wipes
+    idle_devices_leave_nothing_behind
+    a_device_with_a_thousand_tasks
+    buckets_are_compared_from_time_to_time
+    functions_that_are_gone_are_loaded_again
 }
 
 /// A prefix that no other test and no earlier run has.
@@ -34,7 +70,9 @@ fn config(server: &str) -> RedisConfig {
     RedisConfig {
         nodes: vec![server.to_owned()],
         prefix: format!("t-{}-{count}", &id[8..]),
-        connect_timeout: hearth_config::HumanDuration::secs(2),
+        connect_timeout: HumanDuration::secs(10),
+        // What is tested here is not how fast a busy machine is.
+        call_timeout: HumanDuration::secs(10),
         ..RedisConfig::default()
     }
 }
@@ -83,31 +121,27 @@ fn pending() -> Enqueue {
 }
 
 async fn build(queue: &RedisQueue) {
-    for suspect in queue.suspects(EVERY, at(0)).await.unwrap() {
+    build_at(queue, at(0)).await;
+}
+
+async fn build_at(queue: &RedisQueue, now: Timestamp) {
+    for suspect in queue.suspects(EVERY, now).await.unwrap() {
         let bucket = suspect.bucket;
-        assert!(
-            queue
-                .begin_rebuild(bucket, "test", LEASE, at(0))
-                .await
-                .unwrap()
-        );
-        assert!(queue.finish_rebuild(bucket, "test", at(0)).await.unwrap());
+        let begun = queue.begin_rebuild(bucket, "test", LEASE, now).await;
+        assert!(begun.unwrap());
+        assert!(queue.finish_rebuild(bucket, "test", now).await.unwrap());
     }
 }
 
-#[tokio::test]
-async fn the_contract() {
-    let Some(server) = server() else { return };
+async fn the_contract(server: &str) {
     let made = Made::default();
-    conformance::all(|| async { made.queue(&server).await as Arc<dyn Queue> }).await;
+    conformance::all(|| async { made.queue(server).await as Arc<dyn Queue> }).await;
     made.delete().await;
 }
 
 /// Sessions of two processes on the same devices: each task is given out once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn concurrent_claims() {
-    let Some(server) = server() else { return };
-    let config = config(&server);
+async fn concurrent_claims(server: &str) {
+    let config = config(server);
     let queues = [connect(&config).await, connect(&config).await];
     build(&queues[0]).await;
     let mut tasks = Vec::new();
@@ -162,10 +196,8 @@ async fn concurrent_claims() {
 }
 
 /// Two processes that ask at once are not both told.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_due_is_told_to_one() {
-    let Some(server) = server() else { return };
-    let config = config(&server);
+async fn what_is_due_is_told_to_one(server: &str) {
+    let config = config(server);
     let queues = [connect(&config).await, connect(&config).await];
     build(&queues[0]).await;
     for serial in 0..300 {
@@ -200,10 +232,8 @@ async fn what_is_due_is_told_to_one() {
     queues[0].wipe().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_wipe_in_mid_session() {
-    let Some(server) = server() else { return };
-    let queue = connect(&config(&server)).await;
+async fn a_wipe_in_mid_session(server: &str) {
+    let queue = connect(&config(server)).await;
     build(&queue).await;
     let (device, task, other) = (device(1), pending(), pending());
     queue.enqueue(&device, task).await.unwrap();
@@ -270,10 +300,8 @@ async fn a_wipe_in_mid_session() {
     queue.wipe().await.unwrap();
 }
 
-#[tokio::test]
-async fn epochs_grow_through_wipes() {
-    let Some(server) = server() else { return };
-    let queue = connect(&config(&server)).await;
+async fn epochs_grow_through_wipes(server: &str) {
+    let queue = connect(&config(server)).await;
     let device = device(1);
     let mut last = 0;
     for round in 0..60 {
@@ -302,10 +330,8 @@ async fn epochs_grow_through_wipes() {
     queue.wipe().await.unwrap();
 }
 
-#[tokio::test]
-async fn idle_devices_leave_nothing_behind() {
-    let Some(server) = server() else { return };
-    let queue = connect(&config(&server)).await;
+async fn idle_devices_leave_nothing_behind(server: &str) {
+    let queue = connect(&config(server)).await;
     build(&queue).await;
     for serial in 0..500 {
         let session = queue
@@ -319,10 +345,8 @@ async fn idle_devices_leave_nothing_behind() {
 }
 
 /// As many as a device may have: no call may take long, for all others wait for it.
-#[tokio::test]
-async fn a_device_with_a_thousand_tasks() {
-    let Some(server) = server() else { return };
-    let queue = connect(&config(&server)).await;
+async fn a_device_with_a_thousand_tasks(server: &str) {
+    let queue = connect(&config(server)).await;
     build(&queue).await;
     let device = device(1);
     let tasks: Vec<_> = (0..1000).map(|_| (device.clone(), pending())).collect();
@@ -360,10 +384,8 @@ async fn a_device_with_a_thousand_tasks() {
     queue.wipe().await.unwrap();
 }
 
-#[tokio::test]
-async fn buckets_are_compared_from_time_to_time() {
-    let Some(server) = server() else { return };
-    let queue = connect(&config(&server)).await;
+async fn buckets_are_compared_from_time_to_time(server: &str) {
+    let queue = connect(&config(server)).await;
     build(&queue).await;
     assert_eq!(queue.suspects(EVERY, at(599)).await.unwrap(), []);
     let suspects = queue.suspects(EVERY, at(600)).await.unwrap();
@@ -373,10 +395,8 @@ async fn buckets_are_compared_from_time_to_time() {
 }
 
 /// Another process of another version, or an operator, may throw the functions away.
-#[tokio::test]
-async fn functions_that_are_gone_are_loaded_again() {
-    let Some(server) = server() else { return };
-    let queue = connect(&config(&server)).await;
+async fn functions_that_are_gone_are_loaded_again(server: &str) {
+    let queue = connect(&config(server)).await;
     build(&queue).await;
     let client = redis::Client::open(server).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();

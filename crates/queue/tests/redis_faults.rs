@@ -5,21 +5,21 @@
 //! `HEARTH_TEST_REDIS_SERVER` names. Without one nothing is tested.
 #![allow(clippy::unwrap_used)]
 
+#[path = "redis_faults/failover.rs"]
+mod failover;
+#[path = "redis_faults/refused.rs"]
+mod refused;
 #[path = "redis_faults/server.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
 mod server;
 
-use hearth_config::{HumanDuration, SecretString};
-use hearth_queue::{Claim, Enqueue, Error, Phase, Queue, RedisConfig, RedisQueue, conformance};
+use hearth_config::HumanDuration;
+use hearth_queue::{Claim, Enqueue, Error, Phase, Queue, RedisConfig, RedisQueue};
 use hearth_telemetry::Registry;
 use hearth_types::{DeviceKey, TaskId, Timestamp};
+use refused::refusal;
 use server::{Server, program};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -39,16 +39,9 @@ async fn connect(config: &RedisConfig) -> RedisQueue {
     queue.unwrap_or_else(|error| panic!("{error}"))
 }
 
-async fn refusal(config: &RedisConfig) -> String {
-    let config = RedisConfig {
-        connect_timeout: HumanDuration::millis(300),
-        ..config.clone()
-    };
-    let refused = RedisQueue::connect(&config, &Registry::new()).await;
-    let line = refused.map(drop).unwrap_err().to_string();
-    println!("{line}");
-    assert!(!line.contains('\n'), "{line}");
-    line
+/// Three primaries.
+async fn cluster(program: &std::path::Path) -> Vec<Server> {
+    server::cluster(program, 0, None).await
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -109,44 +102,6 @@ async fn fails_within(queue: &RedisQueue, limit: Duration) {
     let took = started.elapsed();
     assert!(matches!(failed, Err(Error::Unavailable(_))), "{failed:?}");
     assert!(took < limit, "it took {took:?}");
-}
-
-#[tokio::test]
-async fn what_is_wrong_is_said_in_a_line() {
-    let Some(program) = program() else { return };
-    let line = refusal(&RedisConfig::default()).await;
-    assert!(line.contains("set redis.nodes"), "{line}");
-    let nobody = config(format!("redis://127.0.0.1:{}", server::free_port()));
-    let line = refusal(&nobody).await;
-    assert!(
-        line.contains("no Redis answers at redis://127.0.0.1:"),
-        "{line}"
-    );
-
-    let locked = Server::start(&program, &["--requirepass", "open sesame"]);
-    let mut keyed = config(locked.url());
-    let line = refusal(&keyed).await;
-    assert!(line.contains("redis.password"), "{line}");
-    keyed.password = Some(SecretString::new("hunter2"));
-    let line = refusal(&keyed).await;
-    assert!(
-        line.contains("redis.password") && !line.contains("hunter2"),
-        "{line}"
-    );
-    keyed.password = Some(SecretString::new("open sesame"));
-    connect(&keyed).await.suspects(EVERY, at(0)).await.unwrap();
-
-    let small = ["--maxmemory", "10mb", "--maxmemory-policy", "allkeys-lru"];
-    let evicting = Server::start(&program, &small);
-    let line = refusal(&config(evicting.url())).await;
-    assert!(line.contains("maxmemory-policy noeviction"), "{line}");
-
-    let plain = Server::start(&program, &[]);
-    let tls = config(plain.url().replace("redis://", "rediss://"));
-    refusal(&tls).await;
-    let mut grouped = config(plain.url());
-    grouped.sentinel_group = Some("mymaster".into());
-    refusal(&grouped).await;
 }
 
 #[tokio::test]
@@ -269,124 +224,6 @@ async fn out_of_memory() {
     queue.enqueue(&device, pending()).await.unwrap();
 }
 
-/// Three primaries, without the program that usually makes a cluster.
-async fn cluster(program: &std::path::Path) -> Vec<Server> {
-    let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
-    let nodes: Vec<_> = (0..3).map(|_| Server::start(program, &arguments)).collect();
-    for (node, range) in nodes.iter().zip([(0, 5461), (5462, 10922), (10923, 16383)]) {
-        let (from, to) = (range.0.to_string(), range.1.to_string());
-        node.ask(&["CLUSTER", "ADDSLOTSRANGE", &from, &to])
-            .await
-            .unwrap();
-        let port = nodes[0].port.to_string();
-        node.ask(&["CLUSTER", "MEET", "127.0.0.1", &port])
-            .await
-            .unwrap();
-    }
-    let deadline = Instant::now() + Duration::from_secs(20);
-    for node in &nodes {
-        loop {
-            let info = node.ask(&["CLUSTER", "INFO"]).await.unwrap();
-            let text: String = redis::from_redis_value(info).unwrap();
-            if text.contains("cluster_state:ok") && text.contains("cluster_known_nodes:3") {
-                break;
-            }
-            assert!(Instant::now() < deadline, "the cluster is not made: {text}");
-            sleep(Duration::from_millis(50)).await;
-        }
-    }
-    nodes
-}
-
-#[tokio::test]
-async fn a_cluster_of_three() {
-    let Some(program) = program() else { return };
-    let mut nodes = cluster(&program).await;
-    let count = AtomicU32::new(0);
-    let node = nodes[1].url();
-    conformance::all(|| async {
-        let prefix = format!("c{}", count.fetch_add(1, Ordering::Relaxed));
-        let config = RedisConfig {
-            prefix,
-            ..config(node.clone())
-        };
-        Arc::new(connect(&config).await) as Arc<dyn Queue>
-    })
-    .await;
-
-    let queue = connect(&config(node)).await;
-    assert_eq!(rebuild(&queue, &[]).await, (64, 64));
-    let ledger: Vec<_> = (0..200).map(|n| (device(n), pending())).collect();
-    for (device, task) in &ledger {
-        queue.enqueue(device, *task).await.unwrap();
-    }
-    // One third is replaced by an empty node of the same name: only its buckets are lost.
-    nodes[2].kill();
-    let mut failed = 0;
-    for (device, _) in &ledger {
-        let started = Instant::now();
-        failed += usize::from(queue.peek(device, at(0)).await.is_err());
-        assert!(started.elapsed() < Duration::from_millis(700));
-        if failed == 3 {
-            break;
-        }
-    }
-    assert!(failed > 0);
-    nodes[2].run();
-    println!("back after {:?}", recovers(&queue).await);
-    let (lost, suspect) = rebuild(&queue, &ledger).await;
-    assert!(
-        lost == suspect && (5..40).contains(&lost),
-        "{lost} of {suspect}"
-    );
-    assert_eq!(queue.depth().await.unwrap().open, 200);
-}
-
-#[tokio::test]
-async fn a_failover_by_a_sentinel() {
-    let Some(program) = program() else { return };
-    let mut primary = Server::start(&program, &[]);
-    let port = primary.port.to_string();
-    let replica = Server::start(&program, &["--replicaof", &format!("127.0.0.1 {port}")]);
-    let sentinel = Server::sentinel(&program, "hearth", primary.port);
-    let config = RedisConfig {
-        sentinel_group: Some("hearth".into()),
-        ..config(sentinel.url())
-    };
-    let wrong = RedisConfig {
-        sentinel_group: Some("nobody".into()),
-        ..config.clone()
-    };
-    let line = refusal(&wrong).await;
-    assert!(line.contains("redis.sentinel_group"), "{line}");
-    let queue = connect(&config).await;
-    assert_eq!(rebuild(&queue, &[]).await, (64, 64));
-    let ledger = [(device(1), pending()), (device(2), pending())];
-    queue.enqueue(&ledger[0].0, ledger[0].1).await.unwrap();
-    let before = queue
-        .open_session(&ledger[0].0, "s1", LEASE, at(0))
-        .await
-        .unwrap();
-    // The Sentinel must have heard of the replica, and the replica have all of it.
-    sleep(Duration::from_secs(12)).await;
-    let role = replica.ask(&["WAIT", "0", "0"]).await;
-    println!("{role:?}");
-    primary.kill();
-    fails_within(&queue, Duration::from_millis(700)).await;
-    println!("back after {:?}", recovers(&queue).await);
-    let opened = queue
-        .open_session(&ledger[0].0, "s2", LEASE, at(1))
-        .await
-        .unwrap();
-    assert!(opened.epoch > before.epoch && opened.open == 1 && !opened.rebuilding);
-    assert_eq!(
-        rebuild(&queue, &ledger).await,
-        (0, 64),
-        "a copy that may be older"
-    );
-    assert_eq!(queue.depth().await.unwrap().open, 2);
-}
-
 /// Whatever the primary takes must be on a replica, too: one that has none refuses, and Hearth says what is missing and
 /// goes on by itself.
 #[tokio::test]
@@ -433,43 +270,4 @@ async fn a_primary_without_its_replica() {
         sleep(Duration::from_millis(50)).await;
     }
     println!("back after {:?}", started.elapsed());
-}
-
-/// The permissions that the docs tell are enough for all that the queue does.
-#[tokio::test]
-async fn the_permissions_in_the_docs_are_enough() {
-    let Some(program) = program() else { return };
-    let page = include_str!("../../../docs/redis.md");
-    let (_, line) = page.split_once("`ACL SETUSER ").unwrap();
-    let (line, _) = line.split_once('`').unwrap();
-    let rule = line.replace(">…", ">secret");
-    let server = Server::start(&program, &[]);
-    let words: Vec<&str> = ["ACL", "SETUSER"]
-        .into_iter()
-        .chain(rule.split(' '))
-        .collect();
-    server.ask(&words).await.unwrap();
-    let config = RedisConfig {
-        user: Some("hearth".into()),
-        password: Some(SecretString::new("secret")),
-        ..config(server.url())
-    };
-    let queue = connect(&config).await;
-    assert_eq!(rebuild(&queue, &[]).await, (64, 64));
-    let task = pending();
-    queue.enqueue(&device(1), task).await.unwrap();
-    let opened = queue.open_session(&device(1), "s", LEASE, at(0)).await;
-    let epoch = opened.unwrap().epoch;
-    let claimed = queue.claim(&device(1), epoch, LEASE, None, at(0)).await;
-    assert!(matches!(claimed.unwrap(), Claim::Task { .. }));
-    queue.depth().await.unwrap();
-    queue.wipe().await.unwrap();
-    let foreign = Enqueue { ..pending() };
-    let elsewhere = RedisConfig {
-        prefix: "other".into(),
-        ..config
-    };
-    let other = connect(&elsewhere).await;
-    let refused = other.enqueue(&device(1), foreign).await;
-    assert!(refused.is_err(), "another prefix is another's");
 }

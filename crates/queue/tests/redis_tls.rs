@@ -1,5 +1,5 @@
-//! The backend on a server that speaks TLS, asks for a client's certificate and for a password; and what is said when
-//! one of them is wrong.
+//! The backend on servers that speak TLS and ask for a client's certificate: one with a password, a cluster, one with a
+//! Sentinel; and what is said when something is wrong.
 //!
 //! Needs a server whose build speaks TLS (`tls_program` tells where it is looked for); without one nothing
 //! is tested.
@@ -10,13 +10,13 @@
 mod server;
 
 use hearth_config::{HumanDuration, SecretString};
-use hearth_queue::{Queue, RedisConfig, RedisQueue};
+use hearth_queue::{Error, Queue, RedisConfig, RedisQueue};
 use hearth_telemetry::Registry;
 use hearth_types::{DeviceKey, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType,
 };
-use server::{Server, program};
+use server::{Server, Tls, cluster, program, until};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,38 +42,49 @@ fn tls_program() -> Option<PathBuf> {
 }
 
 /// An authority, and a certificate by it for 127.0.0.1.
-struct Certificates {
-    ca: PathBuf,
-    cert: PathBuf,
-    key: PathBuf,
+fn certificates(dir: &Path, name: &str) -> Tls {
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let ca_key = KeyPair::generate().unwrap();
+    let ca = authority.self_signed(&ca_key).unwrap();
+    let issuer = Issuer::new(authority, ca_key);
+    let mut params = CertificateParams::default();
+    // A certificate with its issuer's name would be taken for a self-signed one.
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let local = IpAddr::from(Ipv4Addr::LOCALHOST);
+    params.subject_alt_names = vec![SanType::IpAddress(local)];
+    let key = KeyPair::generate().unwrap();
+    let cert = params.signed_by(&key, &issuer).unwrap();
+    let file = |kind: &str, text: String| {
+        let path = dir.join(format!("{name}.{kind}"));
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    Tls {
+        ca: file("ca", ca.pem()),
+        cert: file("crt", cert.pem()),
+        key: file("key", key.serialize_pem()),
+    }
 }
 
-impl Certificates {
-    fn make(dir: &Path, name: &str) -> Self {
-        let mut authority = CertificateParams::default();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        let ca_key = KeyPair::generate().unwrap();
-        let ca = authority.self_signed(&ca_key).unwrap();
-        let issuer = Issuer::new(authority, ca_key);
-        let mut params = CertificateParams::default();
-        // A certificate with its issuer's name would be taken for a self-signed one.
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
-        let local = IpAddr::from(Ipv4Addr::LOCALHOST);
-        params.subject_alt_names = vec![SanType::IpAddress(local)];
-        let key = KeyPair::generate().unwrap();
-        let cert = params.signed_by(&key, &issuer).unwrap();
-        let file = |kind: &str, text: String| {
-            let path = dir.join(format!("{name}.{kind}"));
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        Self {
-            ca: file("ca", ca.pem()),
-            cert: file("crt", cert.pem()),
-            key: file("key", key.serialize_pem()),
-        }
+fn config(server: &Server, tls: &Tls) -> RedisConfig {
+    RedisConfig {
+        nodes: vec![server.url()],
+        tls_ca: Some(tls.ca.clone()),
+        tls_cert: Some(tls.cert.clone()),
+        tls_key: Some(tls.key.clone()),
+        call_timeout: HumanDuration::millis(1000),
+        ..RedisConfig::default()
     }
+}
+
+async fn open(queue: &RedisQueue, serial: usize, session: &str) -> Result<u64, Error> {
+    let device = DeviceKey::parse("default", &format!("001122-Box-{serial}")).unwrap();
+    let now = Timestamp::from_micros(1_800_000_000_000_000);
+    let ttl = Duration::from_secs(30);
+    let opened = queue.open_session(&device, session, ttl, now).await;
+    opened.map(|session| session.epoch)
 }
 
 /// What connecting fails with.
@@ -96,40 +107,22 @@ async fn refusal(config: &RedisConfig) -> String {
 async fn tls_with_a_clients_certificate_and_a_password() {
     let Some(program) = tls_program() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let own = Certificates::make(dir.path(), "own");
-    let other = Certificates::make(dir.path(), "other");
-    let arguments = [
-        ("--tls-cert-file", own.cert.to_str().unwrap()),
-        ("--tls-key-file", own.key.to_str().unwrap()),
-        ("--tls-ca-cert-file", own.ca.to_str().unwrap()),
-        ("--tls-auth-clients", "yes"),
-        ("--requirepass", "open sesame"),
-    ];
-    let arguments: Vec<&str> = arguments.into_iter().flat_map(|(a, b)| [a, b]).collect();
-    let mut server = Server::start(&program, &arguments);
+    let own = certificates(dir.path(), "own");
+    let other = certificates(dir.path(), "other");
+    let login = ["--requirepass", "open sesame"];
+    let mut server = Server::start_with(&program, &login, Some(&own));
     let good = RedisConfig {
-        nodes: vec![format!("rediss://127.0.0.1:{}", server.port)],
         password: Some(SecretString::new("open sesame")),
-        tls_ca: Some(own.ca.clone()),
-        tls_cert: Some(own.cert.clone()),
-        tls_key: Some(own.key.clone()),
-        call_timeout: HumanDuration::millis(1000),
-        ..RedisConfig::default()
+        ..config(&server, &own)
     };
     let queue = RedisQueue::connect(&good, &Registry::new()).await.unwrap();
-    let device = DeviceKey::parse("default", "001122-Box-1").unwrap();
-    let now = Timestamp::from_micros(1_800_000_000_000_000);
-    let ttl = Duration::from_secs(30);
-    queue.open_session(&device, "s1", ttl, now).await.unwrap();
+    open(&queue, 1, "s1").await.unwrap();
 
     // A connection that is lost is made anew by TLS, too.
     server.kill();
     server.run();
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while let Err(error) = queue.open_session(&device, "s2", ttl, now).await {
-        assert!(std::time::Instant::now() < deadline, "{error}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let again = async || open(&queue, 1, "s2").await.is_ok();
+    until("it comes back", again).await;
 
     let wrong_ca = RedisConfig {
         tls_ca: Some(other.ca.clone()),
@@ -202,4 +195,65 @@ async fn a_server_without_tls_is_told_apart() {
         line.contains("speaks no TLS") && line.contains("redis.tls = false"),
         "{line}"
     );
+}
+
+/// Nodes are learned from one of them, and each is spoken to by TLS.
+#[tokio::test]
+async fn a_cluster_speaks_tls() {
+    let Some(program) = tls_program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let own = certificates(dir.path(), "own");
+    let other = certificates(dir.path(), "other");
+    let mut nodes = cluster(&program, 0, Some(&own)).await;
+    let good = config(&nodes[0], &own);
+    let queue = RedisQueue::connect(&good, &Registry::new()).await.unwrap();
+    // As many as are at all three.
+    for serial in 0..100 {
+        open(&queue, serial, "s1").await.unwrap();
+    }
+    nodes[2].kill();
+    nodes[2].run();
+    for serial in 0..100 {
+        let again = async || open(&queue, serial, "s2").await.is_ok();
+        until("the node comes back", again).await;
+    }
+    let wrong_ca = RedisConfig {
+        tls_ca: Some(other.ca.clone()),
+        ..good
+    };
+    let line = refusal(&wrong_ca).await;
+    assert!(line.starts_with("TLS with Redis at rediss://"), "{line}");
+    assert!(line.contains("check redis.tls, redis.tls_ca"), "{line}");
+}
+
+/// The Sentinel, its primary and the replica that follows it speak nothing else.
+#[tokio::test]
+async fn a_sentinel_and_its_servers_speak_tls() {
+    let Some(program) = tls_program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let own = certificates(dir.path(), "own");
+    let other = certificates(dir.path(), "other");
+    let mut primary = Server::start_with(&program, &[], Some(&own));
+    let follow = format!("127.0.0.1 {}", primary.port);
+    let replica = Server::start_with(&program, &["--replicaof", &follow], Some(&own));
+    replica.says("master_link_status", "up").await;
+    let sentinel = Server::sentinel(&program, "hearth", primary.port, 1, Some(&own));
+    let good = RedisConfig {
+        sentinel_group: Some("hearth".into()),
+        ..config(&sentinel, &own)
+    };
+    let queue = RedisQueue::connect(&good, &Registry::new()).await.unwrap();
+    let before = open(&queue, 1, "s1").await.unwrap();
+    sentinel.watches("hearth", 1, 0).await;
+    primary.kill();
+    let taken_over = async || matches!(open(&queue, 1, "s2").await, Ok(epoch) if epoch > before);
+    until("the replica takes over", taken_over).await;
+
+    let wrong_ca = RedisConfig {
+        tls_ca: Some(other.ca.clone()),
+        ..good
+    };
+    let line = refusal(&wrong_ca).await;
+    assert!(line.starts_with("TLS with Redis at rediss://"), "{line}");
+    assert!(line.contains("check redis.tls, redis.tls_ca"), "{line}");
 }

@@ -90,7 +90,10 @@ pub enum ConnectError {
         reason: String,
     },
     /// The server has no functions.
-    #[error("Redis at {nodes} is version {version}: Hearth needs Redis 7.0 or newer, or Valkey")]
+    #[error(
+        "Redis at {nodes} is version {version}, and Hearth needs Redis 7.0 or newer, or Valkey: \
+         upgrade it, or name another one in redis.nodes"
+    )]
     TooOld {
         /// The addresses.
         nodes: String,
