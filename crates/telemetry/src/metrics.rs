@@ -1,9 +1,12 @@
 //! Metrics as constants, and the registry that they are registered in.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, TextEncoder,
 };
 
 use crate::polled::Polled;
@@ -148,6 +151,7 @@ pub enum MetricError {
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
     inner: prometheus::Registry,
+    names: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
 impl Registry {
@@ -192,15 +196,6 @@ impl Registry {
         self.add(def, IntGaugeVec::new(opts(def), def.labels))
     }
 
-    /// Registers a gauge of real numbers.
-    ///
-    /// # Errors
-    /// See [`Registry::counter`].
-    pub fn gauge_f64(&self, def: &MetricDef) -> Result<Gauge, MetricError> {
-        expect(def, MetricKind::Gauge, false, "a gauge")?;
-        self.add(def, Gauge::with_opts(opts(def)))
-    }
-
     /// Registers a gauge of real numbers with labels.
     ///
     /// # Errors
@@ -228,20 +223,6 @@ impl Registry {
         self.add(def, HistogramVec::new(histogram_opts(def), def.labels))
     }
 
-    /// Registers a collector that computes its metrics when asked; `name` is for the error.
-    ///
-    /// # Errors
-    /// [`MetricError::Refused`].
-    pub fn collector(
-        &self,
-        name: &'static str,
-        collector: impl Collector + 'static,
-    ) -> Result<(), MetricError> {
-        self.inner
-            .register(Box::new(collector))
-            .map_err(|source| MetricError::Refused { name, source })
-    }
-
     /// Registers counters and gauges whose values someone else keeps: `read` is called at each
     /// rendering and returns one value for each of `defs`, which have no labels.
     ///
@@ -267,7 +248,23 @@ impl Registry {
         read: impl Fn() -> Vec<f64> + Send + Sync + 'static,
     ) -> Result<(), MetricError> {
         let name = defs.first().map_or("(none)", |def| def.name);
-        self.collector(name, Polled::new(defs, values, Box::new(read))?)
+        let polled = Polled::new(defs, values, Box::new(read))?;
+        let refused = |source| MetricError::Refused { name, source };
+        self.inner.register(Box::new(polled)).map_err(refused)?;
+        self.note(defs);
+        Ok(())
+    }
+
+    /// The names of all that is registered, whether it has been used yet or not.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<&'static str> {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.clone()
+    }
+
+    fn note(&self, defs: &[MetricDef]) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.extend(defs.iter().map(|def| def.name));
     }
 
     /// All metrics in Prometheus' text format ([`Registry::CONTENT_TYPE`]).
@@ -294,6 +291,7 @@ impl Registry {
         self.inner
             .register(Box::new(metric.clone()))
             .map_err(refused)?;
+        self.note(std::slice::from_ref(def));
         Ok(metric)
     }
 }
@@ -351,6 +349,15 @@ mod tests {
         );
         assert!(text.contains("hearth_test_turn_seconds_bucket{rpc=\"Inform\",le=\"0.0025\"} 1"));
         assert!(text.contains("hearth_test_open -3"));
+        let unused = MetricDef::counter("hearth_test_total", "Things").labels(&["what"]);
+        registry.counter_vec(&unused).unwrap();
+        assert!(!registry.render().contains(unused.name));
+        let names = registry.names();
+        assert!(names.iter().eq(&[
+            "hearth_test_open",
+            "hearth_test_total",
+            "hearth_test_turn_seconds"
+        ]));
     }
 
     #[test]

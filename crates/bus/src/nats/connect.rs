@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions};
 use hearth_config::{HumanDuration, SecretString};
+use hearth_runtime::Patience;
+use hearth_runtime::backoff::spread;
 use hearth_telemetry::MetricError;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
 
 use super::config::NatsConfig;
 use super::layout;
@@ -18,8 +19,6 @@ use super::wire::Names;
 
 /// The oldest server that has what is needed: consumers with several filters.
 const OLDEST: (u32, u32) = (2, 10);
-/// Between tries while the server isn't there.
-const PAUSE: Duration = Duration::from_millis(250);
 /// How long one try may take.
 const ONE_TRY: Duration = Duration::from_secs(5);
 /// A server that doesn't answer three of these is given up: also one that was stopped and not
@@ -133,16 +132,16 @@ pub(crate) async fn connect(
     check_file("tls_ca", config.tls_ca.as_ref()).await?;
     check_file("tls_cert", config.tls_cert.as_ref()).await?;
     check_file("tls_key", config.tls_key.as_ref()).await?;
-    let deadline = Instant::now() + config.connect_timeout.get();
+    let mut patience = Patience::new("NATS", config.connect_timeout.get());
     let metrics = Arc::new(metrics);
     let watchman = Arc::new(Watchman::new(Arc::clone(&metrics)));
-    let client = dial(config, &watchman, deadline).await?;
-    let patience = config.ack_timeout.get();
-    let link = Arc::new(Link::new(client, metrics, patience, watchman.losses()));
+    let client = dial(config, &watchman, &mut patience).await?;
+    let ack_timeout = config.ack_timeout.get();
+    let link = Arc::new(Link::new(client, metrics, ack_timeout, watchman.losses()));
     check_version(config, &link)?;
-    check_jetstream(config, &link, deadline).await?;
+    check_jetstream(config, &link, &mut patience).await?;
     check_payload(&link);
-    layout::ensure(&link, names, config, deadline).await?;
+    layout::ensure(&link, names, config, &mut patience).await?;
     Ok(link)
 }
 
@@ -154,7 +153,7 @@ fn shown(config: &NatsConfig) -> String {
 async fn dial(
     config: &NatsConfig,
     watchman: &Arc<Watchman>,
-    deadline: Instant,
+    patience: &mut Patience,
 ) -> Result<Client, ConnectError> {
     loop {
         let options = options(config, Arc::clone(watchman)).await?;
@@ -168,13 +167,8 @@ async fn dial(
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                 return Err(ConnectError::Credentials { servers, reason });
             }
-            _ if Instant::now() >= deadline => {
-                return Err(ConnectError::Unreachable { servers, reason });
-            }
-            _ => {
-                tracing::debug!(reason, "NATS does not answer yet");
-                sleep(PAUSE).await;
-            }
+            _ if patience.wait(&reason).await => {}
+            _ => return Err(ConnectError::Unreachable { servers, reason }),
         }
     }
 }
@@ -247,8 +241,7 @@ fn reconnect_pause(attempt: usize) -> Duration {
         .min(6);
     let full = (Duration::from_millis(100) * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
     // The first try of all is the start's.
-    let full = if attempt <= 1 { full / 4 } else { full };
-    full.mul_f64(rand::random_range(0.5..1.5))
+    spread(if attempt <= 1 { full / 4 } else { full })
 }
 
 fn check_version(config: &NatsConfig, link: &Link) -> Result<(), ConnectError> {
@@ -274,7 +267,7 @@ fn is_new_enough(version: &str) -> bool {
 async fn check_jetstream(
     config: &NatsConfig,
     link: &Link,
-    deadline: Instant,
+    patience: &mut Patience,
 ) -> Result<(), ConnectError> {
     loop {
         let trouble = match link.api::<Value>("INFO".into(), &Value::Null).await {
@@ -289,13 +282,15 @@ async fn check_jetstream(
         let alone = !info.jetstream && info.cluster.is_none();
         let silent = matches!(trouble, Trouble::NoResponders);
         let (servers, reason) = (shown(config), trouble.to_string());
-        if never || (alone && silent) || (silent && Instant::now() >= deadline) {
+        if never || (alone && silent) {
             return Err(ConnectError::NoJetStream { servers, reason });
         }
-        if Instant::now() >= deadline {
-            return Err(ConnectError::Unreachable { servers, reason });
+        if !patience.wait(&reason).await {
+            return Err(match silent {
+                true => ConnectError::NoJetStream { servers, reason },
+                false => ConnectError::Unreachable { servers, reason },
+            });
         }
-        sleep(PAUSE).await;
     }
 }
 
@@ -334,16 +329,6 @@ pub(crate) fn stream_refused(
     }
 }
 
-/// The wait of a start: none of it is left.
-pub(crate) fn is_over(deadline: Instant) -> bool {
-    Instant::now() >= deadline
-}
-
-/// A pause of a start that waits for something.
-pub(crate) async fn pause() {
-    sleep(PAUSE).await;
-}
-
 /// A duration as JetStream writes it: nanoseconds.
 pub(crate) fn nanos(duration: impl Into<Duration>) -> u64 {
     u64::try_from(duration.into().as_nanos()).unwrap_or(u64::MAX)
@@ -375,10 +360,11 @@ mod tests {
     #[test]
     fn pauses_grow_and_end_growing() {
         for _ in 0..50 {
-            assert!(reconnect_pause(1) < Duration::from_millis(50));
-            assert!(reconnect_pause(3) < Duration::from_millis(600));
+            assert!(reconnect_pause(1) <= Duration::from_millis(25));
+            assert!(reconnect_pause(3) <= Duration::from_millis(400));
             assert!(reconnect_pause(3) >= Duration::from_millis(200));
-            assert!(reconnect_pause(usize::MAX) <= Duration::from_secs(6));
+            assert!(reconnect_pause(usize::MAX) <= LONGEST_PAUSE);
+            assert!(reconnect_pause(usize::MAX) >= LONGEST_PAUSE / 2);
         }
     }
 }

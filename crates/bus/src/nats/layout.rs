@@ -6,9 +6,9 @@
 //! consumer that never fetches (`_unclaimed`) is there until the first real one comes.
 
 use async_nats::jetstream::stream::Info;
+use hearth_runtime::Patience;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
 
 use super::config::NatsConfig;
 use super::connect::{self, ConnectError, nanos, nanos_or_ever};
@@ -31,7 +31,7 @@ pub(crate) async fn ensure(
     link: &Link,
     names: &Names,
     config: &NatsConfig,
-    deadline: Instant,
+    patience: &mut Patience,
 ) -> Result<(), ConnectError> {
     for (stream, wanted) in [
         (names.events_stream(), events(names, config)),
@@ -42,10 +42,9 @@ pub(crate) async fn ensure(
                 break;
             };
             let may_pass = trouble.is_passing() || trouble.number().is_none();
-            if !may_pass || connect::is_over(deadline) {
+            if !may_pass || !patience.wait(&trouble).await {
                 return Err(connect::stream_refused(config, stream, &trouble));
             }
-            connect::pause().await;
         }
     }
     let kept = keep_unclaimed(link, names).await;

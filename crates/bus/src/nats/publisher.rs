@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
+use hearth_runtime::Backoff;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -74,7 +75,7 @@ impl Core {
         }
         let deadline = Instant::now() + self.link.patience;
         let _permit = self.permit(deadline).await?;
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let until = deadline.min(Instant::now() + short);
             let trouble = match self.try_put(&message, until).await {
@@ -86,16 +87,16 @@ impl Core {
                     trouble,
                     Trouble::Disconnected | Trouble::Lost | Trouble::TimedOut(_)
                 );
-            let next = Instant::now() + pause.mul_f64(rand::random_range(0.5..1.5));
+            let grown = backoff.has_grown();
+            let next = Instant::now() + backoff.pause();
             if !again || next >= deadline {
                 return Err(self.refused(trouble));
             }
             self.link.metrics.publish_retries.inc();
-            if matches!(trouble, Trouble::NoResponders) && pause >= LONGEST_PAUSE {
+            if matches!(trouble, Trouble::NoResponders) && grown {
                 self.repair().await;
             }
             sleep_until(next).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

@@ -9,6 +9,7 @@ use crate::wire::{self, Answer};
 use crate::{Error, Result, propagation};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
+use hearth_runtime::Backoff;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,9 @@ use tonic::{Code, Request, Response, Status};
 
 /// The most tries of one call.
 const MAX_TRIES: usize = 3;
-/// The pause before a call is made again to the same replica; twice as long each time, with jitter.
-const BACKOFF: Duration = Duration::from_millis(25);
+/// The pauses before a call is made again to the same replica.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a stub's method gives.
 pub(crate) type Sent<A> = BoxFuture<'static, std::result::Result<Response<A>, Status>>;
@@ -136,6 +138,7 @@ impl Inner {
     {
         self.budget.earn();
         let mut tried = Vec::new();
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let Some(endpoint) = self.pick(&tried).await else {
                 return Err(self.unreachable());
@@ -143,7 +146,7 @@ impl Inner {
             let again = tried.contains(&endpoint.address());
             tried.push(endpoint.address());
             if again {
-                pause(tried.len()).await;
+                backoff.wait().await;
             }
             let limit = self.try_limit(repeatable, &tried, until);
             // A stream's time is the whole call's: its answer goes on after the try.
@@ -287,10 +290,4 @@ impl Inner {
         tracing::debug!(role, reason = self.why_none(), "no replica can be asked");
         Error::unavailable(format!("the {role} role can't be reached"))
     }
-}
-
-async fn pause(tries: usize) {
-    let exponent = u32::try_from(tries.saturating_sub(1)).unwrap_or(0).min(6);
-    let most = BACKOFF * 2u32.pow(exponent);
-    tokio::time::sleep(most.mul_f64(rand::random_range(0.5..1.0))).await;
 }

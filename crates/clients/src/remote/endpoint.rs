@@ -4,6 +4,7 @@ use super::connect::{Connector, reason};
 use super::options::Options;
 use super::together::Together;
 use crate::methods::ServiceName;
+use hearth_runtime::backoff::around;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -221,13 +222,12 @@ async fn probe(shared: Arc<Shared>, service: ServiceName, interval: Duration) {
                 }
             }
         }
-        // One that just failed is asked again sooner. Jitter, so that many processes don't ask at once.
-        let pause = if failures == 1 {
+        // One that just failed is asked again sooner.
+        let pause = around(if failures == 1 {
             interval / 4
         } else {
             interval
-        };
-        let pause = pause.mul_f64(rand::random_range(0.8..1.2));
+        });
         tokio::time::sleep(MIN_PROBE_GAP.min(pause)).await;
         tokio::select! {
             () = tokio::time::sleep(pause.saturating_sub(MIN_PROBE_GAP)) => {}

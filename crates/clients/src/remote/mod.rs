@@ -13,11 +13,13 @@ mod budget;
 mod call;
 mod connect;
 mod endpoint;
+mod names;
 mod options;
 mod peer;
 mod stream;
 mod together;
 
+pub use names::Resolver;
 pub use options::Options;
 pub use peer::{Peer, PeerError, Reach};
 pub(crate) use stream::split;

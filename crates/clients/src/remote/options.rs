@@ -1,9 +1,11 @@
 //! What all remote clients of a process share.
 
+use super::names::{Resolver, System};
 use crate::config::InternalConfig;
 use crate::metrics::ClientMetrics;
 use crate::tls::Identity;
 use hearth_telemetry::{MetricError, Registry};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Limits, identity and metrics of a process's calls to others; cheap to clone.
@@ -21,6 +23,7 @@ pub struct Options {
     pub(crate) any_role: bool,
     pub(crate) identity: Option<Identity>,
     pub(crate) metrics: ClientMetrics,
+    pub(crate) resolver: Arc<dyn Resolver>,
 }
 
 impl Options {
@@ -46,7 +49,15 @@ impl Options {
             any_role: config.tls.any_role,
             identity,
             metrics: ClientMetrics::register(registry)?,
+            resolver: Arc::new(System),
         })
+    }
+
+    /// The same with names looked up another way than the system's.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolver>) -> Self {
+        self.resolver = resolver;
+        self
     }
 }
 

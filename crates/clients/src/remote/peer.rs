@@ -7,6 +7,7 @@ use super::endpoint::{Endpoint, Health};
 use super::options::Options;
 use crate::config::split_address;
 use crate::methods::ServiceName;
+use hearth_runtime::backoff::around;
 use parking_lot::RwLock;
 use rustls::pki_types::ServerName;
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ struct Target {
     host: String,
     port: u16,
     name: Option<ServerName<'static>>,
+    /// What it stands for, as far as is known.
+    addresses: Vec<SocketAddr>,
 }
 
 /// All replicas of one service; cheap to clone. Its tasks end with its last clone.
@@ -205,16 +208,28 @@ fn target(address: &str, options: &Options) -> Result<Target, PeerError> {
         host: host.to_owned(),
         port,
         name,
+        addresses: Vec::new(),
     })
 }
 
 /// Looks the names up again and again, and keeps what is known of the replicas current.
-async fn keep(set: Arc<Set>, targets: Vec<Target>, options: Options) {
+async fn keep(set: Arc<Set>, mut targets: Vec<Target>, options: Options) {
     let mut known: BTreeMap<SocketAddr, Arc<Endpoint>> = BTreeMap::new();
+    let mut failing = false;
     loop {
-        let failure = resolve(&set, &targets, &options, &mut known).await;
+        let failure = resolve(&set, &mut targets, &options, &mut known).await;
+        if failing != failure.is_some() {
+            failing = !failing;
+            let role = set.service.role();
+            match &failure {
+                Some(reason) => {
+                    tracing::warn!(role, reason, "replicas that were known before are asked on");
+                }
+                None => tracing::info!(role, "replicas are found by their names again"),
+            }
+        }
         set.note(&options, failure.as_deref(), true);
-        let again = tokio::time::sleep(options.resolve_interval);
+        let again = tokio::time::sleep(around(options.resolve_interval));
         tokio::pin!(again);
         loop {
             tokio::select! {
@@ -225,27 +240,26 @@ async fn keep(set: Arc<Set>, targets: Vec<Target>, options: Options) {
     }
 }
 
-/// One lookup of all names. A name that can't be looked up keeps the addresses that it had; says why.
+/// One lookup of all names. A name that can't be looked up, or stands for nothing, keeps the addresses that it had:
+/// whether a replica is there is told by its health, and names fail when nothing else does. Says why.
 async fn resolve(
     set: &Set,
-    targets: &[Target],
+    targets: &mut [Target],
     options: &Options,
     known: &mut BTreeMap<SocketAddr, Arc<Endpoint>>,
 ) -> Option<String> {
-    let mut found = BTreeMap::new();
     let mut failure = None;
-    for target in targets {
-        let host = &target.host;
-        let looked_up = tokio::net::lookup_host((host.as_str(), target.port));
-        match tokio::time::timeout(options.connect_timeout, looked_up).await {
-            Ok(Ok(addresses)) => found.extend(addresses.map(|address| (address, target))),
-            Ok(Err(error)) => failure = Some(format!("{host} can't be looked up: {error}")),
-            Err(_elapsed) => failure = Some(format!("{host} can't be looked up in time")),
+    for target in targets.iter_mut() {
+        match look_up(target, options).await {
+            Ok(addresses) => target.addresses = addresses,
+            Err(reason) => failure = Some(reason),
         }
     }
-    if failure.is_none() {
-        known.retain(|address, _| found.contains_key(address));
+    let mut found = BTreeMap::new();
+    for target in &*targets {
+        found.extend(target.addresses.iter().map(|address| (*address, target)));
     }
+    known.retain(|address, _| found.contains_key(address));
     for (address, target) in found {
         known.entry(address).or_insert_with(|| {
             let identity = options.identity.clone();
@@ -267,6 +281,18 @@ async fn resolve(
     }
     *set.endpoints.write() = Arc::new(known.values().cloned().collect());
     failure
+}
+
+/// What one name stands for now; never nothing.
+async fn look_up(target: &Target, options: &Options) -> Result<Vec<SocketAddr>, String> {
+    let host = &target.host;
+    let answer = options.resolver.look_up(host, target.port);
+    match tokio::time::timeout(options.connect_timeout, answer).await {
+        Ok(Ok(addresses)) if addresses.is_empty() => Err(format!("{host} has no address")),
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(error)) => Err(format!("{host} can't be looked up: {error}")),
+        Err(_elapsed) => Err(format!("{host} can't be looked up in time")),
+    }
 }
 
 impl Set {

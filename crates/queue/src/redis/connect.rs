@@ -5,6 +5,7 @@ use super::{
     connect_error::ConnectError,
     link::load_command,
 };
+use hearth_runtime::Patience;
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
     IntoConnectionInfo, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, TlsMode,
@@ -18,11 +19,9 @@ use std::{path::Path, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::{Instant, sleep, timeout},
+    time::timeout,
 };
 
-/// Between tries while the server isn't there.
-const PAUSE: Duration = Duration::from_millis(250);
 /// How long a server may take to answer what is no TLS.
 const GREETING: Duration = Duration::from_secs(1);
 /// What errors of TLS say.
@@ -136,7 +135,7 @@ pub(super) async fn prepare(
     library: &str,
 ) -> Result<Vec<Connector>, ConnectError> {
     let target = Target::new(config).await?;
-    let deadline = Instant::now() + config.connect_timeout.get();
+    let mut patience = Patience::new("Redis", config.connect_timeout.get());
     loop {
         let tried = timeout(ONE_TRY, target.prepare(library)).await;
         let error = match tried {
@@ -148,10 +147,9 @@ pub(super) async fn prepare(
             ConnectError::Unreachable { nodes, reason } => target.told_apart(nodes, reason).await,
             other => other,
         };
-        if !error.may_pass() || Instant::now() + PAUSE >= deadline {
+        if !error.may_pass() || !patience.wait(&error).await {
             return Err(error);
         }
-        sleep(PAUSE).await;
     }
 }
 

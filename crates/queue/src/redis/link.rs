@@ -4,6 +4,7 @@ use super::{
     connect::{Connection, Connector},
     metrics::Metrics,
 };
+use hearth_runtime::Backoff;
 use redis::{Cmd, RedisError, ServerErrorKind, Value};
 use std::{
     sync::{
@@ -15,11 +16,10 @@ use std::{
 use tokio::{
     sync::{Mutex, watch},
     task::JoinHandle,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
-/// Between tries to connect: at first, and at most; about half of it by chance, so that processes
-/// don't come back all at once.
+/// Between tries to connect: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long one try to connect may take.
@@ -279,9 +279,9 @@ fn is_lost(error: &RedisError) -> bool {
 /// Keeps one connection until the link is dropped.
 async fn keep(mut connector: Connector, state: Arc<watch::Sender<State>>, metrics: Arc<Metrics>) {
     let mut states = state.subscribe();
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut generation = 0;
     loop {
-        let mut pause = FIRST_PAUSE;
         let connection = loop {
             let tried = timeout(ONE_TRY, connector.connect()).await;
             let reason = match tried {
@@ -296,8 +296,7 @@ async fn keep(mut connector: Connector, state: Arc<watch::Sender<State>>, metric
                 );
             }
             state.send_replace(State::Down(reason.into()));
-            sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            backoff.wait().await;
         };
         generation += 1;
         if matches!(*state.borrow(), State::Down(_)) {
@@ -312,5 +311,8 @@ async fn keep(mut connector: Connector, state: Arc<watch::Sender<State>>, metric
         if lost.await.is_err() {
             return;
         }
+        // All processes lost it at the same moment; calls wait so long.
+        backoff.reset();
+        backoff.wait().await;
     }
 }

@@ -20,7 +20,7 @@ use super::conn::{Peer, Shared, serve};
 use super::limits::Places;
 use super::options::HttpOptions;
 use super::stats::{HttpStats, count};
-use crate::{BoxError, Service, ServiceContext};
+use crate::{Backoff, BoxError, Service, ServiceContext};
 
 /// Refused connections that may linger to let their 503 be read.
 const MAX_LINGERING: usize = 256;
@@ -96,7 +96,7 @@ where
         let shared = Arc::new(Shared::new(service, options, stats, stop.clone()));
         let connections = TaskTracker::new();
         let refusal = Arc::new(Refusal::new(&shared.options));
-        let mut backoff = Backoff::default();
+        let mut accepting = Accepting::default();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -107,13 +107,13 @@ where
                 Ok(accepted) => accepted,
                 Err(error) => {
                     count(&shared.stats.accept_errors);
-                    backoff
+                    accepting
                         .wait_after(&error, &shared.options.name, &stop)
                         .await;
                     continue;
                 }
             };
-            backoff = Backoff::default();
+            accepting = Accepting::default();
             let proxies = shared.options.proxy.as_ref();
             let by_proxy = proxies.is_some_and(|proxies| proxies.is_proxy(peer.ip()));
             if !by_proxy && proxies.is_some_and(|proxies| proxies.only) {
@@ -233,13 +233,23 @@ impl Refusal {
     }
 }
 
-/// The wait after a failed accept.
-#[derive(Debug, Default)]
-struct Backoff {
+/// What became of accepting, while it fails.
+#[derive(Debug)]
+struct Accepting {
     failures: u32,
+    backoff: Backoff,
 }
 
-impl Backoff {
+impl Default for Accepting {
+    fn default() -> Self {
+        Self {
+            failures: 0,
+            backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1)),
+        }
+    }
+}
+
+impl Accepting {
     async fn wait_after(&mut self, error: &io::Error, server: &str, stop: &CancellationToken) {
         // The peer's doing, and over with it.
         if matches!(
@@ -251,15 +261,11 @@ impl Backoff {
         ) {
             return;
         }
-        let pause = Duration::from_millis(10 << self.failures.min(7)).min(Duration::from_secs(1));
         if self.failures.is_multiple_of(16) {
             tracing::warn!(server, %error, "can't accept connections; going on trying");
         }
         self.failures = self.failures.wrapping_add(1);
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => {}
-        }
+        self.backoff.wait_unless(stop).await;
     }
 }
 
@@ -270,23 +276,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lack_of_descriptors_is_waited_out_and_a_lost_peer_is_not() {
         let stop = CancellationToken::new();
-        let mut backoff = Backoff::default();
+        let mut accepting = Accepting::default();
         let start = tokio::time::Instant::now();
         let lost = io::Error::from(io::ErrorKind::ConnectionAborted);
-        backoff.wait_after(&lost, "test", &stop).await;
+        accepting.wait_after(&lost, "test", &stop).await;
         assert_eq!(start.elapsed(), Duration::ZERO);
         const EMFILE: i32 = 24;
         let full = io::Error::from_raw_os_error(EMFILE);
         for _ in 0..8 {
-            backoff.wait_after(&full, "test", &stop).await;
+            accepting.wait_after(&full, "test", &stop).await;
         }
         let eight = start.elapsed();
         assert!(
-            eight > Duration::from_secs(2) && eight < Duration::from_secs(3),
+            eight > Duration::from_secs(1) && eight < Duration::from_secs(3),
             "{eight:?}"
         );
         stop.cancel();
-        backoff.wait_after(&full, "test", &stop).await;
+        accepting.wait_after(&full, "test", &stop).await;
         assert_eq!(start.elapsed(), eight, "a stop is not waited out");
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use hearth_runtime::Backoff;
 use hearth_telemetry::trace;
 use scylla::client::session::Session;
 use scylla::deserialize::row::DeserializeRow;
@@ -37,6 +38,9 @@ const PAGE: i32 = 1000;
 const BATCH_BYTES: usize = 1 << 20;
 /// How often a conditional write whose outcome is unknown is asked for again.
 const CONDITIONAL_TRIES: usize = 4;
+/// The pauses before: those who want the same row would meet again without.
+const FIRST_PAUSE: Duration = Duration::from_millis(40);
+const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 
 /// A connected session with its statements.
 pub(super) struct Client {
@@ -290,6 +294,7 @@ impl Client {
         loop {
             match self.execute(statement, values).await {
                 Ok(result) => {
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
                     let rows = result.into_rows_result().map_err(damaged)?;
                     let row: scylla::value::Row = rows.first_row().map_err(damaged)?;
                     // What follows `[applied]` differs between ScyllaDB and Cassandra.
@@ -302,7 +307,7 @@ impl Client {
                     if tries < CONDITIONAL_TRIES && started.elapsed() < self.patience =>
                 {
                     tracing::debug!(%error, tries, "a conditional write is asked for again");
-                    tokio::time::sleep(Duration::from_millis(20 << tries)).await;
+                    backoff.wait().await;
                     tries += 1;
                 }
                 Err(error) => return Err(error),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hearth_runtime::Patience;
 use hearth_telemetry::{MetricError, Registry};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -19,7 +20,7 @@ use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::statement::{Consistency, SerialConsistency};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use hearth_config::Documented;
 
@@ -28,8 +29,6 @@ use super::config::{CqlConfig, CqlConsistency};
 use super::metrics::{Metrics, POLLED};
 use super::schema::Schema;
 
-/// Between tries while no node is there.
-const PAUSE: Duration = Duration::from_millis(500);
 /// A node that doesn't answer this is given up: also one that was stopped and not killed.
 const KEEPALIVE: Duration = Duration::from_secs(3);
 /// How long a node may take to answer what is no TLS.
@@ -262,7 +261,7 @@ async fn prepare_keyspace(
 async fn session(config: &CqlConfig) -> Result<Session, ConnectError> {
     let tls = tls(config)?;
     let profile = profile(config);
-    let deadline = Instant::now() + config.connect_timeout.get();
+    let mut patience = Patience::new("CQL", config.connect_timeout.get());
     loop {
         let mut builder = SessionBuilder::new()
             .known_nodes(&config.nodes)
@@ -281,11 +280,9 @@ async fn session(config: &CqlConfig) -> Result<Session, ConnectError> {
             Ok(session) => return Ok(session),
             Err(error) => told_apart(config, refused(config, &error)).await,
         };
-        if !refused.is_passing() || Instant::now() + PAUSE > deadline {
+        if !refused.is_passing() || !patience.wait(&refused).await {
             return Err(refused);
         }
-        tracing::warn!(error = %refused, "waiting for CQL");
-        sleep(PAUSE).await;
     }
 }
 

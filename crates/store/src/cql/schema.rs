@@ -12,6 +12,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use hearth_runtime::backoff::spread;
 use scylla::client::session::Session;
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 use scylla::response::query_result::QueryResult;
@@ -24,7 +25,7 @@ use super::connect::ConnectError;
 
 /// How long a lock is good without being renewed, in seconds.
 const LOCK_SECONDS: i32 = 60;
-/// Between looks at a lock that another process holds.
+/// Between looks at what another process makes, or holds a lock for; at most.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How long the start waits for another process that makes tables.
 const WAIT: Duration = Duration::from_secs(120);
@@ -170,7 +171,7 @@ impl Schema<'_> {
             let done = Box::pin(self.session.query_unpaged(text, values)).await;
             match done {
                 Err(error) if is_passing(&error) && Instant::now() < deadline => {
-                    sleep(LOOK_AGAIN).await;
+                    sleep(spread(LOOK_AGAIN)).await;
                 }
                 done => return done.map_err(|error| self.failed(error)),
             }
@@ -217,7 +218,7 @@ impl Schema<'_> {
             let made = Box::pin(self.session.query_unpaged(statement.clone(), ())).await;
             match made {
                 Err(error) if is_unknown(&error) && Instant::now() < deadline => {
-                    sleep(LOOK_AGAIN).await;
+                    sleep(spread(LOOK_AGAIN)).await;
                 }
                 made => return made.map(drop).map_err(|error| self.failed(error)),
             }
@@ -331,7 +332,7 @@ impl Schema<'_> {
                     keyspace: self.keyspace.to_owned(),
                 });
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(spread(LOOK_AGAIN)).await;
         }
         Ok(())
     }

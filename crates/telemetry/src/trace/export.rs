@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use opentelemetry::trace::{SpanId, TraceId, TracerProvider as _};
+use opentelemetry::{Key, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{
@@ -105,7 +106,7 @@ where
     let provider = builder
         .with_sampler(sampler)
         .with_id_generator(Ids(RandomIdGenerator::default()))
-        .with_resource(Resource::builder().with_service_name("hearth").build())
+        .with_resource(resource())
         .build();
     let tracer = provider.tracer("hearth");
     let layer = tracing_opentelemetry::layer()
@@ -120,6 +121,21 @@ where
         );
     EXPORTER.get_or_init(|| Exporter { tracer, sample });
     (Some(Box::new(layer)), Traces(Some(provider)))
+}
+
+/// What spans say of this process: all of Hearth is one service, and each process an instance of it, by its own name
+/// (`OTEL_RESOURCE_ATTRIBUTES`) or else one by chance.
+fn resource() -> Resource {
+    let given = Resource::builder().with_service_name("hearth").build();
+    let instance = Key::from_static_str("service.instance.id");
+    if given.get(&instance).is_some() {
+        return given;
+    }
+    let id = RandomIdGenerator::default().new_trace_id().to_string();
+    Resource::builder()
+        .with_service_name("hearth")
+        .with_attribute(KeyValue::new(instance, id))
+        .build()
 }
 
 thread_local! {
@@ -148,5 +164,23 @@ impl IdGenerator for Ids {
     fn new_span_id(&self) -> SpanId {
         NEXT.get()
             .map_or_else(|| self.0.new_span_id(), |(_, span)| span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn each_process_is_an_instance_of_its_own() {
+        let instance = || {
+            let id = resource().get(&Key::from_static_str("service.instance.id"));
+            id.unwrap().to_string()
+        };
+        assert_eq!(instance().len(), 32);
+        assert_ne!(instance(), instance());
+        let name = resource().get(&Key::from_static_str("service.name"));
+        assert_eq!(name.unwrap().as_str(), "hearth");
     }
 }
