@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_runtime::CancellationToken;
+use hearth_runtime::backoff::around;
 use hearth_types::{DeviceKey, Timestamp};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -86,7 +87,7 @@ where
         report(what, done);
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(RETRY) => {}
+            () = tokio::time::sleep(around(RETRY)) => {}
         }
     }
 }
@@ -100,7 +101,7 @@ where
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(interval) => {}
+            () = tokio::time::sleep(around(interval)) => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hearth_bus::{Consumer, Delivery};
-use hearth_runtime::{BoxError, CancellationToken, Service, ServiceContext};
+use hearth_runtime::{Backoff, BoxError, CancellationToken, Service, ServiceContext};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::apply::Refused;
 use crate::core::{Core, Mark, Turn};
 use crate::fetcher::{self, Arrival, NAME};
 use crate::{background, replicas};
 
-/// Waits between tries while something is down.
-pub const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
-/// The same for the bus: its calls wait by themselves, and all other parts go on meanwhile.
+/// Pauses between tries while something is down.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_OF_STORE: Duration = Duration::from_secs(5);
+/// The bus' calls wait by themselves, and all other parts go on meanwhile.
 const LONGEST_OF_BUS: Duration = Duration::from_millis(500);
 /// When an event that came too early is tried again.
 const EARLY: Duration = Duration::from_secs(1);
@@ -71,22 +71,9 @@ impl Service for Role {
     }
 }
 
-/// Waits for the bus, longer each time; false when the process stops.
-pub async fn pause(stop: &CancellationToken, backoff: &mut Duration) -> bool {
-    pause_at_most(stop, backoff, LONGEST_OF_BUS).await
-}
-
-async fn pause_at_most(
-    stop: &CancellationToken,
-    backoff: &mut Duration,
-    longest: Duration,
-) -> bool {
-    let wait = (*backoff).min(longest);
-    *backoff = (wait * 2).min(longest);
-    tokio::select! {
-        () = stop.cancelled() => false,
-        () = sleep(wait) => true,
-    }
+/// The pauses while the bus is down.
+pub const fn bus_backoff() -> Backoff {
+    Backoff::new(FIRST_PAUSE, LONGEST_OF_BUS)
 }
 
 struct Work {
@@ -113,7 +100,8 @@ enum Trouble {
 
 impl Work {
     async fn run(&mut self, ctx: &ServiceContext) -> Result<(), BoxError> {
-        let mut backoff = FIRST_BACKOFF;
+        let mut of_store = Backoff::new(FIRST_PAUSE, LONGEST_OF_STORE);
+        let mut of_bus = bus_backoff();
         let mut in_trouble = false;
         while !ctx.stop.is_cancelled() {
             match self.round(&ctx.stop).await {
@@ -123,23 +111,25 @@ impl Work {
                     if was && !in_trouble {
                         tracing::info!("events are fetched and written again");
                     }
-                    backoff = FIRST_BACKOFF;
+                    of_store.reset();
+                    of_bus.reset();
                 }
                 Err(Trouble::Bus(hearth_bus::Error::Closed)) if ctx.stop.is_cancelled() => break,
                 Err(trouble) => {
-                    let (of_store, reason) = trouble.reason()?;
+                    let (is_stores, reason) = trouble.reason()?;
                     if !std::mem::replace(&mut in_trouble, true) {
                         tracing::warn!(reason, "events wait on the bus");
                     }
                     if std::mem::take(&mut self.progress) {
-                        backoff = FIRST_BACKOFF;
+                        of_store.reset();
+                        of_bus.reset();
                     }
-                    if of_store {
+                    if is_stores {
                         ctx.readiness.not_ready(reason);
-                        pause_at_most(&ctx.stop, &mut backoff, LONGEST_BACKOFF).await;
+                        of_store.wait_unless(&ctx.stop).await;
                     } else {
                         // Queries need no bus: the role can be asked as before.
-                        pause(&ctx.stop, &mut backoff).await;
+                        of_bus.wait_unless(&ctx.stop).await;
                     }
                 }
             }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::consumer::{FIRST_BACKOFF, pause};
+use crate::consumer::bus_backoff;
 use crate::core::Core;
 
 /// The durable name on the bus, or its beginning.
@@ -40,7 +40,7 @@ pub async fn register(
     ctx: &ServiceContext,
 ) -> Result<Option<Vec<Arc<dyn Consumer>>>, BoxError> {
     let mut consumers: Vec<Arc<dyn Consumer>> = Vec::new();
-    let mut backoff = FIRST_BACKOFF;
+    let mut backoff = bus_backoff();
     let mut parts = core.parts.all().peekable();
     while let Some(part) = parts.peek() {
         match core.bus.consumer(spec(core, *part)).await {
@@ -54,7 +54,7 @@ pub async fn register(
             }
             Err(error) => return Err(error.into()),
         }
-        if !pause(&ctx.stop, &mut backoff).await {
+        if !backoff.wait_unless(&ctx.stop).await {
             return Ok(None);
         }
     }
@@ -114,7 +114,7 @@ impl Fetcher {
     async fn run(&self, stop: &CancellationToken) {
         let (parts, part) = (&self.core.parts, self.part);
         let mut owned = parts.watch();
-        let mut backoff = FIRST_BACKOFF;
+        let mut backoff = bus_backoff();
         let mut failed = false;
         while !self.arrivals.is_closed() {
             if !parts.owns(part) {
@@ -128,7 +128,7 @@ impl Fetcher {
             let most = self.core.config.fetch_events;
             match self.consumer.fetch(most, FETCH_WAIT).await {
                 Ok(deliveries) => {
-                    backoff = FIRST_BACKOFF;
+                    backoff.reset();
                     let few = deliveries.len() < FEW_EVENTS;
                     let ours = parts.owns(part) && parts.tenure(part) == tenure;
                     if !ours {
@@ -144,7 +144,7 @@ impl Fetcher {
                 Err(error) => {
                     failed = true;
                     self.bring(Err(error)).await;
-                    pause(stop, &mut backoff).await;
+                    backoff.wait_unless(stop).await;
                 }
             }
         }

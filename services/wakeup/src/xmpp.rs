@@ -6,7 +6,7 @@ use crate::metrics::Metrics;
 use crate::request::Login;
 use futures::{SinkExt, StreamExt};
 use hearth_proto::wakeup::v1::WakeOutcome;
-use hearth_runtime::CancellationToken;
+use hearth_runtime::{Backoff, CancellationToken};
 use secrecy::ExposeSecret;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ const WAITING: usize = 1024;
 /// The server is asked for a sign of life so often: its silence would end the connection.
 const PING: Duration = Duration::from_secs(60);
 /// Pauses between attempts to connect.
-const PAUSES: [u64; 6] = [1, 2, 5, 10, 30, 60];
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The stream to the server.
 type Connection = XmppStream<<TcpServerConnector as ServerConnector>::Stream>;
@@ -142,11 +143,12 @@ impl Xmpp {
 impl XmppTask {
     /// Connects, and connects again, until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut failures = 0;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut failing = false;
         while !stop.is_cancelled() {
             match self.connect().await {
                 Ok(stream) => {
-                    failures = 0;
+                    backoff.reset();
                     tracing::info!(domain = self.config.domain, "connected to the XMPP server");
                     self.set_connected(true);
                     self.serve(stream, &stop).await;
@@ -155,21 +157,14 @@ impl XmppTask {
                         tracing::warn!("the connection to the XMPP server is lost");
                     }
                 }
-                Err(why) if failures == 0 => {
+                Err(why) if !failing => {
                     tracing::warn!(why, "the XMPP server can't be used; it is tried again");
                 }
                 Err(why) => tracing::debug!(why, "the XMPP server can't be used"),
             }
-            let pause = PAUSES
-                .get(failures)
-                .or(PAUSES.last())
-                .copied()
-                .unwrap_or(60);
-            failures += 1;
-            let pause = Duration::from_secs(pause).mul_f64(rand::random_range(0.5..1.0));
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
+            failing = true;
+            if !backoff.wait_unless(&stop).await {
+                return;
             }
         }
     }

@@ -316,3 +316,64 @@ async fn keep(mut connector: Connector, state: Arc<watch::Sender<State>>, metric
         backoff.wait().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use hearth_telemetry::Registry;
+    use redis::{AsyncConnectionConfig, Client};
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// A server that agrees to everything, until it is told to hang up.
+    async fn agree(mut stream: TcpStream, mut hang_up: watch::Receiver<()>) {
+        let mut asked = [0; 4096];
+        loop {
+            let read = tokio::select! {
+                read = stream.read(&mut asked) => read.unwrap_or(0),
+                _ = hang_up.changed() => return,
+            };
+            if read == 0 {
+                return;
+            }
+            // Each command is an array, in a line that begins with its length.
+            let commands = asked[..read].split(|byte| *byte == b'\n');
+            let commands = commands.filter(|line| line.first() == Some(&b'*'));
+            let answer = b"+OK\r\n".repeat(commands.count());
+            stream.write_all(&answer).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lost_connection_is_not_made_again_at_once() {
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listener = listener.await.unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let hang_up = watch::Sender::new(());
+        let (signal, came) = (hang_up.clone(), watch::Sender::new(None));
+        let last = came.subscribe();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                came.send_replace(Some(Instant::now()));
+                tokio::spawn(agree(stream, signal.subscribe()));
+            }
+        });
+        let clients = vec![Client::open(url).unwrap()];
+        let connector = Connector::Servers(clients, AsyncConnectionConfig::new());
+        let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
+        let limit = Duration::from_secs(10);
+        let link = Link::new(vec![connector], limit, String::new(), metrics);
+        for _ in 0..5 {
+            link.call(&redis::cmd("PING")).await.unwrap();
+            let lost = Instant::now();
+            hang_up.send_replace(());
+            // It waits for the next connection, and doesn't fail.
+            link.call(&redis::cmd("PING")).await.unwrap();
+            let paused = last.borrow().unwrap() - lost;
+            assert!(paused >= FIRST_PAUSE / 2, "{paused:?}");
+        }
+    }
+}
