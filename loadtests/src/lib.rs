@@ -8,6 +8,7 @@
 //! * [`kill`] and [`faults`] break an ACS under a fleet and verify that nothing is lost.
 //! * [`load`] holds the load scenarios and the server they are measured beside.
 
+mod bearer;
 mod cpe;
 mod dice;
 pub mod faults;
@@ -16,6 +17,7 @@ pub mod kill;
 pub mod load;
 pub mod tree;
 
+pub use bearer::Bearer;
 pub use cpe::{
     Acknowledged, AuthStyle, Behaviour, CookieStyle, Device, Doubled, EdgeCounts, Executed,
     FaultRate, Keep, Ledger, ListenerStyle, Point, PowerLoss, StoredFile, TimeScale, Transferred,

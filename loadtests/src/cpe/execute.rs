@@ -416,7 +416,8 @@ fn note(state: &mut State, request: &AcsRequest, id: Option<&str>, done: &Done) 
         AcsRequest::Download(r) => (r.command_key.as_str(), r.url.clone()),
         AcsRequest::Upload(r) => (r.command_key.as_str(), r.url.clone()),
         AcsRequest::ScheduleDownload(r) => (r.command_key.as_str(), r.url.clone()),
-        AcsRequest::CancelTransfer(r) => (r.command_key.as_str(), String::new()),
+        // Its CommandKey is that of the transfer, whose task this one is not.
+        AcsRequest::CancelTransfer(r) => ("", r.command_key.clone()),
         AcsRequest::ChangeDuState(r) => (
             r.command_key.as_deref().unwrap_or_default(),
             format!("{} operations", r.operations.len()),

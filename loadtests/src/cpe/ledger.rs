@@ -29,7 +29,8 @@ pub struct Executed {
     pub id: Option<String>,
     /// Its CommandKey or ParameterKey; empty if the method has none.
     pub key: String,
-    /// What it was about: an object's name, a URL, the names.
+    /// What it was about: an object's name, a URL, the names, the CommandKey of the transfer that
+    /// was cancelled.
     pub subject: String,
     /// The fault it was answered with, if any: then nothing was done.
     pub fault: Option<u32>,
@@ -50,7 +51,7 @@ pub struct Acknowledged {
     pub values: Vec<ParameterValue>,
 }
 
-/// A file transfer that a device ended, well or not.
+/// A file transfer that a device ended, well or not: of a task of its own, or for a deployment unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transferred {
     /// When it ended.

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hearth_cwmp::{
-    ChangeDuState, DuFault, DuOperation, DuResult, DuStateChangeComplete, Fault, FaultCode,
+    ChangeDuState, DuFault, DuInstall, DuOperation, DuResult, DuStateChangeComplete, DuUninstall,
+    DuUpdate, Fault, FaultCode,
 };
+use parking_lot::MutexGuard;
 
 use super::clock::{cwmp_time, later};
 use super::device::Device;
+use super::ledger::Transferred;
 use super::state::{DuChange, Progress, State, Transfer, Unit};
-use super::transfer::fetch;
+use super::transfer::{Fetched, fetch};
 
 /// Operations in one request; more are refused with 9004.
 const MAX_OPERATIONS: usize = 16;
@@ -35,150 +38,208 @@ pub(super) fn accept(state: &mut State, change: &ChangeDuState) -> Result<(), Bo
     Ok(())
 }
 
+/// What came of a unit.
+struct Outcome {
+    told: DuResult,
+    /// The SHA-256 of the file that was fetched for it, or why there is none; `None` if nothing
+    /// was to be fetched.
+    fetched: Option<Result<String, FaultCode>>,
+}
+
 /// Does a change, operation by operation.
 pub(super) async fn run(device: Arc<Device>, change: DuChange, boots: u64) {
     let stop = device.shared.stop.clone();
     let start = SystemTime::now();
-    let mut results = Vec::new();
+    let mut outcomes = Vec::new();
     for operation in &change.operations {
         let done = tokio::select! {
             () = stop.cancelled() => return,
-            done = perform(&device, operation) => done,
+            done = perform(&device, operation, boots) => done,
         };
-        results.extend(done);
+        outcomes.extend(done);
     }
-    let mut state = device.state.lock();
-    if state.ledger.boots != boots {
-        // It lost power meanwhile, and begins anew.
+    let Some(mut state) = powered(&device, boots) else {
         return;
-    }
+    };
     let same = |c: &&mut DuChange| c.key == change.key && c.progress == Progress::Running;
     let Some(running) = state.changes.iter_mut().find(same) else {
         return;
     };
-    running.results = results;
+    running.results = outcomes.iter().map(|one| one.told.clone()).collect();
+    let end = SystemTime::now();
     running.progress = Progress::Done {
         fault: FaultCode::default(),
         start,
-        end: SystemTime::now(),
+        end,
     };
+    for fetched in outcomes.into_iter().filter_map(|one| one.fetched) {
+        state.ledger.transfer(Transferred {
+            at: end,
+            key: change.key.clone(),
+            download: true,
+            fault: fetched.as_ref().err().map(|fault| fault.0),
+            sha256: fetched.unwrap_or_default(),
+        });
+    }
     state.event("11 DU STATE CHANGE COMPLETE", "");
     state.event("M ChangeDUState", &change.key);
     drop(state);
     device.wake.notify_one();
 }
 
-async fn perform(device: &Arc<Device>, operation: &DuOperation) -> Vec<DuResult> {
+/// The state, unless it has lost power meanwhile: then it has begun anew.
+fn powered(device: &Device, boots: u64) -> Option<MutexGuard<'_, State>> {
+    let state = device.state.lock();
+    (state.ledger.boots == boots).then_some(state)
+}
+
+async fn perform(device: &Arc<Device>, operation: &DuOperation, boots: u64) -> Vec<Outcome> {
     let begun = SystemTime::now();
     match operation {
-        DuOperation::Install(install) => {
-            let uuid = install.uuid.clone();
-            let login = (&install.username, &install.password);
-            let fetched = match fetch_unit(device, &install.url, login).await {
-                Ok(version) => version,
-                Err(code) => {
-                    let uuid = uuid.unwrap_or_else(|| made_up(device, 0));
-                    return vec![failed(uuid, code, begun)];
-                }
-            };
-            let mut state = device.state.lock();
-            let number = state
-                .units
-                .iter()
-                .map(|unit| unit.number)
-                .max()
-                .unwrap_or(0)
-                + 1;
-            let unit = Unit {
-                uuid: uuid.unwrap_or_else(|| made_up(device, number)),
-                version: fetched,
-                url: install.url.clone(),
-                environment: install.execution_env_ref.clone().unwrap_or_default(),
-                number,
-            };
-            let twin = |known: &Unit| known.uuid == unit.uuid && known.version == unit.version;
-            if state.units.iter().any(twin) {
-                return vec![failed(
-                    unit.uuid,
-                    FaultCode::DUPLICATE_DEPLOYMENT_UNIT,
-                    begun,
-                )];
-            }
-            let result = done(&state, &unit, "Installed", begun);
-            state.units.push(unit);
-            vec![result]
+        DuOperation::Install(one) => {
+            let login = (&one.username, &one.password);
+            let fetched = fetch_unit(device, &one.url, login).await;
+            let state = powered(device, boots);
+            let outcome = state.map(|mut state| install(device, &mut state, one, fetched, begun));
+            outcome.into_iter().collect()
         }
-        DuOperation::Update(update) => {
-            let meant = |unit: &Unit| match (&update.uuid, &update.url) {
-                (None, None) => true,
-                (None, Some(url)) => unit.url == *url,
-                (Some(uuid), _) => {
-                    unit.uuid == *uuid && update.version.as_ref().is_none_or(|v| unit.version == *v)
-                }
-            };
-            let units: Vec<Unit> = {
-                let state = device.state.lock();
-                state
-                    .units
-                    .iter()
-                    .filter(|unit| meant(unit))
-                    .cloned()
-                    .collect()
-            };
-            if units.is_empty() && (update.uuid.is_some() || update.url.is_some()) {
-                let uuid = update.uuid.clone().unwrap_or_else(|| made_up(device, 0));
-                return vec![failed(uuid, FaultCode::UNKNOWN_DEPLOYMENT_UNIT, begun)];
-            }
-            let mut results = Vec::new();
-            for unit in units {
-                let url = update.url.clone().unwrap_or_else(|| unit.url.clone());
-                let login = (&update.username, &update.password);
-                results.push(match fetch_unit(device, &url, login).await {
-                    Err(code) => failed(unit.uuid, code, begun),
-                    Ok(version) => {
-                        let mut state = device.state.lock();
-                        let same = |known: &&mut Unit| known.number == unit.number;
-                        let Some(known) = state.units.iter_mut().find(same) else {
-                            continue;
-                        };
-                        (known.version, known.url) = (version, url);
-                        let known = known.clone();
-                        done(&state, &known, "Installed", begun)
-                    }
-                });
-            }
-            results
-        }
-        DuOperation::Uninstall(uninstall) => {
-            let mut state = device.state.lock();
-            let meant = |unit: &Unit| {
-                let version = uninstall.version.as_ref();
-                let environment = uninstall.execution_env_ref.as_ref();
-                unit.uuid == uninstall.uuid
-                    && version.is_none_or(|version| unit.version == *version)
-                    && environment.is_none_or(|path| unit.environment == *path)
-            };
-            let (gone, kept) = std::mem::take(&mut state.units)
-                .into_iter()
-                .partition::<Vec<_>, _>(meant);
-            state.units = kept;
-            if gone.is_empty() {
-                let code = FaultCode::UNKNOWN_DEPLOYMENT_UNIT;
-                return vec![failed(uninstall.uuid.clone(), code, begun)];
-            }
-            gone.iter()
-                .map(|unit| done(&state, unit, "Uninstalled", begun))
-                .collect()
+        DuOperation::Update(one) => update(device, one, boots, begun).await,
+        DuOperation::Uninstall(one) => {
+            let state = powered(device, boots);
+            let outcomes = state.map(|mut state| uninstall(&mut state, one, begun));
+            outcomes.unwrap_or_default()
         }
     }
 }
 
-/// Fetches a unit's file; its version.
+fn install(
+    device: &Device,
+    state: &mut State,
+    install: &DuInstall,
+    fetched: Result<Fetched, FaultCode>,
+    begun: SystemTime,
+) -> Outcome {
+    let uuid = install.uuid.clone();
+    let fetched = match fetched {
+        Ok(fetched) => fetched,
+        Err(code) => {
+            let uuid = uuid.unwrap_or_else(|| made_up(device, 0));
+            return Outcome {
+                told: failed(uuid, code, begun),
+                fetched: Some(Err(code)),
+            };
+        }
+    };
+    let numbers = state.units.iter().map(|unit| unit.number);
+    let number = numbers.max().unwrap_or(0) + 1;
+    let unit = Unit {
+        uuid: uuid.unwrap_or_else(|| made_up(device, number)),
+        version: fetched.version,
+        url: install.url.clone(),
+        environment: install.execution_env_ref.clone().unwrap_or_default(),
+        number,
+    };
+    let twin = |known: &Unit| known.uuid == unit.uuid && known.version == unit.version;
+    let told = match state.units.iter().any(twin) {
+        true => failed(unit.uuid, FaultCode::DUPLICATE_DEPLOYMENT_UNIT, begun),
+        false => {
+            let told = done(state, &unit, "Installed", begun);
+            state.units.push(unit);
+            told
+        }
+    };
+    Outcome {
+        told,
+        fetched: Some(Ok(fetched.sha256)),
+    }
+}
+
+async fn update(
+    device: &Arc<Device>,
+    update: &DuUpdate,
+    boots: u64,
+    begun: SystemTime,
+) -> Vec<Outcome> {
+    let meant = |unit: &&Unit| match (&update.uuid, &update.url) {
+        (None, None) => true,
+        (None, Some(url)) => unit.url == *url,
+        (Some(uuid), _) => {
+            unit.uuid == *uuid && update.version.as_ref().is_none_or(|v| unit.version == *v)
+        }
+    };
+    let units: Vec<Unit> = {
+        let state = device.state.lock();
+        state.units.iter().filter(meant).cloned().collect()
+    };
+    if units.is_empty() && (update.uuid.is_some() || update.url.is_some()) {
+        let uuid = update.uuid.clone().unwrap_or_else(|| made_up(device, 0));
+        return vec![Outcome {
+            told: failed(uuid, FaultCode::UNKNOWN_DEPLOYMENT_UNIT, begun),
+            fetched: None,
+        }];
+    }
+    let mut outcomes = Vec::new();
+    for unit in units {
+        let url = update.url.clone().unwrap_or_else(|| unit.url.clone());
+        let login = (&update.username, &update.password);
+        let fetched = match fetch_unit(device, &url, login).await {
+            Ok(fetched) => fetched,
+            Err(code) => {
+                outcomes.push(Outcome {
+                    told: failed(unit.uuid, code, begun),
+                    fetched: Some(Err(code)),
+                });
+                continue;
+            }
+        };
+        let Some(mut state) = powered(device, boots) else {
+            return Vec::new();
+        };
+        let same = |known: &&mut Unit| known.number == unit.number;
+        let Some(known) = state.units.iter_mut().find(same) else {
+            continue;
+        };
+        (known.version, known.url) = (fetched.version, url);
+        let known = known.clone();
+        outcomes.push(Outcome {
+            told: done(&state, &known, "Installed", begun),
+            fetched: Some(Ok(fetched.sha256)),
+        });
+    }
+    outcomes
+}
+
+fn uninstall(state: &mut State, uninstall: &DuUninstall, begun: SystemTime) -> Vec<Outcome> {
+    let meant = |unit: &Unit| {
+        let version = uninstall.version.as_ref();
+        let environment = uninstall.execution_env_ref.as_ref();
+        unit.uuid == uninstall.uuid
+            && version.is_none_or(|version| unit.version == *version)
+            && environment.is_none_or(|path| unit.environment == *path)
+    };
+    let (gone, kept) = std::mem::take(&mut state.units)
+        .into_iter()
+        .partition::<Vec<_>, _>(meant);
+    state.units = kept;
+    let outcome = |told| Outcome {
+        told,
+        fetched: None,
+    };
+    if gone.is_empty() {
+        let code = FaultCode::UNKNOWN_DEPLOYMENT_UNIT;
+        return vec![outcome(failed(uninstall.uuid.clone(), code, begun))];
+    }
+    let gone = gone.iter();
+    gone.map(|unit| outcome(done(state, unit, "Uninstalled", begun)))
+        .collect()
+}
+
+/// Fetches a unit's file.
 async fn fetch_unit(
     device: &Device,
     url: &str,
     login: (&Option<String>, &Option<hearth_cwmp::Secret>),
-) -> Result<String, FaultCode> {
+) -> Result<Fetched, FaultCode> {
     let transfer = Transfer {
         key: String::new(),
         method: "M ChangeDUState",

@@ -79,15 +79,25 @@ pub(super) fn keep(state: &mut State, transfer: &Transfer, stored: Option<(Store
     }
 }
 
-/// Fetches a file that is not kept; the version that it tells.
-pub(super) async fn fetch(device: &Device, transfer: &Transfer) -> Result<String, FaultCode> {
+/// A file that was fetched and is not kept.
+pub(super) struct Fetched {
+    /// The version that it tells.
+    pub version: String,
+    /// Of its content, in hex.
+    pub sha256: String,
+}
+
+/// Fetches a file that is not kept.
+pub(super) async fn fetch(device: &Device, transfer: &Transfer) -> Result<Fetched, FaultCode> {
     let moved = perform(device, transfer).await?;
     let (file, version) = moved.stored.ok_or(FaultCode::DOWNLOAD_FAILURE)?;
+    let sha256 = file.sha256;
     // Of one that tells none, the beginning of its checksum: as long as a version may be.
-    Ok(match version.len() <= 32 {
+    let version = match version.len() <= 32 {
         true => version,
-        false => file.sha256.chars().take(12).collect(),
-    })
+        false => sha256.chars().take(12).collect(),
+    };
+    Ok(Fetched { version, sha256 })
 }
 
 /// Fetches or sends the file.

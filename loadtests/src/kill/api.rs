@@ -12,10 +12,11 @@ use hearth_proto::northbound::v1::{
     task_service_client::TaskServiceClient, upload_file_request::Part,
 };
 use sha2::{Digest as _, Sha256};
-use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
+
+use crate::Bearer;
 
 /// The tenant that the test works in.
 pub const TENANT: &str = "tenants/default";
@@ -24,19 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(40);
 const MAX_MESSAGE: usize = 64 << 20;
-
-/// Puts the token into each request.
-#[derive(Clone)]
-pub struct Bearer(MetadataValue<Ascii>);
-
-impl tonic::service::Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request
-            .metadata_mut()
-            .insert("authorization", self.0.clone());
-        Ok(request)
-    }
-}
 
 type Link = InterceptedService<Channel, Bearer>;
 
@@ -59,13 +47,11 @@ impl Api {
     pub fn new(url: &str, token_file: &Path) -> Result<Self> {
         let token = std::fs::read_to_string(token_file)
             .with_context(|| format!("{} can't be read", token_file.display()))?;
-        let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim()).parse()?;
-        value.set_sensitive(true);
+        let bearer = Bearer::new(&token)?;
         let channel = Endpoint::from_shared(url.to_owned())?
             .timeout(PATIENCE)
             .connect_timeout(Duration::from_secs(2))
             .connect_lazy();
-        let bearer = Bearer(value);
         let link = || InterceptedService::new(channel.clone(), bearer.clone());
         Ok(Self {
             tasks: TaskServiceClient::new(link()).max_decoding_message_size(MAX_MESSAGE),

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_proto::northbound::v1 as nb;
-use hearth_proto::types::v1::{TaskSpec, TaskState};
+use hearth_proto::types::v1::{TaskSpec, TaskState, task_spec::Kind as Spec};
+
+use super::plan::Stock;
 
 /// What is expected of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,8 @@ pub struct Known {
     pub end: Option<End>,
     /// CancelTask was answered with OK.
     pub cancelled: bool,
+    /// Its device was seen to have the transfer that it is for.
+    pub waiting: bool,
     /// Names that repeated creates with the same request_id were answered with, if other ones.
     pub other_names: BTreeSet<String>,
 }
@@ -122,8 +126,8 @@ pub struct Book {
     pub files: Vec<Kept>,
     /// Tags by number of the device.
     pub tags: BTreeMap<usize, Tags>,
-    /// Instances that AddObject tasks made and no DeleteObject was asked for, by device.
-    pub instances: BTreeMap<usize, Vec<String>>,
+    /// What further tasks can be made of.
+    pub stock: Stock,
 }
 
 impl Book {
@@ -136,6 +140,7 @@ impl Book {
             name,
             end: None,
             cancelled: false,
+            waiting: false,
             other_names: BTreeSet::new(),
         };
         self.tasks.insert(id, known);
@@ -149,7 +154,23 @@ impl Book {
         if known.end.is_none() {
             known.end = Some(end);
         }
+        let name = &known.name;
+        self.stock.transfers.retain(|(_, task)| task != name);
         self.open.remove(id)
+    }
+
+    /// A task was seen that has not ended: a scheduled download that its device has can be
+    /// cancelled.
+    pub fn see_open(&mut self, id: &str, task: &nb::Task) {
+        let Some(known) = self.tasks.get_mut(id) else {
+            return;
+        };
+        let scheduled = matches!(known.wish.spec.kind, Some(Spec::ScheduleDownload(_)));
+        let has = task.state() == TaskState::WaitingForDevice;
+        if scheduled && has && !std::mem::replace(&mut known.waiting, true) {
+            let transfer = (known.wish.device, known.name.clone());
+            self.stock.transfers.push(transfer);
+        }
     }
 
     /// Tasks that have not ended, and those on their way.

@@ -39,6 +39,8 @@ pub struct Truth {
     pub notification: Option<u32>,
     /// Objects below the table in which instances are made.
     pub instances: BTreeSet<String>,
+    /// UUIDs of its deployment units, at the end.
+    pub units: BTreeSet<String>,
 }
 
 impl Truth {
@@ -61,6 +63,7 @@ impl Truth {
                 .with_tree(|tree| tree.attributes(&own))
                 .map(|a| a.notification.into()),
             instances: device.with_tree(|tree| tree.objects(&table).map(str::to_owned).collect()),
+            units: device.units().into_iter().map(|(uuid, _)| uuid).collect(),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Which task comes next: all kinds, by weight, on all devices, from one seed.
 
+mod optional;
+
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hearth_proto::types::v1 as ty;
 use hearth_proto::types::v1::task_spec::Kind as Spec;
@@ -48,8 +51,21 @@ impl Target {
     }
 }
 
+/// What there is to make tasks of. What is chosen is taken, except files.
+#[derive(Debug, Default)]
+pub struct Stock {
+    /// Names of files that the server keeps.
+    pub files: Vec<String>,
+    /// Instances that may be deleted, by device.
+    pub instances: BTreeMap<usize, Vec<String>>,
+    /// UUIDs of deployment units, with their devices.
+    pub units: Vec<(usize, String)>,
+    /// Names of tasks whose transfer the device has, with their devices.
+    pub transfers: Vec<(usize, String)>,
+}
+
 /// The kinds of tasks, with how often each is asked.
-const WEIGHTS: [(Choice, u64); 14] = [
+const WEIGHTS: [(Choice, u64); 18] = [
     (Choice::Get, 12),
     (Choice::Set, 18),
     (Choice::Names, 5),
@@ -64,6 +80,10 @@ const WEIGHTS: [(Choice, u64); 14] = [
     (Choice::Reset, 6),
     (Choice::Schedule, 4),
     (Choice::Methods, 3),
+    (Choice::ScheduleDownload, 8),
+    (Choice::CancelTransfer, 5),
+    (Choice::QueuedTransfers, 3),
+    (Choice::ChangeUnits, 8),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +102,10 @@ enum Choice {
     Reset,
     Schedule,
     Methods,
+    ScheduleDownload,
+    CancelTransfer,
+    QueuedTransfers,
+    ChangeUnits,
 }
 
 /// Plans tasks.
@@ -89,16 +113,19 @@ enum Choice {
 pub struct Planner {
     dice: Dice,
     targets: Vec<Target>,
+    /// Time that a normal task has.
+    deadline: Duration,
     number: u64,
 }
 
 impl Planner {
     /// The same seed and targets give the same plan, as far as the server's answers don't decide
     /// (which instances there are to delete, which files to download).
-    pub fn new(dice: Dice, targets: Vec<Target>) -> Self {
+    pub fn new(dice: Dice, targets: Vec<Target>, deadline: Duration) -> Self {
         Self {
             dice,
             targets,
+            deadline,
             number: 0,
         }
     }
@@ -113,18 +140,36 @@ impl Planner {
         from.get(usize::try_from(at).ok()?)
     }
 
-    /// The next task. `files` are names of files that the server keeps; `instances` those that may
-    /// be deleted, from which the one that is chosen is taken.
-    pub fn next(&mut self, files: &[String], instances: &mut BTreeMap<usize, Vec<String>>) -> Wish {
+    fn below(&mut self, limit: u32) -> u32 {
+        u32::try_from(self.dice.number() % u64::from(limit)).unwrap_or(0)
+    }
+
+    /// The next task.
+    pub fn next(&mut self, stock: &mut Stock) -> Wish {
         self.number += 1;
         let device = (self.dice.number() % self.targets.len() as u64) as usize;
-        let target = self.targets[device].clone();
         let choice = self.choose();
+        // What is about something that few devices have goes to one that has it.
+        let taken = match choice {
+            Choice::CancelTransfer => stock.transfers.pop(),
+            Choice::ChangeUnits if self.dice.chance(0.5) => {
+                let at = self.dice.number().checked_rem(stock.units.len() as u64);
+                at.map(|at| stock.units.swap_remove(at as usize))
+            }
+            _ => None,
+        };
+        let (device, taken) = match taken {
+            Some((device, taken)) => (device, Some(taken)),
+            None => (device, None),
+        };
+        let target = self.targets[device].clone();
         let (spec, class) = self
-            .spec(choice, device, &target, files, instances)
+            .spec(choice, device, &target, taken, stock)
             .unwrap_or_else(|| (self.get(&target), Class::Normal));
+        // The windows of a scheduled download must fit into its time.
+        let may_be_short = !matches!(spec, Spec::ScheduleDownload(_));
         let class = match class {
-            Class::Normal if self.dice.chance(0.04) => Class::Short,
+            Class::Normal if may_be_short && self.dice.chance(0.04) => Class::Short,
             Class::Normal if self.dice.chance(0.04) => Class::Cancelled,
             class => class,
         };
@@ -154,8 +199,8 @@ impl Planner {
         choice: Choice,
         device: usize,
         target: &Target,
-        files: &[String],
-        instances: &mut BTreeMap<usize, Vec<String>>,
+        taken: Option<String>,
+        stock: &mut Stock,
     ) -> Option<(Spec, Class)> {
         let refused = self.dice.chance(0.1);
         let root = &target.root;
@@ -200,27 +245,26 @@ impl Planner {
             }
             Choice::Add => self.add(target),
             Choice::Delete => {
-                let list = instances.get_mut(&device)?;
+                let list = stock.instances.get_mut(&device)?;
                 let object = list.pop()?;
                 // A reset may have taken it already, or another instance may have its number.
                 Spec::DeleteObject(ty::DeleteObject { object })
             }
             Choice::Download => {
-                let file = self.pick(files)?.clone();
+                let file = self.pick(&stock.files)?.clone();
                 if target.resets {
                     return None;
                 }
                 Spec::Download(ty::Download {
-                    file_type: match file.contains("firmware") {
-                        true => "1 Firmware Upgrade Image".to_owned(),
-                        false => "3 Vendor Configuration File".to_owned(),
-                    },
+                    file_type: download_type(&file),
                     file,
-                    delay_seconds: u32::try_from(self.dice.number() % 4).unwrap_or(0),
+                    delay_seconds: self.below(4),
                     ..ty::Download::default()
                 })
             }
-            Choice::Upload if target.resets => return None,
+            Choice::Upload | Choice::ScheduleDownload | Choice::ChangeUnits if target.resets => {
+                return None;
+            }
             Choice::Upload => Spec::Upload(ty::Upload {
                 file_type: match self.dice.chance(0.5) {
                     true => "1 Vendor Configuration File".to_owned(),
@@ -232,9 +276,21 @@ impl Planner {
             Choice::Reset if !target.resets => return None,
             Choice::Reset => Spec::FactoryReset(ty::FactoryReset {}),
             Choice::Schedule => Spec::ScheduleInform(ty::ScheduleInform {
-                delay_seconds: 1 + u32::try_from(self.dice.number() % 20).unwrap_or(0),
+                delay_seconds: 1 + self.below(20),
             }),
             Choice::Methods => Spec::GetRpcMethods(ty::GetRpcMethods {}),
+            Choice::ScheduleDownload => {
+                let file = self.pick(&stock.files)?.clone();
+                self.schedule(file)?
+            }
+            Choice::CancelTransfer => optional::cancel(taken?),
+            Choice::QueuedTransfers => Spec::GetQueuedTransfers(ty::GetQueuedTransfers {
+                deprecated_method: self.dice.chance(0.2),
+            }),
+            Choice::ChangeUnits => {
+                let file = self.pick(&stock.files).cloned();
+                self.change_units(taken, file)?
+            }
         };
         Some((spec, Class::Normal))
     }
@@ -265,6 +321,14 @@ impl Planner {
     /// A value that no other task or device uses.
     fn value(&mut self) -> String {
         format!("t{}-{:08x}", self.number, self.dice.number() >> 32)
+    }
+}
+
+/// What a file of the test is to a device.
+fn download_type(file: &str) -> String {
+    match file.contains("firmware") {
+        true => "1 Firmware Upgrade Image".to_owned(),
+        false => "3 Vendor Configuration File".to_owned(),
     }
 }
 
@@ -312,50 +376,4 @@ pub fn method(spec: &ty::TaskSpec) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use std::collections::BTreeSet;
-
-    fn targets() -> Vec<Target> {
-        let target = |(root, resets): (&str, bool)| Target {
-            root: root.to_owned(),
-            resets,
-        };
-        [
-            ("Device.", false),
-            ("Device.", true),
-            ("InternetGatewayDevice.", false),
-        ]
-        .map(target)
-        .into()
-    }
-
-    #[test]
-    fn every_kind_comes_and_a_seed_repeats() {
-        let files = ["tenants/default/files/a".to_owned()];
-        let run = || {
-            let mut planner = Planner::new(Dice::new(3), targets());
-            let mut instances: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-            (0..600)
-                .map(|n| {
-                    let instance = format!("Device.Users.User.{n}.");
-                    instances.entry(n % 3).or_default().push(instance);
-                    planner.next(&files, &mut instances)
-                })
-                .collect::<Vec<_>>()
-        };
-        let wishes = run();
-        let kinds: BTreeSet<_> = wishes.iter().map(|wish| method(&wish.spec)).collect();
-        assert_eq!(kinds.len(), WEIGHTS.len(), "{kinds:?}");
-        let ids: BTreeSet<_> = wishes.iter().map(|wish| &wish.request_id).collect();
-        assert_eq!(ids.len(), wishes.len());
-        let again: Vec<_> = run().into_iter().map(|wish| wish.request_id).collect();
-        assert!(wishes.iter().map(|wish| &wish.request_id).eq(&again));
-        for wish in &wishes {
-            let transfer = matches!(method(&wish.spec), "Download" | "Upload");
-            assert!(!(transfer && wish.device == 1));
-            assert!(method(&wish.spec) != "FactoryReset" || wish.device == 1);
-        }
-    }
-}
+mod tests;

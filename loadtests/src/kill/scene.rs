@@ -59,8 +59,8 @@ impl Scene {
         fleet::informed(&fleet, options.patience).await?;
         let (mut targets, names) = fleet::targets(&fleet)?;
         targets.truncate(tasked);
-        let planner = Planner::new(Dice::new(dice.number()), targets);
         let (deadline, pace) = (options.deadline, options.pace);
+        let planner = Planner::new(Dice::new(dice.number()), targets, deadline);
         let work = Work::start(api, fleet.clone(), names, planner, pace, deadline, dice);
         Ok(Self {
             fleet,

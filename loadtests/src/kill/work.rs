@@ -166,9 +166,7 @@ impl Work {
                     None
                 } else {
                     book.asking += 1;
-                    let book = &mut *book;
-                    let files: Vec<_> = book.files.iter().map(|file| file.name.clone()).collect();
-                    Some(self.planner.lock().next(&files, &mut book.instances))
+                    Some(self.planner.lock().next(&mut book.stock))
                 }
             };
             if let Some(wish) = wish {
@@ -197,6 +195,11 @@ impl Work {
             match answer {
                 None => {
                     book.unanswered += 1;
+                    return;
+                }
+                // The transfer has ended meanwhile. A create before that one may have been in time.
+                Some(Err(status)) if is_too_late(&wish, &status) => {
+                    book.unanswered += usize::from(tries > 1);
                     return;
                 }
                 Some(Err(status)) => {
@@ -305,20 +308,24 @@ impl Work {
         let id = id_of(name);
         let mut book = self.book.lock();
         if !book.see(id, task) {
-            return;
-        }
-        let number = task
-            .result
-            .as_ref()
-            .map_or(0, |result| result.instance_number);
-        if number == 0 {
+            book.see_open(id, task);
             return;
         }
         let Some(device) = book.tasks.get(id).map(|known| known.wish.device) else {
             return;
         };
-        let path = format!("{}{number}.", self.targets[device].table());
-        book.instances.entry(device).or_default().push(path);
+        let Some(result) = &task.result else {
+            return;
+        };
+        if result.instance_number != 0 {
+            let table = self.targets[device].table();
+            let path = format!("{table}{}.", result.instance_number);
+            book.stock.instances.entry(device).or_default().push(path);
+        }
+        let units = result.du_results.iter();
+        let units = units.filter(|unit| unit.current_state == "Installed");
+        let units: Vec<_> = units.map(|unit| (device, unit.uuid.clone())).collect();
+        book.stock.units.extend(units);
     }
 
     // --- everything else ---------------------------------------------------------------------
@@ -394,11 +401,16 @@ impl Work {
                 .await;
             match answer {
                 None => return,
-                Some(Ok(_)) => self.book.lock().files.push(Kept {
-                    name: format!("{TENANT}/files/{name}"),
-                    sha256: hex(&Sha256::digest(&content)),
-                    size: content.len() as u64,
-                }),
+                Some(Ok(_)) => {
+                    let name = format!("{TENANT}/files/{name}");
+                    let mut book = self.book.lock();
+                    book.stock.files.push(name.clone());
+                    book.files.push(Kept {
+                        name,
+                        sha256: hex(&Sha256::digest(&content)),
+                        size: content.len() as u64,
+                    });
+                }
                 Some(Err(status)) => {
                     self.book
                         .lock()
@@ -437,6 +449,11 @@ fn on_time<T>(answer: Result<T, Status>) -> Result<T, Status> {
         }
         _ => status,
     })
+}
+
+/// Whether a CancelTransfer was refused because its transfer had ended, or is to be sent again.
+fn is_too_late(wish: &Wish, status: &Status) -> bool {
+    method(&wish.spec) == "CancelTransfer" && status.code() == Code::FailedPrecondition
 }
 
 /// A file of up to 200 KB; firmware tells its version.

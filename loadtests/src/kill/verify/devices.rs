@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hearth_proto::types::v1::task_spec::Kind as Spec;
+use hearth_proto::types::v1::{
+    TaskState, du_operation::Kind as Operation, task_spec::Kind as Spec,
+};
 
 use super::super::evidence::{Evidence, Said, Truth};
 use super::{Actions, Verdict, micros, stamp, task_of};
@@ -240,6 +242,7 @@ pub(super) fn effects(evidence: &Evidence, actions: &[Actions<'_>], verdict: &mu
                 _ => {}
             }
         }
+        units(evidence, truth, verdict);
         for (path, (value, task)) in values {
             let has = truth.values.get(path).map(String::as_str);
             if has.is_some() && has != Some(value) {
@@ -272,6 +275,42 @@ pub(super) fn effects(evidence: &Evidence, actions: &[Actions<'_>], verdict: &mu
                     "no such instance",
                 );
             }
+        }
+    }
+}
+
+/// The units that tasks have installed are there at the end, and those that tasks have uninstalled
+/// are not. What became of a unit is left open where a task about it did not succeed.
+fn units(evidence: &Evidence, truth: &Truth, verdict: &mut Verdict) {
+    let mut units: BTreeMap<&str, (bool, &str)> = BTreeMap::new();
+    let changes = truth.executed.iter();
+    for executed in changes.filter(|e| e.method == "ChangeDUState" && e.fault.is_none()) {
+        let task = task_of(executed);
+        let known = evidence.known.get(task);
+        let Some(Spec::ChangeDuState(change)) = known.and_then(|k| k.wish.spec.kind.as_ref())
+        else {
+            continue;
+        };
+        let found = evidence.tasks.get(task);
+        let succeeded = found.is_some_and(|found| found.state() == TaskState::Succeeded);
+        for operation in change.operations.iter().filter_map(|o| o.kind.as_ref()) {
+            let (uuid, there) = match operation {
+                Operation::Install(install) => (&install.uuid, true),
+                Operation::Update(update) => (&update.uuid, true),
+                Operation::Uninstall(uninstall) => (&uninstall.uuid, false),
+            };
+            match succeeded {
+                true => units.insert(uuid, (there, task)),
+                false => units.remove(uuid.as_str()),
+            };
+        }
+    }
+    for (uuid, (there, task)) in units {
+        if truth.units.contains(uuid) != there {
+            let word = |there| if there { "a unit" } else { "no unit" };
+            let expected = format!("{} {uuid} on the device", word(there));
+            let found = format!("{} {uuid}", word(!there));
+            verdict.add("effect lost", &truth.name, task, expected, found);
         }
     }
 }

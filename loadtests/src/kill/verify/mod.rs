@@ -117,7 +117,17 @@ pub fn verify(evidence: &Evidence) -> Verdict {
 }
 
 /// The methods that must not be executed twice.
-const ONCE: [&str; 5] = ["AddObject", "Reboot", "FactoryReset", "Download", "Upload"];
+const ONCE: [&str; 7] = [
+    "AddObject",
+    "Reboot",
+    "FactoryReset",
+    "Download",
+    "Upload",
+    "ScheduleDownload",
+    "ChangeDUState",
+];
+/// Fault 9021: a transfer that has begun, or is done, can't be cancelled (TR-069 A.4.1.9).
+const NOT_PERMITTED: u32 = 9021;
 
 /// What a device did for each task.
 struct Actions<'e> {
@@ -158,6 +168,17 @@ impl<'e> Actions<'e> {
 
     fn transferred(&self, task: &str) -> &[&'e Transferred] {
         self.transfers.get(task).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the device has cancelled this task's transfer, for whichever task, and not made it.
+    fn called_back(&self, task: &str) -> bool {
+        let mut all = self.by_task.values().flatten();
+        let cancelled = all.any(|executed| {
+            executed.method == "CancelTransfer"
+                && executed.fault.is_none()
+                && before_dot(&executed.subject) == task
+        });
+        cancelled && self.transferred(task).iter().all(|t| t.fault.is_some())
     }
 
     /// Executions that count: a transfer that ended with a fault may be asked for again.

@@ -1,5 +1,7 @@
 //! What SUCCEEDED claims, kind by kind: the device did it, and the result tells what it was.
 
+mod optional;
+
 use hearth_proto::northbound::v1 as nb;
 use hearth_proto::types::v1::{self as ty, task_spec::Kind as Spec};
 
@@ -42,14 +44,7 @@ pub(super) fn verify(task: &mut One<'_>, found: &nb::Task) {
         Spec::SetParameterAttributes(_) => executed(task, "SetParameterAttributes"),
         Spec::AddObject(add) => added(task, add, result),
         Spec::DeleteObject(_) => executed(task, "DeleteObject").filter(|_| !gone(task)),
-        Spec::Download(download) => {
-            let kept = task
-                .evidence
-                .files
-                .iter()
-                .find(|file| file.name == download.file);
-            moved(task, "Download", kept.map(|file| file.sha256.as_str()))
-        }
+        Spec::Download(download) => fetched(task, "Download", &download.file),
         Spec::Upload(_) => uploaded(task, result),
         Spec::Reboot(_) => executed(task, "Reboot").or_else(|| {
             (!task.told("M Reboot"))
@@ -61,18 +56,10 @@ pub(super) fn verify(task: &mut One<'_>, found: &nb::Task) {
             let there = result.methods.iter().any(|method| method == "Reboot");
             (!there).then(|| "the device's methods".to_owned())
         }),
-        Spec::ScheduleDownload(download) => {
-            let mut files = task.evidence.files.iter();
-            let kept = files.find(|file| file.name == download.file);
-            moved(
-                task,
-                "ScheduleDownload",
-                kept.map(|file| file.sha256.as_str()),
-            )
-        }
-        Spec::CancelTransfer(_) => executed(task, "CancelTransfer"),
-        Spec::GetQueuedTransfers(_) => executed(task, "GetAllQueuedTransfers"),
-        Spec::ChangeDuState(_) => executed(task, "ChangeDUState"),
+        Spec::ScheduleDownload(download) => fetched(task, "ScheduleDownload", &download.file),
+        Spec::CancelTransfer(cancel) => optional::cancelled(task, cancel),
+        Spec::GetQueuedTransfers(_) => optional::queued(task, result),
+        Spec::ChangeDuState(change) => optional::changed(task, change, result),
     };
     if let Some(expected) = problem {
         task.add(
@@ -161,6 +148,12 @@ fn added(task: &One<'_>, add: &ty::AddObject, result: &ty::TaskResult) -> Option
         let set = values.all(|path| done_about(task, "SetParameterValues", &path));
         (!set).then(|| format!("the values set on {path}"))
     })
+}
+
+/// A file that the server keeps, moved to the device.
+fn fetched(task: &One<'_>, method: &str, file: &str) -> Option<String> {
+    let kept = task.evidence.files.iter().find(|kept| kept.name == file);
+    moved(task, method, kept.map(|kept| kept.sha256.as_str()))
 }
 
 fn moved(task: &One<'_>, method: &str, sha256: Option<&str>) -> Option<String> {

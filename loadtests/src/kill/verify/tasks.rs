@@ -3,9 +3,9 @@
 use hearth_proto::northbound::v1 as nb;
 use hearth_proto::types::v1::{TaskState, task_spec::Kind as Spec};
 
-use super::super::book::{Class, End, Known, is_final};
+use super::super::book::{Class, End, Known, id_of, is_final};
 use super::super::evidence::{Evidence, Truth};
-use super::{Actions, Verdict, key_of, kind, succeeded};
+use super::{Actions, NOT_PERMITTED, Verdict, before_dot, key_of, kind, micros, stamp, succeeded};
 
 /// Of the normal tasks, at most one in so many may expire: the devices are there, the deadlines
 /// long. More means that tasks are left lying.
@@ -197,7 +197,7 @@ impl One<'_> {
             TaskState::Succeeded => succeeded::verify(self, found),
             TaskState::Failed => self.failed(found, &was),
             TaskState::Expired | TaskState::Cancelled => self.not_done(&was),
-            _ => self.unknown(&was),
+            _ => self.unknown(found, &was),
         }
     }
 
@@ -231,14 +231,18 @@ impl One<'_> {
     fn effect(&self) -> bool {
         let method = kind(self.known);
         match method {
-            "Download" | "Upload" => self.actions.times(self.id, method) > 0,
+            "Download" | "Upload" | "ScheduleDownload" => {
+                self.actions.times(self.id, method) > 0 && !self.actions.called_back(self.id)
+            }
+            "ChangeDUState" => self.actions.times(self.id, method) > 0,
             "SetParameterValues"
             | "SetParameterAttributes"
             | "AddObject"
             | "DeleteObject"
             | "Reboot"
             | "FactoryReset"
-            | "ScheduleInform" => self.actions.done(self.id, method).next().is_some(),
+            | "ScheduleInform"
+            | "CancelTransfer" => self.actions.done(self.id, method).next().is_some(),
             _ => false,
         }
     }
@@ -280,6 +284,11 @@ impl One<'_> {
             Class::Normal if method == "DeleteObject" => {
                 fault.is_some() && self.truth.target.resets
             }
+            // The transfer had begun, or had ended.
+            Class::Normal if method == "CancelTransfer" => match fault {
+                Some(fault) => fault == NOT_PERMITTED,
+                None => self.nothing_to_cancel(),
+            },
             // The server was dead when the device wanted to fetch or to send the file.
             Class::Normal => moved.is_some(),
         };
@@ -295,14 +304,25 @@ impl One<'_> {
     }
 
     /// An unknown outcome is honest only where there was no way to know.
-    fn unknown(&mut self, was: &str) {
+    fn unknown(&mut self, found: &nb::Task, was: &str) {
         let method = kind(self.known);
+        let short = self.known.wish.class == Class::Short;
+        // What is told after the deadline comes too late.
+        let ended = match stamp(found.update_time.as_ref()) {
+            0 => i64::MAX,
+            at => at,
+        };
+        let told = |code: &str| self.told_until(code, ended);
+        let never = || self.actions.done(self.id, method).next().is_none();
         let proof = match method {
-            "Reboot" => self.told("M Reboot"),
+            "Reboot" => told("M Reboot"),
             // A device that transfers at once reports nothing more when its answer is lost.
-            "Download" => {
-                self.told("M Download") || self.actions.done(self.id, "Download").next().is_none()
-            }
+            "Download" => told("M Download") || (!short && never()),
+            "ScheduleDownload" => told("M ScheduleDownload") || (!short && never()),
+            // It is never sent again, nor can a device be asked about it.
+            "ChangeDUState" => told("M ChangeDUState"),
+            // The answer to an earlier try was lost, and the device refuses a second one.
+            "CancelTransfer" if self.refused(NOT_PERMITTED) => false,
             "FactoryReset" => {
                 let done = self.actions.done(self.id, "FactoryReset").next();
                 done.is_some_and(|reset| {
@@ -310,26 +330,50 @@ impl One<'_> {
                         .truth
                         .acknowledged
                         .iter()
-                        .filter(|a| a.session > reset.session);
+                        .filter(|a| a.session > reset.session && micros(a.at) <= ended);
                     later
                         .flat_map(|a| &a.events)
                         .any(|(code, _)| code == "0 BOOTSTRAP")
                 })
             }
             // All others can be asked about, or asked again, as long as there is time.
-            _ => self.known.wish.class != Class::Short,
+            _ => !short,
         };
         if proof {
             self.add("outcome was known", "a state that tells what was done", was);
         }
     }
 
+    /// Whether the device answered with this fault.
+    fn refused(&self, fault: u32) -> bool {
+        let mut all = self.actions.all(self.id).iter();
+        all.any(|executed| executed.fault == Some(fault))
+    }
+
+    /// Whether the transfer that it was to cancel ended without it, or with a cancel of the API.
+    fn nothing_to_cancel(&self) -> bool {
+        let Some(Spec::CancelTransfer(cancel)) = &self.known.wish.spec.kind else {
+            return false;
+        };
+        let transfer = id_of(&cancel.task);
+        let (tasks, known) = (&self.evidence.tasks, &self.evidence.known);
+        let state = tasks.get(transfer).map(nb::Task::state);
+        state.is_some_and(|state| state != TaskState::Cancelled)
+            || known.get(transfer).is_some_and(|known| known.cancelled)
+    }
+
     /// Whether an acknowledged Inform had this event with the task's CommandKey.
     pub(super) fn told(&self, code: &str) -> bool {
-        let events = self.truth.acknowledged.iter().flat_map(|a| &a.events);
-        events
-            .into_iter()
-            .any(|(c, key)| c == code && super::before_dot(key) == self.id)
+        self.told_until(code, i64::MAX)
+    }
+
+    /// Whether one had, whose response the device read at this time at the latest.
+    fn told_until(&self, code: &str, until: i64) -> bool {
+        let mut informs = self.truth.acknowledged.iter();
+        informs.any(|inform| {
+            let told = |(c, key): &(String, String)| c == code && before_dot(key) == self.id;
+            micros(inform.at) <= until && inform.events.iter().any(told)
+        })
     }
 }
 
@@ -340,6 +384,10 @@ fn same_spec(known: &Known, found: &nb::Task) -> bool {
         (Some(Spec::Download(asked)), Some(Spec::Download(found))) => {
             (&asked.file, &asked.file_type, asked.delay_seconds)
                 == (&found.file, &found.file_type, found.delay_seconds)
+        }
+        (Some(Spec::ScheduleDownload(asked)), Some(Spec::ScheduleDownload(found))) => {
+            (&asked.file, &asked.file_type, &asked.time_windows)
+                == (&found.file, &found.file_type, &found.time_windows)
         }
         (asked, found) => asked.as_ref() == found,
     }

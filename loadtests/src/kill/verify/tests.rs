@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod good;
+mod optional;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -208,6 +209,12 @@ fn unknown_outcomes_that_were_known() {
     assert_eq!(rules, BTreeSet::from(["outcome was known"]));
     let rules = broken(|e| set_state(e, "add", TaskState::UnknownOutcome));
     assert_eq!(rules, BTreeSet::from(["outcome was known"]));
+    // What is told when it has ended comes too late.
+    let rules = broken(|e| {
+        set_state(e, "boot", TaskState::UnknownOutcome);
+        e.tasks.get_mut("boot").unwrap().update_time = stamp(5);
+    });
+    assert_eq!(rules, BTreeSet::new());
     // Nobody can know of a reboot that the device never told of.
     let rules = broken(|e| {
         set_state(e, "boot", TaskState::UnknownOutcome);

@@ -77,6 +77,7 @@ pub(super) fn known(id: &str, spec: Spec, class: Class) -> Known {
         name: format!("tenants/default/tasks/{id}"),
         end: None,
         cancelled: false,
+        waiting: false,
         other_names: BTreeSet::new(),
     }
 }
@@ -214,6 +215,7 @@ pub(super) fn good() -> Evidence {
         ]),
         notification: Some(0),
         instances: BTreeSet::from(["Device.Users.User.7.".to_owned()]),
+        units: BTreeSet::new(),
     });
     evidence.said.push(Said {
         device: Some(nb::Device {
