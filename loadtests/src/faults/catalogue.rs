@@ -19,12 +19,21 @@ pub enum Kind {
     Cut,
     /// Nothing comes through to a group for a while.
     Silent,
+    /// Everything to and from a group comes late for a while.
+    Slow,
     /// Everything in it is deleted.
     Flush,
     /// Its store is full for a while.
     Full,
     /// Every member in turn: SIGTERM, start, until ready.
     Restart,
+}
+
+impl Kind {
+    /// It happens to the links to a group, not to a member.
+    pub fn is_link(self) -> bool {
+        matches!(self, Self::Cut | Self::Silent | Self::Slow)
+    }
 }
 
 /// A fault: its kind, and the group of members that it happens to.
@@ -36,15 +45,19 @@ pub struct Fault {
     pub group: String,
 }
 
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 8] = [
     ("kill", Kind::Kill),
     ("pause", Kind::Pause),
     ("cut", Kind::Cut),
     ("silent", Kind::Silent),
+    ("slow", Kind::Slow),
     ("flush", Kind::Flush),
     ("full", Kind::Full),
     ("restart", Kind::Restart),
 ];
+
+/// How late it comes, each way: what a part asks takes 0.6 s more.
+const SLOW: Duration = Duration::from_millis(300);
 
 /// The groups of servers that aren't Hearth's own.
 pub const SERVERS: [&str; 3] = ["nats", "redis", "cassandra"];
@@ -86,10 +99,9 @@ impl Fault {
         }
         let among = |names: &[String]| names.iter().any(|name| belongs(name, &self.group));
         match self.kind {
-            Kind::Cut | Kind::Silent if !among(links) => {
-                Some(format!("no proxy stands before {}", self.group))
+            kind if kind.is_link() => {
+                (!among(links)).then(|| format!("no proxy stands before {}", self.group))
             }
-            Kind::Cut | Kind::Silent => None,
             Kind::Flush if self.group != "redis" => Some("only redis can be flushed".to_owned()),
             Kind::Full if self.group != "nats" => Some("only nats can be filled".to_owned()),
             _ if !among(members) => Some(format!("there is no member {}", self.group)),
@@ -112,7 +124,7 @@ impl Fault {
             out.extend(SERVERS.map(|group| fault(kind, group)));
         }
         out.push(fault(Kind::Flush, "redis"));
-        for kind in [Kind::Cut, Kind::Silent] {
+        for kind in [Kind::Cut, Kind::Silent, Kind::Slow] {
             let groups: BTreeSet<&str> = links.iter().map(|link| group(link)).collect();
             out.extend(groups.into_iter().map(|group| fault(kind, group)));
         }
@@ -131,7 +143,7 @@ impl Fault {
     /// What is done to this member, how long it stays so, and how it is undone.
     pub fn steps(&self, member: &str, times: &Times) -> Steps {
         let member = || member.to_owned();
-        let group = || self.group.clone();
+        let link = |mode| Action::Link(self.group.clone(), mode);
         let (begin, hold, end) = match self.kind {
             Kind::Kill => (
                 Action::Kill(member()),
@@ -143,16 +155,9 @@ impl Fault {
                 times.pause,
                 Some(Action::Resume(member())),
             ),
-            Kind::Cut => (
-                Action::Link(group(), Mode::Cut),
-                times.pause,
-                Some(Action::Link(group(), Mode::Open)),
-            ),
-            Kind::Silent => (
-                Action::Link(group(), Mode::Silent),
-                times.pause,
-                Some(Action::Link(group(), Mode::Open)),
-            ),
+            Kind::Cut => (link(Mode::Cut), times.pause, Some(link(Mode::Open))),
+            Kind::Silent => (link(Mode::Silent), times.pause, Some(link(Mode::Open))),
+            Kind::Slow => (link(Mode::Delay(SLOW)), times.pause, Some(link(Mode::Open))),
             Kind::Flush => (Action::Flush(member()), Duration::ZERO, None),
             Kind::Full => (
                 Action::Fill(member()),
@@ -205,6 +210,7 @@ mod tests {
             "pause-nats",
             "restart-all",
             "full-nats",
+            "slow-cassandra",
         ] {
             assert_eq!(Fault::parse(name).unwrap().name(), name);
         }
@@ -245,11 +251,15 @@ mod tests {
                 "cut-redis",
                 "silent-nats",
                 "silent-redis",
+                "slow-nats",
+                "slow-redis",
                 "full-nats",
                 "restart-all"
             ]
         );
-        assert!(!table(&[]).contains(&"cut-nats".to_owned()));
+        for name in ["cut-nats", "slow-nats"] {
+            assert!(!table(&[]).contains(&name.to_owned()), "{name}");
+        }
         let one = Fault::table(&names(&["server-1"]), &[]);
         let one: Vec<_> = one.iter().map(Fault::name).collect();
         assert_eq!(one, ["kill-server", "restart-all"]);
@@ -274,5 +284,9 @@ mod tests {
         let cut = steps("cut-nats");
         assert_eq!(cut.begin, Action::Link("nats".to_owned(), Mode::Cut));
         assert_eq!(cut.end, Some(Action::Link("nats".to_owned(), Mode::Open)));
+        let slow = steps("slow-nats");
+        let late = Mode::Delay(Duration::from_millis(300));
+        assert_eq!(slow.begin, Action::Link("nats".to_owned(), late));
+        assert_eq!((slow.hold, slow.end), (times.pause, cut.end));
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use super::FaultOptions;
 use super::catalogue::{ALL, Fault, Kind};
 use super::proxy::belongs;
-use super::report::{self, Latencies, Occurrence, Row, Spread};
+use super::report::{self, HERD, Latencies, Occurrence, Row, Spread};
 use super::subject::{Action, Subject};
 use super::watch::Watch;
 use crate::kill::api::Api;
@@ -57,6 +57,8 @@ pub struct Chapter<'a, S> {
     windows: Vec<Window>,
     accidents: Vec<String>,
     preloaded: u64,
+    /// Requests of devices in [`HERD`] before anything was broken.
+    requests_calm: u64,
 }
 
 /// Runs one: of these faults, one after the other, each so often. `others` are the ids of all tasks that were made before, and get this chapter's too.
@@ -102,13 +104,25 @@ pub async fn run<S: Subject>(
         windows: Vec::new(),
         accidents: Vec::new(),
         preloaded,
+        requests_calm: 0,
     };
-    tokio::time::sleep(options.calm).await;
+    chapter.calm().await;
     chapter.times(&mut dice).await?;
     chapter.end(others, &mut dice).await
 }
 
 impl<S: Subject> Chapter<'_, S> {
+    /// Before the first fault: what is usual.
+    async fn calm(&mut self) {
+        let (before, begun) = (self.watch.edge(), Instant::now());
+        tokio::time::sleep(self.options.calm).await;
+        let seconds = begun.elapsed().as_secs_f64();
+        if !self.options.calm.is_zero() {
+            let requests = self.watch.edge().since(&before).all() as f64;
+            self.requests_calm = (requests / seconds * HERD.as_secs_f64()).round() as u64;
+        }
+    }
+
     /// Under load, at random moments.
     async fn times(&mut self, dice: &mut Dice) -> Result<()> {
         let mut lasting = 0;
@@ -142,7 +156,7 @@ impl<S: Subject> Chapter<'_, S> {
         }
         let of_group = |name: &&String| belongs(name, &self.fault.group);
         let members: Vec<_> = members.iter().filter(of_group).cloned().collect();
-        if matches!(self.fault.kind, Kind::Cut | Kind::Silent) {
+        if self.fault.kind.is_link() {
             return vec![self.fault.group.clone()];
         }
         // The disk of one of three would not be missed.
@@ -173,12 +187,17 @@ impl<S: Subject> Chapter<'_, S> {
             }
             _ => self.happen(&members).await?,
         }
-        let end = Instant::now();
+        let (end, at_end) = (Instant::now(), self.watch.edge());
+        let watch = self.watch.clone();
+        let herd = async {
+            tokio::time::sleep(HERD).await;
+            watch.edge().since(&at_end).all()
+        };
         let from = match self.fault.counts_from_its_end() {
             true => end,
             false => begin,
         };
-        let recovered = self.recovered(from, end).await;
+        let (recovered, requests_after) = tokio::join!(self.recovered(from, end), herd);
         let edge = self.watch.edge().since(&edge);
         let songs = self.watch.songs_since(begin);
         let occurrence = Occurrence {
@@ -199,6 +218,8 @@ impl<S: Subject> Chapter<'_, S> {
                 .map(|song| millis(song.ended - song.made))
                 .max()
                 .unwrap_or(0),
+            requests_after,
+            requests_calm: self.requests_calm,
         };
         println!("{}", occurrence.line());
         self.windows.push(Window {

@@ -1,7 +1,7 @@
 //! What came out: JSON, and the table of the documentation.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,16 @@ pub struct Occurrence {
     pub canaries: usize,
     /// The slowest of them.
     pub slowest_canary_ms: u64,
+    /// Requests of devices in the first [`HERD`] after its end: do they all come at once?
+    #[serde(default)]
+    pub requests_after: u64,
+    /// As many come in that time before anything is broken; 0 where that was not measured.
+    #[serde(default)]
+    pub requests_calm: u64,
 }
+
+/// How long it is looked whether devices come in a herd.
+pub const HERD: Duration = Duration::from_secs(5);
 
 impl Occurrence {
     /// In one line.
@@ -45,7 +54,7 @@ impl Occurrence {
         };
         format!(
             "{} {}: {} with {} tasks open, broken for {} ms; {recovered}; {} of {} requests failed; \
-             slowest of {} canaries {} ms",
+             slowest of {} canaries {} ms; {} requests in the {} s after it, {} in calm",
             self.fault,
             self.number,
             self.member,
@@ -54,7 +63,10 @@ impl Occurrence {
             self.edge.failed(),
             self.edge.all(),
             self.canaries,
-            self.slowest_canary_ms
+            self.slowest_canary_ms,
+            self.requests_after,
+            HERD.as_secs(),
+            self.requests_calm
         )
     }
 }
@@ -349,6 +361,17 @@ fn at(stamp: &hearth_proto::ProtoTimestamp) -> Result<SystemTime, std::num::TryF
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_report_of_before_is_gone_on_with() {
+        let mut old = serde_json::to_value(Occurrence::default()).unwrap();
+        let fields = old.as_object_mut().unwrap();
+        for new in ["requests_after", "requests_calm"] {
+            assert!(fields.remove(new).is_some(), "{new}");
+        }
+        let read: Occurrence = serde_json::from_value(old).unwrap();
+        assert_eq!((read.requests_after, read.requests_calm), (0, 0));
+    }
 
     #[test]
     fn percentiles() {

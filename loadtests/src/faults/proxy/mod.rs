@@ -267,6 +267,16 @@ mod tests {
         let start = std::time::Instant::now();
         turn(&mut stream).await.unwrap();
         assert!(start.elapsed() >= SHORT * 2);
+        // Late is not narrow: a megabyte takes hardly longer than five bytes.
+        let start = std::time::Instant::now();
+        let (mut read, mut write) = stream.split();
+        let (content, mut echo) = (vec![7; 1 << 20], vec![0; 1 << 20]);
+        let both = async {
+            tokio::try_join!(write.write_all(&content), read.read_exact(&mut echo)).map(drop)
+        };
+        timeout(LONG, both).await.unwrap().unwrap();
+        assert_eq!(echo, content);
+        assert!(start.elapsed() < SHORT * 30, "{:?}", start.elapsed());
     }
 
     #[test]

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Mode;
 
 const PIECE: usize = 16 << 10;
+/// Pieces on their way in one direction, at most.
+const PIECES: usize = 64;
 
 /// Takes connections until the proxy ends.
 pub(super) async fn serve(
@@ -85,22 +88,48 @@ async fn passing(mode: &mut watch::Receiver<Mode>) -> Duration {
     }
 }
 
-/// Copies one direction until its end.
+/// Copies one direction until its end. What comes late doesn't hold up what is behind it: a slow
+/// network is not a narrow one.
 async fn pump(
+    from: impl AsyncRead + Unpin,
+    to: impl AsyncWrite + Unpin,
+    mode: watch::Receiver<Mode>,
+) -> std::io::Result<()> {
+    let (sender, pieces) = mpsc::channel(PIECES);
+    tokio::try_join!(take(from, sender), give(to, pieces, mode)).map(drop)
+}
+
+/// A piece with its time; an empty one is the end.
+type Piece = (Instant, Vec<u8>);
+
+async fn take(
     mut from: impl AsyncRead + Unpin,
+    pieces: mpsc::Sender<Piece>,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        let piece = (Instant::now(), buffer[..length].to_vec());
+        if pieces.send(piece).await.is_err() || length == 0 {
+            return Ok(());
+        }
+    }
+}
+
+async fn give(
     mut to: impl AsyncWrite + Unpin,
+    mut pieces: mpsc::Receiver<Piece>,
     mut mode: watch::Receiver<Mode>,
 ) -> std::io::Result<()> {
-    let mut piece = vec![0; PIECE];
-    loop {
-        let length = from.read(&mut piece).await?;
+    while let Some((came, piece)) = pieces.recv().await {
         let delay = passing(&mut mode).await;
         if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
+            tokio::time::sleep_until(came + delay).await;
         }
-        if length == 0 {
+        if piece.is_empty() {
             return to.shutdown().await;
         }
-        to.write_all(&piece[..length]).await?;
+        to.write_all(&piece).await?;
     }
+    Ok(())
 }
