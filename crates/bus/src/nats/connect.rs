@@ -80,7 +80,10 @@ pub enum ConnectError {
         reason: String,
     },
     /// The server is older than what Hearth needs.
-    #[error("NATS at {servers} is version {version}: Hearth needs 2.10 or newer")]
+    #[error(
+        "NATS at {servers} is version {version}, and Hearth needs 2.10 or newer: upgrade it, or name \
+         another one in nats.servers"
+    )]
     TooOld {
         /// The addresses.
         servers: String,

@@ -1,8 +1,12 @@
 //! Wrong servers, credentials and settings: one line each that says what to do.
 
+use std::time::{Duration, Instant};
+
 use hearth_bus::{Bus as _, NatsBus, NatsConfig, NatsConnectError};
 use hearth_config::{ByteSize, HumanDuration, SecretString};
 use hearth_telemetry::Registry;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
 
 use super::server::Server;
 use super::{config, connect, refusal};
@@ -56,4 +60,44 @@ async fn a_server_without_jetstream_is_told_in_a_line() {
     };
     let line = refusal(&config(vec![server.url()])).await;
     assert!(line.contains("has no JetStream"), "{line}");
+}
+
+/// Greets as a server of this version does, and answers pings; its address.
+async fn greets_as(version: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (read, mut write) = stream.into_split();
+                let info = format!(
+                    "INFO {{\"server_id\":\"N\",\"version\":\"{version}\",\"proto\":1,\"headers\":true,\
+                     \"max_payload\":1048576,\"jetstream\":true}}\r\n"
+                );
+                write.write_all(info.as_bytes()).await.unwrap();
+                let mut lines = BufReader::new(read).lines();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    if line == "PING" {
+                        write.write_all(b"PONG\r\n").await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    format!("nats://{address}")
+}
+
+#[tokio::test]
+async fn an_older_server_is_told_in_a_line_and_not_waited_for() {
+    for version in ["2.9.25", "1.4.1"] {
+        let address = greets_as(version).await;
+        let started = Instant::now();
+        let line = refusal(&config(vec![address.clone()])).await;
+        let told =
+            format!("NATS at {address} is version {version}, and Hearth needs 2.10 or newer");
+        assert!(line.starts_with(&told), "{line}");
+        assert!(line.contains("nats.servers"), "{line}");
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(5), "it was waited for: {took:?}");
+    }
 }
