@@ -93,6 +93,10 @@ impl Client {
         })
     }
 
+    pub(super) fn prepared(&self, statement: Statement) -> &PreparedStatement {
+        &self.prepared[statement as usize]
+    }
+
     /// Waits for a place among the requests under way; not longer than a request may take.
     async fn permit(&self) -> Result<Permit<'_>> {
         let started = Instant::now();
@@ -141,7 +145,7 @@ impl Client {
         let work = async {
             let permit = self.permit().await?;
             let started = Instant::now();
-            let prepared = &self.prepared[statement as usize];
+            let prepared = self.prepared(statement);
             // The driver's futures are large; the store's callers hold many.
             let done = Box::pin(self.session.execute_unpaged(prepared, values)).await;
             self.took(statement, started);
@@ -184,7 +188,7 @@ impl Client {
         let work = async {
             let permit = self.permit().await?;
             let started = Instant::now();
-            let prepared = &self.prepared[statement as usize];
+            let prepared = self.prepared(statement);
             let one = BatchStatement::PreparedStatement(prepared.clone());
             // Unlogged: it touches one partition, and is repeated when it fails.
             let mut batch = Batch::new_with_statements(BatchType::Unlogged, vec![one; rows.len()]);
@@ -229,7 +233,7 @@ impl Client {
         let work = async {
             let permit = self.permit().await?;
             let started = Instant::now();
-            let mut prepared = self.prepared[statement as usize].clone();
+            let mut prepared = self.prepared(statement).clone();
             prepared.set_consistency(self.serial);
             let done = Box::pin(self.session.execute_unpaged(&prepared, values)).await;
             self.took(statement, started);
@@ -251,7 +255,7 @@ impl Client {
         let work = async {
             let _permit = self.permit().await?;
             let started = Instant::now();
-            let prepared = self.prepared[statement as usize].clone();
+            let prepared = self.prepared(statement).clone();
             let pager = Box::pin(self.session.execute_iter(prepared, values)).await;
             let rows = pager
                 .map_err(|error| self.failed_pager(error))?

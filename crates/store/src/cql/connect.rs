@@ -286,7 +286,7 @@ async fn session(config: &CqlConfig) -> Result<Session, ConnectError> {
     }
 }
 
-fn profile(config: &CqlConfig) -> ExecutionProfileHandle {
+pub(super) fn profile(config: &CqlConfig) -> ExecutionProfileHandle {
     let mut balancing = DefaultPolicy::builder().token_aware(true);
     // Where it isn't set there is only one.
     if let Some(local) = &config.local_datacenter {

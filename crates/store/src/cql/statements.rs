@@ -202,6 +202,24 @@ mod tests {
         }
     }
 
+    /// What is decided among the replicas is not made twice; all else may be, since it then is as if made once.
+    #[test]
+    fn what_may_be_repeated_changes_nothing_the_second_time() {
+        for statement in Statement::ALL.iter().copied() {
+            let text = statement.text();
+            assert_eq!(statement.is_conditional(), text.contains(" IF "), "{text}");
+            if statement.is_conditional() {
+                continue;
+            }
+            let adds = text.contains(" + ?") || text.contains(" - ?");
+            // To a set, which has it once.
+            assert!(!adds || statement == Statement::DeviceFirstSeen, "{text}");
+            for of_the_moment in ["now()", "uuid()", "currentTime", "toTimestamp"] {
+                assert!(!text.contains(of_the_moment), "{text}");
+            }
+        }
+    }
+
     #[test]
     fn none_filters_or_counts_on_the_clock_of_a_node() {
         for statement in Statement::ALL {

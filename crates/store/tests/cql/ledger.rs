@@ -7,7 +7,7 @@ use hearth_types::{DeviceKey, TaskId, TenantId, Timestamp};
 
 use super::support::{Keyspace, device, node};
 
-fn row(id: TaskId, revision: u64, open: bool, payload: u8) -> TaskRow {
+pub fn row(id: TaskId, revision: u64, open: bool, payload: u8) -> TaskRow {
     TaskRow {
         id,
         device: device(1),
@@ -15,6 +15,25 @@ fn row(id: TaskId, revision: u64, open: bool, payload: u8) -> TaskRow {
         revision,
         payload: vec![payload],
     }
+}
+
+/// The keyspace's only task, of the id below, as the first version wrote it with revision 3: the state in `task`, its
+/// revision the cell's time.
+pub async fn as_the_first_tables_have_it(keyspace: &Keyspace) {
+    let column = async |name: &str| {
+        let text = format!("SELECT CAST({name} AS bigint) FROM $.task");
+        keyspace.number(&text).await
+    };
+    let (day, shard) = (column("day").await, column("shard").await);
+    keyspace
+        .run(&format!(
+            "INSERT INTO $.task (tenant, day, shard, id, device, state, key) \
+             VALUES ('{}', {day}, {shard}, 0x{}, '001122-X-1', 0x0007, 'key') \
+             USING TIMESTAMP 3",
+            TenantId::default(),
+            "01".repeat(16)
+        ))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,21 +45,7 @@ async fn a_task_of_the_first_tables_goes_on() {
     let id = TaskId::from_bytes([1; 16]);
     let created = store.create_task(row(id, 1, true, 1), Some("key")).await;
     assert_eq!(created.unwrap(), Created::New);
-    // As the first version has it: the state in `task`, its revision the cell's time.
-    let day = keyspace
-        .number("SELECT CAST(day AS bigint) FROM $.task")
-        .await;
-    let shard = keyspace
-        .number("SELECT CAST(shard AS bigint) FROM $.task")
-        .await;
-    keyspace
-        .run(&format!(
-            "INSERT INTO $.task (tenant, day, shard, id, device, state, key) \
-             VALUES ('{tenant}', {day}, {shard}, 0x{}, '001122-X-1', 0x0007, 'key') \
-             USING TIMESTAMP 3",
-            "01".repeat(16)
-        ))
-        .await;
+    as_the_first_tables_have_it(&keyspace).await;
     keyspace.run("TRUNCATE $.ledger").await;
     let third = row(id, 3, true, 7);
     for found in [

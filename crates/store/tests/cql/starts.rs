@@ -1,12 +1,16 @@
 //! Starts: what is wrong is one clear line, and many at once make the tables once.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use hearth_config::HumanDuration;
 use hearth_store::cql::ConnectError;
 use hearth_store::{CqlConfig, CqlStore, Store};
 use hearth_telemetry::Registry;
+use hearth_types::{TaskId, TenantId};
 
+use super::ledger::{as_the_first_tables_have_it, row};
+use super::ring::ring;
 use super::support::{HISTORY, Keyspace, device, node, value};
 
 pub async fn refusal(config: CqlConfig) -> String {
@@ -114,23 +118,82 @@ async fn many_starts_make_the_tables_once_and_a_newer_keyspace_is_refused() {
     keyspace.drop().await;
 }
 
+/// Makes the tables and takes away what came after their first version.
+async fn first_tables(keyspace: &Keyspace) {
+    drop(keyspace.store().await);
+    keyspace.run("DROP TABLE $.ledger").await;
+    keyspace
+        .run("DELETE FROM $.schema_version WHERE part = 'store' AND version > 1")
+        .await;
+}
+
+/// The version of the tables.
+async fn version(keyspace: &Keyspace) -> i64 {
+    let text = "SELECT CAST(version AS bigint) FROM $.schema_version WHERE part = 'store' LIMIT 1";
+    keyspace.number(text).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_tables_are_brought_up_to_date_with_their_rows() {
+    let Some(node) = node() else { return };
+    let keyspace = Keyspace::new(&node).await;
+    let (id, tenant) = (TaskId::from_bytes([1; 16]), TenantId::default());
+    let store = keyspace.store().await;
+    let newest = version(&keyspace).await;
+    store.create_task(row(id, 1, true, 1), None).await.unwrap();
+    let kept = vec![value(&device(1), "Device.X".into(), 1, "x")];
+    store.write(kept).await.unwrap();
+    as_the_first_tables_have_it(&keyspace).await;
+    drop(store);
+    first_tables(&keyspace).await;
+    assert_eq!(version(&keyspace).await, 1);
+
+    let store = keyspace.store().await;
+    assert_eq!(version(&keyspace).await, newest);
+    let found = store.parameters(&device(1), "", None, 9).await.unwrap();
+    assert_eq!(found.len(), 1);
+    let found = store.task(&tenant, id).await.unwrap();
+    assert_eq!(found, Some(row(id, 3, true, 7)));
+    let next = row(id, 4, true, 8);
+    store.put_tasks(vec![next.clone()]).await.unwrap();
+    assert_eq!(store.task(&tenant, id).await.unwrap(), Some(next));
+    keyspace.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_of_a_process_that_died_is_waited_for() {
+    let Some(node) = node() else { return };
+    let keyspace = Keyspace::new(&node).await;
+    first_tables(&keyspace).await;
+    let started = Instant::now();
+    keyspace
+        .run(
+            "INSERT INTO $.schema_lock (part, owner) VALUES ('store', 'dead') \
+             IF NOT EXISTS USING TTL 5",
+        )
+        .await;
+    let store = keyspace.store().await;
+    let took = started.elapsed();
+    assert!(
+        took >= Duration::from_secs(4),
+        "it was not waited for: {took:?}"
+    );
+    let written = vec![value(&device(1), "Device.X".into(), 1, "x")];
+    store.write(written).await.unwrap();
+    keyspace.drop().await;
+}
+
 /// `CREATE TABLE IF NOT EXISTS` looks at one node only: two that make a table at once through two nodes could give it
 /// two ids, and the nodes would never agree again. Each start here begins with another node.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_starts_through_different_nodes_make_the_tables_once() {
-    let Ok(ring) = std::env::var("HEARTH_TEST_CQL_RING") else {
-        eprintln!(
-            "SKIPPED: HEARTH_TEST_CQL_RING is not set (host:port of each node of one cluster, comma-separated)"
-        );
-        return;
-    };
-    let nodes: Vec<&str> = ring.split(',').collect();
+    let Some(nodes) = ring() else { return };
     for round in 0..5 {
-        let keyspace = Keyspace::new(nodes[round % nodes.len()]).await;
+        let keyspace = Keyspace::new(&nodes[round % nodes.len()]).await;
         let mut starts = tokio::task::JoinSet::new();
         for start in 0..6_u32 {
             let config = CqlConfig {
-                nodes: vec![nodes[start as usize % nodes.len()].to_owned()],
+                nodes: vec![nodes[start as usize % nodes.len()].clone()],
                 connect_timeout: HumanDuration::secs(60),
                 ..keyspace.config()
             };
