@@ -32,6 +32,12 @@ use std::time::Duration;
 ///   open, and that no attempt of a newer epoch is in it.
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
+    /// Whether other processes work with the same index, so that a rebuild, at a start too, takes from
+    /// what they have.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     /// Opens a session and fences all earlier ones of the device.
     ///
     /// - The epoch MUST be above every earlier one of the device and at least `now` in µs

@@ -56,6 +56,8 @@ on_each_server! {
     what_is_due_is_told_to_one
     a_wipe_in_mid_session
     epochs_grow_through_wipes
+    epochs_grow_through_wipes_with_clocks_apart
+    an_old_session_does_not_lower_where_epochs_begin_anew
     idle_devices_leave_nothing_behind
     a_device_with_a_thousand_tasks
     buckets_are_compared_from_time_to_time
@@ -328,6 +330,70 @@ async fn epochs_grow_through_wipes(server: &str) {
         last = session.epoch;
     }
     queue.wipe().await.unwrap();
+}
+
+/// Losses one behind the other, met by processes whose clocks differ by less than the time between
+/// them: that is how far the promise goes (docs/redis.md).
+async fn epochs_grow_through_wipes_with_clocks_apart(server: &str) {
+    let queue = connect(&config(server)).await;
+    let device = device(1);
+    let mut last = 0;
+    let mut open = async |id: String, now| {
+        let opened = queue.open_session(&device, &id, LEASE, now).await.unwrap();
+        assert!(opened.epoch > last, "{id}: {} after {last}", opened.epoch);
+        last = opened.epoch;
+    };
+    for (set, between, apart) in [(0, 100_000, 90_000), (60, 1_000_000, 900_000)] {
+        // Before the first loss, too, at the process that is ahead.
+        let clock = |micros: i64| Timestamp::from_micros(at(set).as_micros() + micros);
+        build_at(&queue, clock(-3_000_000)).await;
+        open(format!("{set}-before"), clock(900_000)).await;
+        for round in 0..20 {
+            queue.wipe().await.unwrap();
+            let ahead = (round + 1) % 2 * apart;
+            let now = clock(round * between + ahead);
+            for turn in 0..5 {
+                // Who comes first sets where epochs begin: a session, or the rebuild; and some come
+                // when it is done.
+                if turn == round % 4 {
+                    build_at(&queue, now).await;
+                }
+                open(format!("{set}-{round}-{turn}"), now).await;
+            }
+        }
+    }
+    queue.wipe().await.unwrap();
+}
+
+/// One of before the loss that goes on and ends says nothing of how high the others' epochs were.
+async fn an_old_session_does_not_lower_where_epochs_begin_anew(server: &str) {
+    for by_session in [true, false] {
+        let queue = connect(&config(server)).await;
+        build_at(&queue, at(-200)).await;
+        let old = device(1);
+        let fits = |serial: &usize| device(*serial).bucket() == old.bucket();
+        let other = device((2..).find(fits).unwrap());
+        let session = queue.open_session(&old, "old", LEASE, at(-100)).await;
+        let epoch = session.unwrap().epoch;
+        // By a process whose clock is ahead.
+        let ahead = Timestamp::from_micros(at(0).as_micros() + 900_000);
+        let before = queue.open_session(&other, "s1", LEASE, ahead).await;
+
+        queue.wipe().await.unwrap();
+        let task = pending();
+        queue.enqueue(&old, task).await.unwrap();
+        let renewed = queue.renew(&old, epoch, Some(task.task), LEASE, at(0));
+        assert!(renewed.await.unwrap());
+        queue.complete(&old, task.task).await.unwrap();
+        queue.close_session(&old, epoch).await.unwrap();
+        if !by_session {
+            build_at(&queue, at(0)).await;
+        }
+        let after = queue.open_session(&other, "s2", LEASE, at(0)).await;
+        let (before, after) = (before.unwrap().epoch, after.unwrap().epoch);
+        assert!(after > before, "{after} after {before}");
+        queue.wipe().await.unwrap();
+    }
 }
 
 async fn idle_devices_leave_nothing_behind(server: &str) {

@@ -34,6 +34,9 @@ pub struct WorkflowConfig {
     pub wake_patience: HumanDuration,
     /// How often deadlines and leases are looked at.
     pub tick: HumanDuration,
+    /// Tasks a second, of each process, that are read from the ledger and entered into a task queue
+    /// that processes share, when it was lost or may be behind.
+    pub rebuild_rate: u32,
     /// How long tasks that have ended are kept, from their making.
     pub task_retention: HumanDuration,
     /// How long messages that could not be worked on are kept.
@@ -58,6 +61,7 @@ impl Default for WorkflowConfig {
             wake_backoff: [10, 60, 300].map(HumanDuration::secs).to_vec(),
             wake_patience: HumanDuration::secs(60),
             tick: HumanDuration::millis(500),
+            rebuild_rate: 20_000,
             task_retention: HumanDuration::secs(90 * 24 * 3600),
             dead_letter_retention: HumanDuration::secs(90 * 24 * 3600),
             trim_interval: HumanDuration::secs(3600),
@@ -137,6 +141,12 @@ impl Documented for WorkflowConfig {
                 "How often deadlines, leases and delays are looked at.",
             ),
             doc(
+                "rebuild_rate",
+                Integer,
+                "Tasks that each process reads from the ledger and enters into a lost task queue in a second, while sessions go on. Not in the embedded form, whose queue is only rebuilt at the start.",
+            )
+            .unit("tasks/s"),
+            doc(
                 "task_retention",
                 Duration,
                 "How long tasks are kept, with the keys by which they are known when they are asked \
@@ -165,23 +175,28 @@ impl Documented for WorkflowConfig {
         need(
             (1..=99).contains(&self.default_max_attempts),
             "default_max_attempts",
-            "must be from 1 to 99",
+            "expected 1 to 99",
         );
-        need(self.gpv_batch > 0, "gpv_batch", "must be over 0");
+        need(self.gpv_batch > 0, "gpv_batch", "expected more than 0");
         need(
             self.max_open_per_device > 0,
             "max_open_per_device",
-            "must be over 0",
+            "expected more than 0",
         );
         need(
             self.checkpoint_steps > 0,
             "checkpoint_steps",
-            "must be over 0",
+            "expected more than 0",
         );
         need(
             self.wake_concurrency > 0,
             "wake_concurrency",
-            "must be over 0",
+            "expected more than 0",
+        );
+        need(
+            self.rebuild_rate >= 100,
+            "rebuild_rate",
+            "expected 100 or more",
         );
         for (key, duration) in [
             ("default_deadline", self.default_deadline),
@@ -191,7 +206,7 @@ impl Documented for WorkflowConfig {
             ("dead_letter_retention", self.dead_letter_retention),
             ("trim_interval", self.trim_interval),
         ] {
-            need(!duration.get().is_zero(), key, "must be over 0");
+            need(!duration.get().is_zero(), key, "expected more than 0");
         }
         problems
     }
@@ -208,5 +223,17 @@ mod tests {
             [""; 0]
         );
         assert!(WorkflowConfig::default().validate().is_empty());
+    }
+
+    #[test]
+    fn a_rebuild_is_never_slower_than_its_lease() {
+        for (rate, good) in [(0, false), (99, false), (100, true), (u32::MAX, true)] {
+            let config = WorkflowConfig {
+                rebuild_rate: rate,
+                ..WorkflowConfig::default()
+            };
+            let keys: Vec<_> = config.validate().into_iter().map(|(key, _)| key).collect();
+            assert_eq!(keys.is_empty(), good, "{rate}: {keys:?}");
+        }
     }
 }

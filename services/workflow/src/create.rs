@@ -119,18 +119,26 @@ impl Inner {
     /// Enters a task: ledger, then queue, then the wake-up.
     pub(crate) async fn make(&self, new: NewTask, now: Timestamp) -> Result<(Task, bool)> {
         let device = new.device.clone();
-        let peek = self.queue.peek(&device, now).await.map_err(queue_error)?;
-        if peek.open >= self.options.max_open_per_device {
+        let (open, in_session) = match self.queue.peek(&device, now).await {
+            Ok(peek) => (peek.open, peek.in_session),
+            // Its index was lost. The ledger knows how many there are; and who is to be woken is
+            // asked for when the index is whole, if then still without a session.
+            Err(hearth_queue::Error::Rebuilding) => {
+                (self.open_tasks_of(&device).await?.len(), false)
+            }
+            Err(error) => return Err(queue_error(error)),
+        };
+        if open >= self.options.max_open_per_device {
             return Err(Error::new(
                 ErrorKind::ResourceExhausted,
                 format!(
                     "device {} has {} open tasks, as many as it may; wait until some have ended, \
                      or cancel some",
-                    device.device, peek.open
+                    device.device, open
                 ),
             ));
         }
-        let (ask, wake) = (!new.no_wake, !new.no_wake && !peek.in_session);
+        let (ask, wake) = (!new.no_wake, !new.no_wake && !in_session);
         let key = new.idempotency_key.clone();
         let mut work = new_work(self.ids.next_id(), new, now, wake);
         let row = work.next_row(now);

@@ -3,8 +3,10 @@
 use hearth_proto::types::v1::TaskState;
 use hearth_queue::Depth;
 use hearth_telemetry::{
-    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, MetricDef, MetricError, Registry,
+    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, MetricDef, MetricError, Registry,
+    buckets,
 };
+use std::time::Duration;
 
 /// Tasks made.
 pub const TASKS_CREATED: MetricDef =
@@ -79,6 +81,18 @@ pub const LETTERS_TRIMMED: MetricDef = MetricDef::counter(
     "hearth_workflow_dead_letters_trimmed_total",
     "Dead letters of the bus removed after `workflow.dead_letter_retention`",
 );
+/// Buckets rebuilt.
+pub const REBUILT: MetricDef = MetricDef::counter(
+    "hearth_workflow_rebuilt_buckets_total",
+    "Buckets of the task queue (of 64) rebuilt from the ledger, by why: start, lost, behind",
+)
+.labels(&["why"]);
+/// Seconds of a rebuild.
+pub const REBUILD_SECONDS: MetricDef = MetricDef::histogram(
+    "hearth_workflow_rebuild_seconds",
+    "Seconds until a bucket of the task queue was rebuilt, waits for `workflow.rebuild_rate` included",
+    buckets::SLOW_SECONDS,
+);
 
 /// All of them.
 pub const METRICS: &[MetricDef] = &[
@@ -96,6 +110,8 @@ pub const METRICS: &[MetricDef] = &[
     DAMAGED,
     TRIMMED,
     LETTERS_TRIMMED,
+    REBUILT,
+    REBUILD_SECONDS,
 ];
 
 /// Resolved handles.
@@ -114,6 +130,8 @@ pub(crate) struct Metrics {
     pub(crate) damaged: IntCounter,
     pub(crate) trimmed: IntCounter,
     pub(crate) letters_trimmed: IntCounter,
+    rebuilt: IntCounterVec,
+    rebuild_seconds: Histogram,
 }
 
 impl Metrics {
@@ -133,6 +151,8 @@ impl Metrics {
             damaged: registry.counter(&DAMAGED)?,
             trimmed: registry.counter(&TRIMMED)?,
             letters_trimmed: registry.counter(&LETTERS_TRIMMED)?,
+            rebuilt: registry.counter_vec(&REBUILT)?,
+            rebuild_seconds: registry.histogram(&REBUILD_SECONDS)?,
         })
     }
 
@@ -153,7 +173,12 @@ impl Metrics {
         self.wakes.with_label_values(&[outcome]).inc();
     }
 
-    pub(crate) fn depth(&self, depth: &Depth, oldest: std::time::Duration) {
+    pub(crate) fn rebuilt(&self, why: &str, took: Duration) {
+        self.rebuilt.with_label_values(&[why]).inc();
+        self.rebuild_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn depth(&self, depth: &Depth, oldest: Duration) {
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let pending = depth.open.saturating_sub(depth.in_flight + depth.parked);
         for (phase, count) in [

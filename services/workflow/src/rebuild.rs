@@ -1,4 +1,7 @@
 //! The queue from the ledger: at start, and whenever the index of a bucket was lost or may be behind.
+//!
+//! In an index that processes share, each of them reads and enters at most `workflow.rebuild_rate` tasks a
+//! second, and leaves alone what another one has rebuilt: the sessions that go on must not feel it.
 
 use crate::{
     ledger::{Work, queue_error, store_error},
@@ -9,19 +12,38 @@ use hearth_proto::types::v1::TaskState;
 use hearth_queue::{Enqueue, Phase, Suspect};
 use hearth_runtime::CancellationToken;
 use hearth_types::{DeviceKey, TaskId, TenantId, Timestamp};
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
+use tokio::time::Instant;
 
 /// Tasks of one read of the ledger.
 const PAGE: usize = 500;
-/// How long a process may take for a page; then another one takes the bucket over.
+/// How long a process may take for a page, the wait after it included (5 s at the lowest
+/// `workflow.rebuild_rate`); then another one takes the bucket over.
 const LEASE: Duration = Duration::from_secs(15);
 /// Between two looks for buckets that must be rebuilt.
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two comparisons of a bucket in an index that processes share: one of them may have died
 /// after a task was in the ledger and before it was in the queue.
 const EVERY: Duration = Duration::from_secs(600);
-/// Between two buckets that are in service: comparing them must not be felt.
+/// Between two buckets, once the process serves: a rebuild must not be felt.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// When buckets are rebuilt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Before the process serves: those that are lost.
+    Start,
+    /// While it serves: those that are lost, then those that may be behind.
+    Service,
+}
+
+/// What came of it.
+#[derive(Default)]
+struct Rebuilt {
+    buckets: usize,
+    lost: usize,
+    tasks: usize,
+}
 
 impl Inner {
     /// Rebuilds every bucket whose index is missing; answers how many tasks were entered. One that
@@ -31,12 +53,9 @@ impl Inner {
     /// [`hearth_clients::Kind::Unavailable`]: the ledger or the queue can't be reached, or other
     /// processes are still at it.
     pub(crate) async fn rebuild(&self, owner: &str) -> Result<usize> {
-        let mut count = 0;
-        for suspect in self.lost().await? {
-            count += self.rebuild_bucket(suspect, owner).await?.unwrap_or(0);
-        }
-        match self.lost().await?.len() {
-            0 => Ok(count),
+        let rebuilt = self.rebuild_all(owner, When::Start).await?;
+        match self.suspects().await?.iter().filter(|s| s.lost).count() {
+            0 => Ok(rebuilt.tasks),
             left => Err(Error::unavailable(format!(
                 "the server is starting: {left} parts of its task queues are being rebuilt"
             ))),
@@ -46,12 +65,6 @@ impl Inner {
     async fn suspects(&self) -> Result<Vec<Suspect>> {
         let suspects = self.queue.suspects(EVERY, self.now()).await;
         suspects.map_err(queue_error)
-    }
-
-    async fn lost(&self) -> Result<Vec<Suspect>> {
-        let mut suspects = self.suspects().await?;
-        suspects.retain(|suspect| suspect.lost);
-        Ok(suspects)
     }
 
     /// Rebuilds what is lost, and compares what may be behind, until `stop`.
@@ -71,43 +84,63 @@ impl Inner {
     }
 
     async fn look(&self, owner: &str) -> Result<()> {
-        let mut suspects = self.suspects().await?;
-        // What is lost first; and each process begins elsewhere.
-        let turn = owner.bytes().fold(0_u8, u8::wrapping_add) % DeviceKey::BUCKETS;
-        suspects.sort_by_key(|s| (!s.lost, s.bucket.wrapping_sub(turn) % DeviceKey::BUCKETS));
-        let (mut buckets, mut tasks, mut lost) = (0, 0, 0);
-        for suspect in suspects {
-            let Some(count) = self.rebuild_bucket(suspect, owner).await? else {
-                continue;
-            };
-            (buckets, tasks) = (buckets + 1, tasks + count);
-            match suspect.lost {
-                true => lost += 1,
-                false => tokio::time::sleep(PAUSE).await,
-            }
-        }
-        if buckets > 0 {
+        let rebuilt = self.rebuild_all(owner, When::Service).await?;
+        if rebuilt.buckets > 0 {
             tracing::info!(
-                buckets,
-                lost,
-                open_tasks = tasks,
+                buckets = rebuilt.buckets,
+                lost = rebuilt.lost,
+                open_tasks = rebuilt.tasks,
                 "task queues were rebuilt from the ledger"
             );
         }
         Ok(())
     }
 
+    /// One bucket after another, what is lost first. Each process begins elsewhere, and asks again
+    /// before each bucket: what another one has rebuilt meanwhile is not done twice.
+    async fn rebuild_all(&self, owner: &str, when: When) -> Result<Rebuilt> {
+        let turn = owner.bytes().fold(0_u8, u8::wrapping_add) % DeviceKey::BUCKETS;
+        let place = |s: &Suspect| (!s.lost, s.bucket.wrapping_sub(turn) % DeviceKey::BUCKETS);
+        let (mut rebuilt, mut tried) = (Rebuilt::default(), HashSet::new());
+        loop {
+            let mut suspects = self.suspects().await?;
+            suspects.retain(|suspect| {
+                (suspect.lost || when == When::Service) && !tried.contains(&suspect.bucket)
+            });
+            let Some(suspect) = suspects.into_iter().min_by_key(place) else {
+                return Ok(rebuilt);
+            };
+            tried.insert(suspect.bucket);
+            let why = match (when, suspect.lost) {
+                (When::Start, _) => "start",
+                (When::Service, true) => "lost",
+                (When::Service, false) => "behind",
+            };
+            let Some(count) = self.rebuild_bucket(suspect.bucket, why, owner).await? else {
+                continue;
+            };
+            rebuilt.buckets += 1;
+            rebuilt.lost += usize::from(suspect.lost);
+            rebuilt.tasks += count;
+            // One that is lost and has nothing holds up the next one for nothing.
+            if when == When::Service && (count > 0 || !suspect.lost) {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
     /// Enters the open tasks of a bucket's devices; how many there are. `None`: another process does
     /// it.
-    async fn rebuild_bucket(&self, suspect: Suspect, owner: &str) -> Result<Option<usize>> {
-        let (queue, bucket) = (&self.queue, suspect.bucket);
-        let begun = queue.begin_rebuild(bucket, owner, LEASE, self.now());
-        if !begun.await.map_err(queue_error)? {
+    async fn rebuild_bucket(&self, bucket: u8, why: &str, owner: &str) -> Result<Option<usize>> {
+        let (queue, begun) = (&self.queue, Instant::now());
+        let taken = queue.begin_rebuild(bucket, owner, LEASE, self.now());
+        if !taken.await.map_err(queue_error)? {
             return Ok(None);
         }
         let mut count = 0;
         let mut after: Option<(TenantId, TaskId)> = None;
         loop {
+            let page = Instant::now();
             let from = after.as_ref().map(|(tenant, task)| (tenant, *task));
             let rows = self.ledger.store().open_tasks(bucket, from, PAGE).await;
             let rows = rows.map_err(store_error)?;
@@ -129,12 +162,27 @@ impl Inner {
             count += works.len();
             after = rows.last().map(|row| (row.device.tenant.clone(), row.id));
             if rows.len() < PAGE {
-                break;
+                // In service first: its devices need not wait for the pause.
+                let finished = queue.finish_rebuild(bucket, owner, self.now()).await;
+                let finished = finished.map_err(queue_error)?;
+                if finished {
+                    self.metrics.rebuilt(why, begun.elapsed());
+                }
+                self.pace(rows.len(), page).await;
+                return Ok(finished.then_some(count));
             }
+            self.pace(rows.len(), page).await;
         }
-        let finished = queue.finish_rebuild(bucket, owner, self.now());
-        let finished = finished.await.map_err(queue_error)?;
-        Ok(finished.then_some(count))
+    }
+
+    /// Waits until so many tasks, begun then, have taken as long as the rate asks for. An index of
+    /// this process alone is only rebuilt before it serves, so nobody would gain by it.
+    async fn pace(&self, tasks: usize, begun: Instant) {
+        if self.queue.is_shared() {
+            let tasks = Duration::from_secs(u64::try_from(tasks).unwrap_or(u64::MAX));
+            let span = tasks / self.options.rebuild_rate.max(1);
+            tokio::time::sleep_until(begun + span).await;
+        }
     }
 
     /// Where a task of the ledger stands in the queue.

@@ -17,7 +17,7 @@ use hearth_bus::{Bus, Publish};
 use hearth_clients::{DeviceState, Error, Files, Result, Wakeup, Workflow};
 use hearth_proto::workflow::v1 as wf;
 use hearth_queue::Queue;
-use hearth_runtime::{BoxError, Clock, Service, ServiceContext};
+use hearth_runtime::{Backoff, BoxError, Clock, Service, ServiceContext};
 use hearth_store::Store;
 use hearth_telemetry::{MetricError, Registry};
 use hearth_types::{DeviceKey, TaskId, TaskIds, TenantId, Timestamp};
@@ -195,17 +195,22 @@ impl Service for WorkflowRunner {
     async fn run(self: Box<Self>, ctx: ServiceContext) -> std::result::Result<(), BoxError> {
         let inner = self.inner;
         let owner = inner.ids.next_id().to_string();
+        let longest = std::time::Duration::from_secs(1);
+        let mut backoff = Backoff::new(longest / 4, longest);
         loop {
-            match inner.rebuild(&owner).await {
+            let rebuilt = tokio::select! {
+                () = ctx.stop.cancelled() => return Ok(()),
+                rebuilt = inner.rebuild(&owner) => rebuilt,
+            };
+            match rebuilt {
                 Ok(count) => {
                     tracing::info!(open_tasks = count, "task queues are rebuilt");
                     break;
                 }
                 Err(error) => {
                     ctx.readiness.not_ready(error.to_string());
-                    tokio::select! {
-                        () = ctx.stop.cancelled() => return Ok(()),
-                        () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
+                    if !backoff.wait_unless(&ctx.stop).await {
+                        return Ok(());
                     }
                 }
             }

@@ -58,6 +58,10 @@ impl Default for EmbeddedQueue {
 
 #[async_trait]
 impl Queue for EmbeddedQueue {
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     async fn open_session(
         &self,
         device: &DeviceKey,

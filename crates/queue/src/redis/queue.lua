@@ -19,7 +19,8 @@ local CLOSED, BOUND = 1, 2
 local ID, PRIORITY, DEADLINE, PHASE, V, LEASE, ALARM = 1, 2, 3, 4, 5, 6, 7
 local PENDING, IN_FLIGHT, PARKED = 0, 1, 2
 local REBUILDING = -1
--- How far clocks of Hearth's processes may be apart when epochs begin anew, in microseconds.
+-- How far clocks of Hearth's processes may be apart when epochs begin anew, in microseconds. What f says
+-- of a bucket that was lost is not enough: a session of before the loss may have raised it to its own.
 local SKEW = 1000000
 
 -- redis.call is there only when a function runs.
@@ -151,8 +152,8 @@ end
 local function open(k, a)
   local device, session, ttl, now = a[1], a[2], number(a[3]), number(a[4])
   local whole, floor = touch(k)
-  if not whole and floor == 0 then
-    floor = now + SKEW
+  if not whole then
+    floor = math.max(floor, now + SKEW)
   end
   local record = load(k, device)
   local same = record and session ~= '' and record[S] == session
@@ -466,8 +467,8 @@ local function begin(k, a)
   end
   call('DEL', k[6])
   call('HSET', k[1], 'o', owner, 'u', now + ttl, 'w', run_id())
-  if not whole and floor == 0 then
-    call('HSET', k[1], 'f', now + SKEW)
+  if not whole then
+    call('HSET', k[1], 'f', math.max(floor, now + SKEW))
   end
   return 1
 end

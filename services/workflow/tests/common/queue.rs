@@ -1,4 +1,5 @@
-//! The real queue, that can't be asked on demand: all of it, or what a rebuild holds up.
+//! The real queue, that can't be asked on demand (all of it, or what a rebuild holds up), and that is
+//! lost on demand, as one in a server of its own may be.
 
 use async_trait::async_trait;
 use hearth_queue::{
@@ -7,29 +8,56 @@ use hearth_queue::{
 };
 use hearth_types::{DeviceKey, TaskId, Timestamp};
 use std::{
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
+/// Between two comparisons of an index: never here.
+const EVERY: Duration = Duration::MAX;
+
 #[derive(Default)]
 pub struct FlakyQueue {
-    pub inner: EmbeddedQueue,
+    inner: Mutex<Arc<EmbeddedQueue>>,
     /// Nothing answers.
     pub down: AtomicBool,
     /// The device's bucket is not whole.
     pub rebuilding: AtomicBool,
+    wiped: AtomicBool,
+    /// Buckets that were rebuilt, since the last wipe.
+    pub rebuilt: AtomicU32,
 }
 
 impl FlakyQueue {
-    fn up(&self) -> Result<&EmbeddedQueue> {
+    /// All of it is lost.
+    pub fn wipe(&self) {
+        self.wiped.store(true, SeqCst);
+        self.rebuilt.store(0, SeqCst);
+        *self.inner.lock().unwrap() = Arc::default();
+    }
+
+    /// Buckets that are lost.
+    pub async fn lost(&self) -> Vec<u8> {
+        let queue = self.inner.lock().unwrap().clone();
+        let suspects = queue.suspects(EVERY, Timestamp::ZERO).await.unwrap();
+        suspects.iter().map(|suspect| suspect.bucket).collect()
+    }
+
+    fn up(&self) -> Result<Arc<EmbeddedQueue>> {
         match self.down.load(SeqCst) {
             true => Err(Error::Unavailable("told to".into())),
-            false => Ok(&self.inner),
+            false => Ok(self.inner.lock().unwrap().clone()),
         }
     }
 
-    fn whole(&self) -> Result<&EmbeddedQueue> {
-        match self.rebuilding.load(SeqCst) {
+    async fn is_lost(&self, device: &DeviceKey) -> bool {
+        self.wiped.load(SeqCst) && self.lost().await.contains(&device.bucket())
+    }
+
+    async fn whole(&self, device: &DeviceKey) -> Result<Arc<EmbeddedQueue>> {
+        match self.rebuilding.load(SeqCst) || self.is_lost(device).await {
             true => Err(Error::Rebuilding),
             false => self.up(),
         }
@@ -45,7 +73,10 @@ impl Queue for FlakyQueue {
         ttl: Duration,
         now: Timestamp,
     ) -> Result<Session> {
-        self.up()?.open_session(device, session, ttl, now).await
+        let lost = self.is_lost(device).await;
+        let mut opened = self.up()?.open_session(device, session, ttl, now).await?;
+        opened.rebuilding = lost;
+        Ok(opened)
     }
     async fn claim(
         &self,
@@ -55,7 +86,7 @@ impl Queue for FlakyQueue {
         exclude: Option<TaskId>,
         now: Timestamp,
     ) -> Result<Claim> {
-        let queue = self.whole()?;
+        let queue = self.whole(device).await?;
         queue.claim(device, epoch, lease, exclude, now).await
     }
     async fn renew(
@@ -99,13 +130,13 @@ impl Queue for FlakyQueue {
         self.up()?.park(device, task, epoch, until).await
     }
     async fn unpark(&self, device: &DeviceKey, task: TaskId) -> Result<bool> {
-        self.whole()?.unpark(device, task).await
+        self.whole(device).await?.unpark(device, task).await
     }
     async fn contains(&self, device: &DeviceKey, task: TaskId) -> Result<bool> {
-        self.whole()?.contains(device, task).await
+        self.whole(device).await?.contains(device, task).await
     }
     async fn peek(&self, device: &DeviceKey, now: Timestamp) -> Result<Peek> {
-        self.whole()?.peek(device, now).await
+        self.whole(device).await?.peek(device, now).await
     }
     async fn remind(&self, device: &DeviceKey, at: Timestamp, now: Timestamp) -> Result<()> {
         self.up()?.remind(device, at, now).await
@@ -139,6 +170,8 @@ impl Queue for FlakyQueue {
         self.up()?.restore(bucket, owner, tasks, ttl, now).await
     }
     async fn finish_rebuild(&self, bucket: u8, owner: &str, now: Timestamp) -> Result<bool> {
-        self.up()?.finish_rebuild(bucket, owner, now).await
+        let finished = self.up()?.finish_rebuild(bucket, owner, now).await?;
+        self.rebuilt.fetch_add(u32::from(finished), SeqCst);
+        Ok(finished)
     }
 }
