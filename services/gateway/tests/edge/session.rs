@@ -3,7 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hearth_auth::{SecretKeys, keyring};
 use hearth_bus::Stream;
+use hearth_gateway::GatewayConfig;
 use hearth_proto::events::v1 as ev;
 use hearth_proto::workflow::v1 as wf;
 use wf::request::Rpc;
@@ -11,7 +15,7 @@ use wf::request::Rpc;
 use crate::support::client::basic;
 use crate::support::doubles::REQUEST;
 use crate::support::xml::{envelope, inform, inform_of};
-use crate::support::{House, house};
+use crate::support::{House, house, house_with_keys};
 
 async fn open(house: &House) -> String {
     let answer = house.connect().await.post(&basic(), inform()).await;
@@ -49,6 +53,54 @@ async fn any_connection_and_any_replica_serves_a_turn() {
         replica.metric("hearth_gateway_sessions_total{event=\"ended\"}"),
         1.0
     );
+}
+
+/// The id of the key that a cookie is sealed under.
+fn key_of(cookie: &str) -> u8 {
+    let sealed = cookie.strip_prefix("hs=").unwrap();
+    URL_SAFE_NO_PAD.decode(sealed).unwrap()[0]
+}
+
+#[tokio::test]
+async fn a_session_goes_on_over_a_change_of_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = dir.path().join("ring");
+    let keys = || SecretKeys::load(&ring).unwrap();
+    keyring::create(&ring).unwrap();
+    let before = house_with_keys(GatewayConfig::default(), keys()).await;
+    keyring::stage(&ring).unwrap();
+    let staged = before.replica_with_keys(keys()).await;
+    keyring::promote(&ring).unwrap();
+    let promoted = before.replica_with_keys(keys()).await;
+    // One after another, as they are restarted; each turn meets another one.
+    let (old, known, new) = ((&before, 1), (&staged, 1), (&promoted, 2));
+    for way in [[known, new, known], [new, known, new], [old, known, old]] {
+        let mut cookie = String::new();
+        for (turn, (house, key)) in way.into_iter().enumerate() {
+            let mut cpe = house.connect().await;
+            let answer = match turn {
+                0 => cpe.post(&basic(), inform()).await,
+                _ => {
+                    let asked = envelope("2", "<cwmp:GetRPCMethods/>");
+                    cpe.turn(&cookie, asked).await
+                }
+            };
+            assert_eq!(answer.status, 200, "turn {turn}: {answer:?}");
+            cookie = answer.cookie();
+            assert_eq!(key_of(&cookie), key, "turn {turn}");
+        }
+        let (house, _) = way[1];
+        let answer = house.connect().await.turn(&cookie, "").await;
+        assert_eq!(answer.status, 204, "{answer:?}");
+    }
+    // Why a key is staged first: one that was never told of it takes the session for none.
+    let cookie = open(&promoted).await;
+    assert_eq!(before.connect().await.turn(&cookie, "").await.status, 401);
+    // And why one is retired late.
+    let cookie = open(&staged).await;
+    keyring::retire(&ring, 1).unwrap();
+    let retired = before.replica_with_keys(keys()).await;
+    assert_eq!(retired.connect().await.turn(&cookie, "").await.status, 401);
 }
 
 #[tokio::test]

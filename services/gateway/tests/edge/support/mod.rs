@@ -141,8 +141,14 @@ impl House {
 
     /// A second replica.
     pub async fn replica(&self) -> House {
-        house_over(
+        self.replica_with_keys(keys()).await
+    }
+
+    /// A replica with a key ring of its own.
+    pub async fn replica_with_keys(&self, keys: SecretKeys) -> House {
+        house_of(
             GatewayConfig::default(),
+            keys,
             self.bus.clone(),
             self.workflow.clone(),
             self.device_state.clone(),
