@@ -23,6 +23,16 @@ const LONGEST_OF_STORE: Duration = Duration::from_secs(5);
 const LONGEST_OF_BUS: Duration = Duration::from_millis(500);
 /// When an event that came too early is tried again.
 const EARLY: Duration = Duration::from_secs(1);
+/// When dead letters can't be written, it is tried again after this, and so many times as long as
+/// the try took: events that can be worked on don't wait for it.
+const RETRY_DEAD: Duration = Duration::from_secs(2);
+const RETRY_SHARE: u32 = 3;
+/// When an event comes again that can't even become a dead letter.
+const HOPELESS: Duration = Duration::from_secs(60);
+/// Bytes of events that wait to be applied, beyond which no more are taken from the fetchers.
+const FETCHED_BYTES: usize = 64 << 20;
+/// Bytes of events that were applied, beyond which it is time to write.
+const APPLIED_BYTES: usize = 64 << 20;
 
 /// The role's life: consumes until it is told to stop.
 pub struct Role {
@@ -54,6 +64,8 @@ impl Service for Role {
             arrivals,
             failing: BTreeSet::new(),
             fetched: VecDeque::new(),
+            fetched_bytes: 0,
+            applied_bytes: 0,
             next_flush: Instant::now(),
             next_seen: Instant::now(),
             progress: false,
@@ -85,6 +97,9 @@ struct Work {
     failing: BTreeSet<u16>,
     /// Fetched and not yet applied, with their parts.
     fetched: VecDeque<(u16, Delivery)>,
+    fetched_bytes: usize,
+    /// Bytes of the events that were applied since the last flush.
+    applied_bytes: usize,
     next_flush: Instant,
     /// When signs of life that brought nothing else are written, too.
     next_seen: Instant,
@@ -164,6 +179,8 @@ impl Work {
             match fetched {
                 Ok(deliveries) => {
                     self.failing.remove(&part);
+                    let bytes = deliveries.iter().map(|event| event.payload.len());
+                    self.fetched_bytes += bytes.sum::<usize>();
                     let of_part = deliveries.into_iter().map(|delivery| (part, delivery));
                     self.fetched.extend(of_part);
                 }
@@ -176,7 +193,10 @@ impl Work {
                 }
                 Err(error) => return Err(Trouble::Bus(error)),
             }
-            arrived = self.arrivals.try_recv().ok();
+            arrived = match self.fetched_bytes < FETCHED_BYTES {
+                true => self.arrivals.try_recv().ok(),
+                false => None,
+            };
         }
         Ok(())
     }
@@ -193,11 +213,19 @@ impl Work {
             self.next_seen = now + core.config.last_seen_interval.get();
         }
         while let Some((part, delivery)) = self.fetched.front() {
-            self.apply(*part, delivery, &mut turn).await?;
+            let bytes = delivery.payload.len();
+            let alone = self.apply(*part, delivery, &mut turn).await?;
             self.fetched.pop_front();
+            self.fetched_bytes = self.fetched_bytes.saturating_sub(bytes);
+            self.applied_bytes += bytes;
             self.progress = true;
-            if core.overlay.lock().len() >= core.config.flush_changes {
+            let many = core.overlay.lock().len() >= core.config.flush_changes;
+            if many || alone || self.applied_bytes >= APPLIED_BYTES {
                 core.flush(&mut turn).await.map_err(Trouble::Store)?;
+                self.applied_bytes = 0;
+            }
+            if alone {
+                self.settle(&mut turn).await?;
             }
         }
         let pending = core.overlay.lock().len();
@@ -207,23 +235,34 @@ impl Work {
         Ok(())
     }
 
-    async fn apply(&self, part: u16, event: &Delivery, turn: &mut Turn) -> Result<(), Trouble> {
-        let later = if self.core.parts.owns(part) {
-            match self.core.apply(part, event, turn).await {
-                Ok(()) => return Ok(()),
+    /// Applies an event, or gives it back; whether it is to be written by itself.
+    async fn apply(&self, part: u16, event: &Delivery, turn: &mut Turn) -> Result<bool, Trouble> {
+        let core = &self.core;
+        let seq = event.seq;
+        let mark = Mark { part, seq };
+        let alone = turn.alone.has(mark, event.deliveries);
+        let later = if !core.parts.owns(part) {
+            Duration::ZERO
+        } else if turn.alone.holds_up(mark, &event.device) {
+            EARLY
+        } else {
+            let applied = match alone {
+                true => core.apply_alone(part, event, turn).await,
+                false => core.apply(part, event, turn).await,
+            };
+            match applied {
+                Ok(()) => return Ok(alone),
                 Err(Refused::Store(error)) => return Err(Trouble::Store(error)),
                 Err(Refused::Bad(reason)) => {
-                    let seq = event.seq;
-                    turn.dead.push((Mark { part, seq }, reason));
-                    return Ok(());
+                    turn.dead.insert(mark, reason);
+                    return Ok(alone);
                 }
                 Err(Refused::Early) => EARLY,
             }
-        } else {
-            Duration::ZERO
         };
         let consumer = &self.consumers[usize::from(part)];
-        consumer.nak(event.seq, later).await.map_err(Trouble::Bus)
+        let given_back = consumer.nak(seq, later).await;
+        given_back.map(|()| false).map_err(Trouble::Bus)
     }
 
     async fn flush(&mut self) -> Result<(), Trouble> {
@@ -234,6 +273,7 @@ impl Work {
         let mut turn = self.core.turn.lock().await;
         let flushed = self.core.flush_some(&mut turn, seen).await;
         flushed.map_err(Trouble::Store)?;
+        self.applied_bytes = 0;
         self.next_flush = Instant::now() + self.core.config.flush_interval.get();
         if seen {
             self.next_seen = Instant::now() + self.core.config.last_seen_interval.get();
@@ -241,23 +281,64 @@ impl Work {
         Ok(())
     }
 
-    /// Tells the bus which events are done, and which never can be.
-    async fn settle_with_bus(&mut self) -> Result<(), Trouble> {
+    async fn settle_with_bus(&self) -> Result<(), Trouble> {
         let mut turn = self.core.turn.lock().await;
+        self.settle(&mut turn).await
+    }
+
+    /// Tells the bus which events are done, which are to come again, and which never can be done.
+    async fn settle(&self, turn: &mut Turn) -> Result<(), Trouble> {
         turn.done.sort_unstable();
         while let Some(Mark { part, .. }) = turn.done.last().copied() {
             let first = turn.done.partition_point(|mark| mark.part < part);
             let seqs: Vec<u64> = turn.done[first..].iter().map(|mark| mark.seq).collect();
             let told = self.consumers[usize::from(part)].ack(&seqs).await;
             told.map_err(Trouble::Bus)?;
+            let ended = turn.alone.ended(&turn.done[first..]);
             turn.done.truncate(first);
+            self.core.end_tries(ended).await;
         }
-        while let Some((Mark { part, seq }, reason)) = turn.dead.last() {
-            tracing::warn!(seq, reason, "an event became a dead letter");
-            let done = self.consumers[usize::from(*part)].term(*seq, reason).await;
-            done.map_err(Trouble::Bus)?;
-            self.core.metrics.dead.inc();
-            turn.dead.pop();
+        while let Some(Mark { part, seq }) = turn.back.last() {
+            let consumer = &self.consumers[usize::from(*part)];
+            let given_back = consumer.nak(*seq, Duration::ZERO).await;
+            given_back.map_err(Trouble::Bus)?;
+            turn.back.pop();
+        }
+        self.bury(turn).await
+    }
+
+    /// Has dead letters written. While there is no room for them they wait, and nobody with them.
+    async fn bury(&self, turn: &mut Turn) -> Result<(), Trouble> {
+        if turn.dead_wait.is_some_and(|until| Instant::now() < until) {
+            return Ok(());
+        }
+        while let Some((mark, reason)) = turn.dead.first_key_value() {
+            let (mark, begun) = (*mark, Instant::now());
+            let consumer = &self.consumers[usize::from(mark.part)];
+            match consumer.term(mark.seq, reason).await {
+                Ok(()) => {
+                    tracing::warn!(seq = mark.seq, reason, "an event became a dead letter");
+                    self.core.metrics.dead.inc();
+                    turn.dead_wait = None;
+                }
+                Err(error) if error.is_retryable() => {
+                    let until = Instant::now() + RETRY_DEAD + begun.elapsed() * RETRY_SHARE;
+                    if turn.dead_wait.replace(until).is_none() {
+                        tracing::warn!(%error, "dead letters can't be written; they wait");
+                    }
+                    return Ok(());
+                }
+                Err(error @ hearth_bus::Error::Closed) => return Err(Trouble::Bus(error)),
+                Err(error) => {
+                    let seq = mark.seq;
+                    tracing::error!(seq, reason, %error, "an event can't become a dead letter");
+                    let given_back = consumer.nak(seq, HOPELESS).await;
+                    given_back.map_err(Trouble::Bus)?;
+                }
+            }
+            turn.dead.remove(&mark);
+            let ended = turn.alone.ended(&[mark]);
+            self.core.end_tries(ended).await;
         }
         Ok(())
     }

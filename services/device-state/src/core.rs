@@ -1,6 +1,6 @@
 //! What all parts of the role share.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use hearth_auth::Sealer;
@@ -11,8 +11,10 @@ use hearth_store::{DeviceRow, ParameterRow, Result, Store};
 use hearth_telemetry::{MetricError, Registry};
 use hearth_types::{DeviceKey, Timestamp};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::DeviceStateConfig;
+use crate::alone::Alone;
 use crate::cache::{Cache, Known};
 use crate::captures::CaptureCache;
 use crate::credentials::CredentialCache;
@@ -106,7 +108,13 @@ pub struct Turn {
     /// Written.
     pub done: Vec<Mark>,
     /// Never to be applied, and why.
-    pub dead: Vec<(Mark, String)>,
+    pub dead: BTreeMap<Mark, String>,
+    /// When that is told again, since it can't be now.
+    pub dead_wait: Option<Instant>,
+    /// To be delivered again.
+    pub back: Vec<Mark>,
+    /// Those that are kept apart from others.
+    pub alone: Alone,
 }
 
 /// An event as the bus knows it.

@@ -15,9 +15,13 @@ use crate::core::Core;
 
 /// The durable name on the bus, or its beginning.
 pub const NAME: &str = "device-state";
-/// Events may wait long when the disk is full; none becomes a dead letter for that.
+/// Events may wait long when the disk is full; none becomes a dead letter for that. It is not the
+/// bus that gives one up for how often it was delivered: see [`crate::alone`].
 const ACK_WAIT: Duration = Duration::from_secs(300);
 const MAX_DELIVER: u32 = 1_000_000;
+/// Bytes of events in one fetch. With many parts, each has some in hand.
+const FETCH_BYTES: usize = 32 << 20;
+const FETCH_BYTES_OF_PART: usize = 8 << 20;
 /// After fewer events than this, a short wait lets more gather: one fetch for each event would
 /// cost more than applying it.
 const FEW_EVENTS: usize = 64;
@@ -72,6 +76,10 @@ fn spec(core: &Core, part: Part) -> ConsumerSpec {
         ack_wait: ACK_WAIT,
         max_deliver: MAX_DELIVER,
         max_in_flight: core.config.max_in_flight,
+        fetch_bytes: match shared {
+            true => FETCH_BYTES_OF_PART,
+            false => FETCH_BYTES,
+        },
         ..ConsumerSpec::new(name, Stream::ALL)
     }
 }

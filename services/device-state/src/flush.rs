@@ -2,13 +2,22 @@
 
 use std::time::Duration;
 
-use hearth_store::{Mutation, Result};
+use hearth_store::{Error, Mutation, Result};
 
 use crate::core::{Core, Turn};
 use crate::overlay::Overlay;
+use crate::panics;
 
 /// How long a query waits for what it asks about to be written.
 const QUERY_WAIT: Duration = Duration::from_secs(2);
+
+/// Why changes weren't written.
+enum Unwritten {
+    /// The store can't be used now.
+    Now(Error),
+    /// They never can be.
+    Ever(String),
+}
 
 impl Core {
     /// Writes all that waits; then its events are done. The caller holds the turn.
@@ -35,12 +44,12 @@ impl Core {
         self.metrics.flush_changes.observe(all.len() as f64);
         match self.write(all).await {
             Ok(()) => {}
-            Err(error) if error.is_retryable() => {
+            Err(Unwritten::Now(error)) => {
                 timer.stop_and_discard();
                 self.metrics.flush_failures.inc();
                 return Err(error);
             }
-            Err(_) => self.flush_apart(turn).await?,
+            Err(Unwritten::Ever(_)) => self.flush_apart(turn).await?,
         }
         timer.observe_duration();
         let mut overlay = self.overlay.lock();
@@ -50,9 +59,19 @@ impl Core {
         Ok(())
     }
 
+    /// Writes changes; a panic of the store's says that they never can be.
+    async fn write(&self, all: Vec<Mutation>) -> std::result::Result<(), Unwritten> {
+        match panics::caught(self.write_all(all)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.is_retryable() => Err(Unwritten::Now(error)),
+            Ok(Err(error)) => Err(Unwritten::Ever(error.to_string())),
+            Err(reason) => Err(Unwritten::Ever(reason)),
+        }
+    }
+
     /// A store that several processes share may write a part of a batch and then fail. A value that
     /// is there is taken for applied when its event comes again: its history goes first.
-    async fn write(&self, mut all: Vec<Mutation>) -> Result<()> {
+    async fn write_all(&self, mut all: Vec<Mutation>) -> Result<()> {
         if self.parts.is_shared() {
             let is_record = |m: &mut Mutation| matches!(m, Mutation::History { .. });
             let records: Vec<_> = all.extract_if(.., is_record).collect();
@@ -66,22 +85,20 @@ impl Core {
         self.store.write(all).await
     }
 
-    /// Something in the batch can never be written: writes device by device, and gives up on the
-    /// events of those that can't be.
+    /// Something in the batch can never be written: writes device by device. The events of one that
+    /// can't be come again, to be written one by one; an only one is given up.
     async fn flush_apart(&self, turn: &mut Turn) -> Result<()> {
         let devices = self.overlay.lock().devices();
         for device in devices {
             let mutations = self.overlay.lock().mutations_of(&device);
             match self.write(mutations).await {
                 Ok(()) => {}
-                Err(error) if error.is_retryable() => return Err(error),
-                Err(error) => {
-                    let reason = error.to_string();
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(%device, error, "events of a device can't be written");
+                Err(Unwritten::Now(error)) => return Err(error),
+                Err(Unwritten::Ever(reason)) => {
                     let marks = self.overlay.lock().take_device(&device);
-                    turn.dead
-                        .extend(marks.into_iter().map(|mark| (mark, reason.clone())));
+                    let events = marks.len();
+                    tracing::error!(%device, events, reason, "what changed of a device can't be written");
+                    turn.unwritable(&device, marks, reason);
                     self.cache.forget(&device);
                 }
             }

@@ -6,9 +6,11 @@
 //! writes the overlay to the store in batches, and only then the bus is told that the event is
 //! done. A crash in between redelivers; every cell carries its event's time, so that applying twice
 //! changes nothing. Several processes share the devices by `parts`, as `replicas` agrees on them.
-//! Queries (`service`) answer from the store, after what waits in the overlay for them was
+//! What can't be applied or written becomes a dead letter with the reason, without those that came
+//! with it (`panics`, `alone`). Queries (`service`) answer from the store, after what waits in the overlay for them was
 //! written.
 
+mod alone;
 mod apply;
 mod background;
 mod cache;
@@ -31,6 +33,7 @@ mod models;
 mod online;
 mod overlay;
 mod page;
+mod panics;
 mod parts;
 mod policy;
 mod prefix;

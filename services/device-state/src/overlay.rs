@@ -118,9 +118,16 @@ impl Overlay {
         let Some(pending) = self.devices.remove(device) else {
             return Vec::new();
         };
-        self.changes -= pending.len();
-        self.listed -= usize::from(pending.is_listed());
+        // Counted anew: adding may have been broken off by a panic.
+        self.changes = self.devices.values().map(Pending::len).sum();
+        self.listed = self.devices.values().filter(|p| p.is_listed()).count();
         pending.marks
+    }
+
+    /// Whether an event has a part in what waits for a device.
+    pub fn has(&self, device: &DeviceKey, mark: Mark) -> bool {
+        let pending = self.devices.get(device);
+        pending.is_some_and(|pending| pending.marks.contains(&mark))
     }
 
     /// What [`Overlay::mutations`] gave is in the store: forgets it, and moves its events to
@@ -296,4 +303,35 @@ impl Pending {
 /// Whether a delete of `deleted` takes the parameter `path`.
 fn covers(deleted: &str, path: &str) -> bool {
     deleted.is_empty() || deleted == path || deleted.ends_with('.') && path.starts_with(deleted)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_left_without_a_device_is_counted() {
+        let mut overlay = Overlay::default();
+        let device = |id| DeviceKey::parse("default", id).unwrap();
+        let mark = |seq| Mark { part: 0, seq };
+        for (seq, id) in [(1, "001122-X-1"), (2, "001122-X-1"), (3, "001122-X-2")] {
+            let change = Change {
+                deletes: vec![(format!("Device.{seq}"), Timestamp::ZERO)],
+                ..Change::default()
+            };
+            overlay.add(&device(id), mark(seq), true, change);
+        }
+        assert!(overlay.has(&device("001122-X-1"), mark(2)));
+        assert!(!overlay.has(&device("001122-X-1"), mark(3)));
+        // As after a panic while something was added.
+        (overlay.changes, overlay.listed) = (0, 7);
+        let taken = overlay.take_device(&device("001122-X-1"));
+        assert_eq!(taken, [mark(1), mark(2)]);
+        assert_eq!((overlay.len(), overlay.listed), (1, 1));
+        let mut done = Vec::new();
+        overlay.clear(true, &mut done);
+        assert_eq!(done, [mark(3)]);
+        assert_eq!((overlay.changes, overlay.listed), (0, 0));
+    }
 }

@@ -16,17 +16,55 @@ use hearth_store::{
     Mutation, ParameterRow, Result, Store, TaskQuery, TaskRow,
 };
 use hearth_types::{DeviceId, DeviceKey, TaskId, TenantId, Timestamp};
+use tokio::sync::Notify;
 
 /// Fails about a sixth of the calls that events make, in an order that the seed decides.
-struct Flaky {
+pub struct Flaky {
     store: Arc<dyn Store>,
     /// 0: it doesn't fail so.
     state: AtomicU32,
     /// What is read is damaged.
     damaged: Arc<AtomicBool>,
+    trap: Trap,
+}
+
+/// What one event meets, and no other.
+#[derive(Clone, Default)]
+pub enum Trap {
+    #[default]
+    None,
+    /// Reading parameters of this device panics while it is set.
+    Panics(DeviceKey, Arc<AtomicBool>),
+    /// Reading this device ends the process: it tells so and never returns.
+    Ends(DeviceKey, Arc<Notify>),
+    /// This parameter is larger than the store keeps.
+    TooLarge(&'static str),
+    /// Writing this parameter panics.
+    PanicsToWrite(&'static str),
 }
 
 impl Flaky {
+    pub fn with(store: Arc<dyn Store>, trap: Trap) -> Arc<dyn Store> {
+        Arc::new(Self {
+            store,
+            state: AtomicU32::new(0),
+            damaged: Arc::default(),
+            trap,
+        })
+    }
+
+    fn look(&self, mutations: &[Mutation]) -> Result<()> {
+        let writes = |of: &str| {
+            let is = |m: &Mutation| matches!(m, Mutation::Parameter { path, .. } if path == of);
+            mutations.iter().any(is)
+        };
+        match self.trap {
+            Trap::TooLarge(path) if writes(path) => Err(Error::TooLarge("a value".into())),
+            Trap::PanicsToWrite(path) if writes(path) => panic!("no room in the double"),
+            _ => Ok(()),
+        }
+    }
+
     fn fail(&self) -> Result<()> {
         // A linear congruential generator: its high bits are random enough.
         let next = |n: u32| Some(n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
@@ -46,11 +84,18 @@ impl Flaky {
 impl Store for Flaky {
     async fn write(&self, mutations: Vec<Mutation>) -> Result<()> {
         self.fail()?;
+        self.look(&mutations)?;
         self.store.write(mutations).await
     }
 
     async fn device(&self, device: &DeviceKey) -> Result<Option<DeviceRow>> {
         self.fail()?;
+        if let Trap::Ends(of, told) = &self.trap
+            && of == device
+        {
+            told.notify_one();
+            std::future::pending::<()>().await;
+        }
         if self.damaged.load(Ordering::Relaxed) {
             return Err(Error::Damaged("half a row".into()));
         }
@@ -63,6 +108,12 @@ impl Store for Flaky {
         paths: &[String],
     ) -> Result<Vec<Option<ParameterRow>>> {
         self.fail()?;
+        if let Trap::Panics(of, armed) = &self.trap
+            && of == device
+            && armed.load(Ordering::Relaxed)
+        {
+            panic!("{paths:?} of {device} are too much for the double");
+        }
         self.store.parameters_by_path(device, paths).await
     }
 
@@ -200,6 +251,7 @@ async fn fail_with(seed: u32) {
             store,
             state,
             damaged,
+            trap: Trap::None,
         })
     };
     let mut world = World::over(EngineOptions::new(dir.path()), indexed, wrap).await;
@@ -264,6 +316,7 @@ async fn an_event_that_died_is_applied_once_the_cause_is_gone() {
             store,
             state: AtomicU32::new(0),
             damaged,
+            trap: Trap::None,
         })
     };
     let mut world = World::over(EngineOptions::new(dir.path()), config(), wrap).await;

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod cramped;
 mod dead_letters;
 mod events;
 mod flaky;
 mod life;
+mod poison;
 mod profiles;
 mod queries;
 mod records;

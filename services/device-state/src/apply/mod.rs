@@ -21,6 +21,7 @@ use crate::columns;
 use crate::core::{Core, Mark, Turn};
 use crate::online::online_until;
 use crate::overlay::Change;
+use crate::panics;
 use crate::sessions;
 
 /// Why an event was not applied.
@@ -46,7 +47,7 @@ impl From<hearth_store::Error> for Refused {
 
 /// How often an event of an unknown device is tried again when several processes share the work, a
 /// second apart: the Inform before it may be with one that died.
-const EARLY_TRIES: u32 = 30;
+const EARLY_TRIES: u32 = 20;
 
 type Result<T> = std::result::Result<T, Refused>;
 
@@ -88,8 +89,35 @@ fn span(delivery: &Delivery, cx: &Context<'_>) -> Span {
 }
 
 impl Core {
-    /// Applies an event; the caller holds the turn.
+    /// Applies an event; the caller holds the turn. One that panics is refused as one that is bad.
     pub async fn apply(&self, part: u16, delivery: &Delivery, turn: &mut Turn) -> Result<()> {
+        let device = &delivery.device;
+        let applied = panics::caught(self.try_apply(part, delivery, turn)).await;
+        let applied = applied.unwrap_or_else(|reason| {
+            let seq = delivery.seq;
+            tracing::error!(%device, seq, reason, "applying an event panicked");
+            self.forget_half(device, Mark { part, seq }, turn);
+            Err(Refused::Bad(reason))
+        });
+        if applied.is_err() {
+            // What was noted as known on the way is not in the overlay.
+            self.cache.forget(device);
+        }
+        applied
+    }
+
+    /// The change goes to the overlay last, and as a whole. Where it was that which broke off, what
+    /// waits of the device is not to be believed: its other events are applied again.
+    fn forget_half(&self, device: &DeviceKey, mark: Mark, turn: &mut Turn) {
+        let mut overlay = self.overlay.lock();
+        if overlay.has(device, mark) {
+            let mut marks = overlay.take_device(device);
+            marks.retain(|other| *other != mark);
+            turn.give_back(device, marks);
+        }
+    }
+
+    async fn try_apply(&self, part: u16, delivery: &Delivery, turn: &mut Turn) -> Result<()> {
         let event = Event::decode(delivery.payload.clone())
             .map_err(|error| Refused::Bad(format!("not a hearth.events.v1.Event: {error}")))?;
         let device = &delivery.device;
@@ -116,12 +144,7 @@ impl Core {
             session: &event.session,
         };
         let span = span(delivery, &context);
-        let applied = self.apply_kind(&context, kind, turn).instrument(span).await;
-        if applied.is_err() {
-            // What was noted as known on the way is not in the overlay.
-            self.cache.forget(device);
-        }
-        applied
+        self.apply_kind(&context, kind, turn).instrument(span).await
     }
 
     async fn apply_kind(&self, cx: &Context<'_>, kind: Kind, turn: &mut Turn) -> Result<()> {

@@ -68,6 +68,16 @@ impl World {
         config: DeviceStateConfig,
         wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
     ) -> Self {
+        Self::between(options, config, wrap, |bus| bus).await
+    }
+
+    /// With something between device-state and its store, and its bus.
+    pub async fn between(
+        options: EngineOptions,
+        config: DeviceStateConfig,
+        wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+        wrap_bus: impl FnOnce(Arc<dyn Bus>) -> Arc<dyn Bus>,
+    ) -> Self {
         let engine = Engine::open(options).unwrap();
         let bus = EmbeddedBus::open(engine.clone(), EmbeddedOptions::default()).await;
         let bus = Arc::new(bus.unwrap());
@@ -76,7 +86,7 @@ impl World {
         let registry = Registry::new();
         let with = Dependencies {
             store: wrap(store.clone()),
-            bus: bus.clone(),
+            bus: wrap_bus(bus.clone()),
             sealer: sealer(),
             clock: clock.shared(),
             registry: registry.clone(),
