@@ -181,4 +181,13 @@ pub trait Queue: Send + Sync + 'static {
     /// Every open task of the bucket was entered: its index is whole. `false`: the lease was lost;
     /// begin again.
     async fn finish_rebuild(&self, bucket: u8, owner: &str, now: Timestamp) -> Result<bool>;
+
+    /// Whether sessions can be opened now, at least those of some devices. For the readiness: a server
+    /// that answers may yet refuse writes, so it MUST be asked by a write, and one that is refused when
+    /// [`Queue::open_session`] is. It changes nothing that another call tells.
+    ///
+    /// The default is that of a backend in its caller's process.
+    async fn probe(&self) -> Result<()> {
+        Ok(())
+    }
 }

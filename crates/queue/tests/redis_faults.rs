@@ -7,6 +7,8 @@
 
 #[path = "redis_faults/failover.rs"]
 mod failover;
+#[path = "redis_faults/probe.rs"]
+mod probe;
 #[path = "redis_faults/refused.rs"]
 mod refused;
 #[path = "redis_faults/server.rs"]

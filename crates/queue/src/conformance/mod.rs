@@ -38,6 +38,7 @@ where
     order::enqueue_is_idempotent(make().await).await;
     order::removal_spares_what_is_in_flight(make().await).await;
     order::depth_counts(make().await).await;
+    order::a_probe_changes_nothing(make().await).await;
     timers::deadlines(make().await).await;
     timers::leases_and_renewal(make().await).await;
     timers::parked_and_unparked(make().await).await;

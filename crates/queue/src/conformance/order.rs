@@ -1,6 +1,6 @@
 //! What is given out, and in which order.
 
-use super::{LEASE, at, claimed, device, id, ok, open, pending};
+use super::{EVERY, LEASE, at, claimed, device, id, ok, open, pending};
 use crate::{Claim, Depth, Enqueue, Peek, Phase, Queue, Released, Removed};
 use hearth_types::Timestamp;
 use std::{sync::Arc, time::Duration};
@@ -135,4 +135,18 @@ pub(super) async fn depth_counts(queue: Arc<dyn Queue>) {
     assert_eq!(depth.oldest, Some(id(1)));
     // The ids of these tests say 1970.
     assert!(depth.oldest_age(at(0)) > Duration::from_secs(1_000_000_000));
+}
+
+pub(super) async fn a_probe_changes_nothing(queue: Arc<dyn Queue>) {
+    let device = device("a");
+    ok!(queue.enqueue(&device, pending(id(1))));
+    let epoch = open(&queue, &device, "s", at(0)).await;
+    let before = ok!(queue.depth());
+    // Often enough to meet each bucket.
+    for _ in 0..200 {
+        ok!(queue.probe());
+    }
+    assert_eq!(ok!(queue.depth()), before);
+    assert_eq!(ok!(queue.suspects(EVERY, at(1))), []);
+    assert_eq!(claimed(&queue, &device, epoch, at(1)).await, Some(id(1)));
 }

@@ -25,11 +25,12 @@ pub(super) enum Call {
     Begin,
     Restore,
     Finish,
+    Probe,
 }
 
 impl Call {
     /// All, in their order.
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Open,
         Self::Claim,
         Self::Renew,
@@ -48,6 +49,7 @@ impl Call {
         Self::Begin,
         Self::Restore,
         Self::Finish,
+        Self::Probe,
     ];
 
     /// The function's name in the library, and the label of its metric.
@@ -71,6 +73,7 @@ impl Call {
             Self::Begin => "begin",
             Self::Restore => "restore",
             Self::Finish => "finish",
+            Self::Probe => "probe",
         }
     }
 }

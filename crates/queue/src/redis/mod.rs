@@ -26,7 +26,7 @@ use crate::{
     Session, Suspect,
 };
 use async_trait::async_trait;
-use futures::future::try_join_all;
+use futures::future::{select_ok, try_join_all};
 use hearth_telemetry::{Histogram, Registry, trace};
 use hearth_types::{DeviceKey, TaskId, Timestamp};
 use library::{Call, Library};
@@ -143,6 +143,20 @@ impl RedisQueue {
     async fn in_all(&self, make: impl Fn(u8) -> Request) -> Result<Vec<Answer>> {
         let calls = (0..DeviceKey::BUCKETS).map(|bucket| self.send(make(bucket)));
         try_join_all(calls).await
+    }
+
+    /// Writes in one bucket; where that is refused, in each other one.
+    async fn write_somewhere(&self) -> Result<()> {
+        let write = |bucket| self.send(self.in_bucket(Call::Probe, bucket));
+        let first = rand::random_range(0..DeviceKey::BUCKETS);
+        let Err(refused) = write(first).await else {
+            return Ok(());
+        };
+        // A node of a cluster that is gone holds up its own buckets only.
+        let others = (0..DeviceKey::BUCKETS).filter(|bucket| *bucket != first);
+        let others = others.map(|bucket| Box::pin(write(bucket)));
+        let found = select_ok(others).await;
+        found.map(drop).map_err(|_| refused)
     }
 
     fn complain(&self, call: Call, failure: &link::Failure) {
@@ -437,5 +451,10 @@ impl Queue for RedisQueue {
     async fn finish_rebuild(&self, bucket: u8, owner: &str, now: Timestamp) -> Result<bool> {
         let request = self.in_bucket(Call::Finish, bucket).text(owner);
         self.send(request.time(now)).await?.flag()
+    }
+
+    /// One small write, wherever it is taken.
+    async fn probe(&self) -> Result<()> {
+        self.write_somewhere().await
     }
 }

@@ -4,7 +4,7 @@
 -- have one hash tag, and every call names them all:
 --   1 m  hash: b when it was rebuilt, and so is whole; f floor (no epoch of a device that is not in d is above it),
 --        n in flight, p parked; r the server's run id when it was rebuilt;
---        o, u, w who rebuilds it, until when, and the server's run id when that began
+--        o, u, w who rebuilds it, until when, and the server's run id when that began; c what probe writes
 --   2 d  hash: device -> record, for devices that have open tasks or a live session
 --   3 a  sorted set: task .. device by alarm, in microseconds
 --   4 g  sorted set: tasks by id, which is by age
@@ -501,6 +501,12 @@ local function finish(k, a)
   return 1
 end
 
+-- Whether writes are taken, asked by one that says nothing. It is refused when open is: it has that one's flag.
+local function probe(k)
+  call('HSET', k[1], 'c', 1)
+  return 1
+end
+
 local function register(name, callback, flag)
   redis.register_function {
     function_name = '@LIB@_' .. name,
@@ -523,6 +529,7 @@ register('unpark', unpark, 'allow-oom')
 register('remind', remind, 'allow-oom')
 register('due', due, 'allow-oom')
 register('finish', finish, 'allow-oom')
+register('probe', probe, 'allow-oom')
 register('contains', contains, 'no-writes')
 register('peek', peek, 'no-writes')
 register('due_count', due_count, 'no-writes')
