@@ -113,12 +113,14 @@ async fn a_backlog_over_the_limit_refuses_until_it_is_worked_on() {
         }
     };
     assert!(matches!(error, Error::Full { .. }) && error.is_retryable());
+    assert!(matches!(bus.probe().await, Err(Error::Full { .. })));
     assert_eq!(published, 5);
     let got = consumer.fetch(10, Duration::from_secs(5)).await.unwrap();
     assert_eq!(got.len(), 5, "nothing was dropped");
     let seqs: Vec<_> = got.iter().map(|m| m.seq).collect();
     consumer.ack(&seqs).await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
+    bus.probe().await.unwrap();
     bus.publish(message(Stream::Inform, 1, &text))
         .await
         .unwrap();

@@ -4,6 +4,8 @@
 //! `HEARTH_TEST_NATS_SERVER` names. Without one nothing is tested.
 #![allow(clippy::unwrap_used)]
 
+#[path = "nats_faults/probe.rs"]
+mod probe;
 #[path = "nats_faults/refused.rs"]
 mod refused;
 #[path = "nats_faults/server.rs"]

@@ -80,12 +80,15 @@ impl EmbeddedBus {
         if id_len > dedupe::MAX_ID {
             return Err(Error::InvalidSpec("a message's id has at most 255 bytes"));
         }
-        let backlog = self.core.log.bytes();
-        if backlog > options.max_backlog {
-            let max = options.max_backlog;
-            return Err(Error::Full { backlog, max });
+        self.has_room()
+    }
+
+    fn has_room(&self) -> Result<()> {
+        let (backlog, max) = (self.core.log.bytes(), self.core.options.max_backlog);
+        match backlog > max {
+            true => Err(Error::Full { backlog, max }),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -173,6 +176,13 @@ impl Bus for EmbeddedBus {
             dead_letters: core.dead.count(),
             consumers: consumers.collect(),
         }
+    }
+
+    async fn probe(&self) -> Result<()> {
+        if *self.core.closed.borrow() {
+            return Err(Error::Closed);
+        }
+        self.has_room()
     }
 
     async fn close(&self) -> Result<()> {

@@ -13,6 +13,7 @@ use super::config::NatsConfig;
 use super::consumer::Member;
 use super::layout;
 use super::link::Link;
+use super::probe::LastRefusal;
 use super::stats::Cache;
 use super::wire::Names;
 
@@ -31,6 +32,7 @@ pub(crate) struct Core {
     pub(crate) closed: watch::Sender<bool>,
     pub(crate) counters: Counters,
     pub(crate) levels: Cache,
+    pub(crate) refusal: LastRefusal,
     repaired: Mutex<Option<Instant>>,
 }
 
@@ -52,6 +54,7 @@ impl Core {
             closed: watch::Sender::new(false),
             counters: Counters::default(),
             levels: Cache::default(),
+            refusal: LastRefusal::default(),
             repaired: Mutex::new(None),
         }
     }

@@ -22,9 +22,13 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// JetStream's numbers of errors (`server/errors.json` of NATS).
 pub(crate) mod number {
+    /// The account has no more room.
+    pub(crate) const ACCOUNT_FULL: u32 = 10002;
     /// The cluster has no leader for its metadata now.
     pub(crate) const UNAVAILABLE: u32 = 10008;
     pub(crate) const CONSUMER_NOT_FOUND: u32 = 10014;
+    /// The server has no more room.
+    pub(crate) const SERVER_FULL: u32 = 10023;
     pub(crate) const NO_MESSAGE: u32 = 10037;
     pub(crate) const NOT_FOR_ACCOUNT: u32 = 10039;
     pub(crate) const SEQUENCE_NOT_FOUND: u32 = 10043;

@@ -4,7 +4,7 @@
 //! - `layout`: streams and consumers on the server, and why they are as they are.
 //! - `link`: the connection and what goes wrong with it.
 //! - `wire`: subjects, headers, answers.
-//! - `publisher`: messages under way until they are on disk.
+//! - `publisher`: messages under way until they are on disk; `probe`: whether they would be taken.
 //! - `pull`, `delivered`, `consumer`: asking for messages, leases, acknowledgements.
 //! - `dead`, `tail`, `stats`: dead letters, watching, levels.
 
@@ -17,6 +17,7 @@ mod delivered;
 mod layout;
 mod link;
 mod metrics;
+mod probe;
 mod publisher;
 mod pull;
 mod stats;
@@ -124,6 +125,10 @@ impl Bus for NatsBus {
 
     async fn stats(&self) -> BusStats {
         self.core.stats().await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.core.probe().await
     }
 
     async fn close(&self) -> Result<()> {

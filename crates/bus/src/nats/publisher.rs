@@ -79,7 +79,10 @@ impl Core {
         loop {
             let until = deadline.min(Instant::now() + short);
             let trouble = match self.try_put(&message, until).await {
-                Ok(ack) => return Ok(ack),
+                Ok(ack) => {
+                    self.refusal.taken(&message, &self.names);
+                    return Ok(ack);
+                }
                 Err(trouble) => trouble,
             };
             let again = trouble.is_passing()
@@ -90,7 +93,7 @@ impl Core {
             let grown = backoff.has_grown();
             let next = Instant::now() + backoff.pause();
             if !again || next >= deadline {
-                return Err(self.refused(trouble));
+                return Err(self.refused(&message, trouble));
             }
             self.link.metrics.publish_retries.inc();
             if matches!(trouble, Trouble::NoResponders) && grown {
@@ -131,23 +134,38 @@ impl Core {
     }
 
     /// What a refusal means to the publisher.
-    fn refused(&self, trouble: Trouble) -> Error {
-        if let Trouble::Refused(error) = &trouble {
-            if is_full(error) {
-                let max = self.config.max_bytes.bytes();
-                let backlog = self.levels.backlog().unwrap_or(max);
-                return Error::Full { backlog, max };
-            }
-            if error.number == number::MESSAGE_TOO_LARGE {
-                return Error::InvalidSpec("the NATS stream refuses messages of this size");
-            }
+    fn refused(&self, message: &Outgoing, trouble: Trouble) -> Error {
+        let Trouble::Refused(refusal) = &trouble else {
+            return trouble.into();
+        };
+        if refusal.number == number::MESSAGE_TOO_LARGE {
+            return Error::InvalidSpec("the NATS stream refuses messages of this size");
         }
-        trouble.into()
+        let by_level = is_full(refusal);
+        let error = if by_level || is_out_of_storage(refusal) {
+            let max = self.config.max_bytes.bytes();
+            let backlog = self.levels.backlog().unwrap_or(max);
+            Error::Full { backlog, max }
+        } else {
+            trouble.clone().into()
+        };
+        if !trouble.is_passing() {
+            let error = error.clone();
+            self.refusal.refused(message, &self.names, by_level, error);
+        }
+        error
     }
 }
 
-/// No room in the stream, or in what the account or the server may store.
+/// No room in the stream.
 fn is_full(error: &ApiError) -> bool {
-    error.number == number::NO_STORAGE
-        || (error.number == number::STORE_FAILED && error.description.contains("exceeded"))
+    error.number == number::STORE_FAILED && error.description.contains("exceeded")
+}
+
+/// No room in what the account or the server may store.
+fn is_out_of_storage(error: &ApiError) -> bool {
+    matches!(
+        error.number,
+        number::ACCOUNT_FULL | number::SERVER_FULL | number::NO_STORAGE
+    )
 }

@@ -44,6 +44,12 @@ impl Names {
         format!("{}.dead.v1.>", self.prefix)
     }
 
+    /// Whether a subject is a message's, and not a dead letter's.
+    pub(crate) fn is_event(&self, subject: &str) -> bool {
+        let rest = subject.strip_prefix(self.prefix.as_str());
+        rest.is_some_and(|rest| rest.starts_with(".v1."))
+    }
+
     pub(crate) fn dead(&self, consumer: &str) -> String {
         format!("{}.dead.v1.{consumer}", self.prefix)
     }
