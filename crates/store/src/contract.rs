@@ -207,4 +207,12 @@ pub trait Store: Send + Sync + 'static {
         tenant: &TenantId,
         key: &str,
     ) -> Result<bool>;
+
+    /// Whether a write would be kept now. For the readiness: nodes that answer reads may yet refuse
+    /// writes, so they MUST be asked by one; what it leaves nobody else sees.
+    ///
+    /// The default is that of a backend in its caller's process.
+    async fn probe(&self) -> Result<()> {
+        Ok(())
+    }
 }

@@ -6,6 +6,7 @@
 
 mod faults;
 mod ledger;
+mod probe;
 mod ring;
 mod starts;
 mod support;
