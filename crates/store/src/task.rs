@@ -52,6 +52,8 @@ pub enum DocumentKind {
     Model,
     /// Settings that the server keeps for itself.
     Setting,
+    /// Notes by which the replicas of a service know each other: few, and all of them are read again and again.
+    Replica,
 }
 
 /// A small document.

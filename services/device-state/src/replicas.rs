@@ -260,7 +260,7 @@ impl Core {
             return Ok(());
         }
         let tenant = TenantId::default();
-        let kind = DocumentKind::Setting;
+        let kind = DocumentKind::Replica;
         let documents = self.store.documents(kind, &tenant, PREFIX, None, MOST);
         let notes = documents.await?.into_iter().filter_map(|document| {
             let id = document.key.strip_prefix(PREFIX)?.to_owned();
@@ -326,14 +326,14 @@ impl Core {
             time,
             payload: serde_json::to_vec(note).unwrap_or_default(),
         };
-        let kind = DocumentKind::Setting;
+        let kind = DocumentKind::Replica;
         self.store
             .put_document(kind, &TenantId::default(), document)
             .await
     }
 
     async fn remove_note(&self, key: &str) -> Result<()> {
-        let kind = DocumentKind::Setting;
+        let kind = DocumentKind::Replica;
         let tenant = TenantId::default();
         let removed = self.store.delete_document(kind, &tenant, key).await;
         removed.map(drop)

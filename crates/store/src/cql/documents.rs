@@ -3,7 +3,7 @@
 use hearth_types::{TenantId, Timestamp};
 
 use super::client::Client;
-use super::encode::{DOCUMENT_SHARDS, check_size, document_shard, event_time, key as checked};
+use super::encode::{check_size, document_shard, document_shards, event_time, key as checked};
 use super::shards::merged;
 use super::statements::Statement;
 use crate::{Document, DocumentKind, Error, Result};
@@ -17,6 +17,7 @@ const fn name(kind: DocumentKind) -> &'static str {
         DocumentKind::File => "file",
         DocumentKind::Model => "model",
         DocumentKind::Setting => "setting",
+        DocumentKind::Replica => "replica",
     }
 }
 
@@ -33,7 +34,7 @@ impl Client {
         let values = (
             tenant.as_str(),
             name(kind),
-            document_shard(key),
+            document_shard(kind, key),
             key,
             document.payload.as_slice(),
             event_time(document.time)?,
@@ -51,7 +52,7 @@ impl Client {
     ) -> Result<Option<Document>> {
         check_size(document.payload.len(), "a document")?;
         let key = checked(&document.key, "a document's key")?;
-        let shard = document_shard(key);
+        let shard = document_shard(kind, key);
         let payload = document.payload.as_slice();
         let values = (tenant.as_str(), name(kind), shard, key, payload);
         // What a try did whose answer was lost reads as somebody else's: the payload tells.
@@ -92,7 +93,7 @@ impl Client {
         tenant: &TenantId,
         key: &str,
     ) -> Result<Option<Document>> {
-        let values = (tenant.as_str(), name(kind), document_shard(key), key);
+        let values = (tenant.as_str(), name(kind), document_shard(kind, key), key);
         let row: Option<(Vec<u8>, i64)> = self.row(Statement::DocumentRead, values).await?;
         Ok(row.map(|(payload, time)| Document {
             key: key.to_owned(),
@@ -130,7 +131,7 @@ impl Client {
                 .take_while(|found| found.0.key.starts_with(prefix))
                 .collect())
         };
-        let found = merged(0..DOCUMENT_SHARDS, limit, fetch).await?;
+        let found = merged(0..document_shards(kind), limit, fetch).await?;
         Ok(found.into_iter().map(|found| found.0).collect())
     }
 
@@ -144,7 +145,7 @@ impl Client {
         let Some(known) = self.document(kind, tenant, key).await? else {
             return Ok(false);
         };
-        let shard = document_shard(key);
+        let shard = document_shard(kind, key);
         let values = (
             known.time.as_micros(),
             tenant.as_str(),

@@ -6,14 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hearth_types::{DeviceKey, TaskId, Timestamp, ValueType};
 
 use crate::merge::{TYPES, rank};
-use crate::{Error, Result};
+use crate::{DocumentKind, Error, Result};
 
 /// Partitions of a tenant's list of devices, and of an attribute's index.
 pub(super) const DEVICE_SHARDS: i8 = 16;
 /// Partitions of a tenant's tasks of a day.
 pub(super) const TASK_SHARDS: i8 = 32;
-/// Partitions of a tenant's documents of a kind.
-pub(super) const DOCUMENT_SHARDS: i8 = 16;
 /// The largest value, in bytes: a write of several must stay below what nodes take (16 MiB in
 /// Cassandra as it comes).
 const MAX_VALUE: usize = 4 << 20;
@@ -80,9 +78,18 @@ pub(super) fn task_shard(id: TaskId) -> i8 {
     shard(hash(&id.to_bytes()), TASK_SHARDS)
 }
 
+/// In how many partitions the documents of a kind and tenant are. A list asks all of them: of the few that are read
+/// twice a second there is one.
+pub(super) const fn document_shards(kind: DocumentKind) -> i8 {
+    match kind {
+        DocumentKind::Replica => 1,
+        _ => 16,
+    }
+}
+
 /// The partition of a document.
-pub(super) fn document_shard(key: &str) -> i8 {
-    shard(hash(key.as_bytes()), DOCUMENT_SHARDS)
+pub(super) fn document_shard(kind: DocumentKind, key: &str) -> i8 {
+    shard(hash(key.as_bytes()), document_shards(kind))
 }
 
 fn shard(number: u64, shards: i8) -> i8 {

@@ -223,6 +223,7 @@ pub fn document(kind: DocumentKind, of: &TenantId, key: &str) -> Vec<u8> {
         DocumentKind::File => 2,
         DocumentKind::Model => 3,
         DocumentKind::Setting => 4,
+        DocumentKind::Replica => 5,
     }];
     bytes.extend_from_slice(&in_tenant(of, key.as_bytes()));
     bytes
