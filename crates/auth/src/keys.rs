@@ -26,8 +26,6 @@ pub mod labels {
     pub const DIGEST_NONCE: &str = "digest-nonce";
     /// Secret values in the ledger and the store.
     pub const AT_REST: &str = "at-rest";
-    /// Page tokens of the API.
-    pub const PAGE_TOKEN: &str = "page-token";
     /// TLS session tickets of the CPE edge.
     pub const TLS_TICKET: &str = "tls-ticket";
     /// Credentials in the URLs of files.

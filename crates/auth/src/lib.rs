@@ -6,12 +6,11 @@
 //!   (passwords in the ledger and the store).
 //! - [`keys`]: the key file in the data directory, and the keys derived from it; [`keyring`]: its
 //!   making and rotation; [`secret_file`]: files that hold secrets.
-//! - [`credential`], [`password`], [`token`]: credentials of CPEs, tokens of the API.
+//! - [`password`], [`token`]: passwords of CPEs, tokens of the API.
 //!
 //! Nothing here prints a secret: Debug of every type that holds one is masked.
 
 pub mod basic;
-pub mod credential;
 pub mod digest;
 mod header;
 pub mod keyring;
@@ -23,7 +22,6 @@ pub mod secret_file;
 pub mod token;
 
 pub use basic::BasicCredentials;
-pub use credential::{Credential, CredentialScope};
 pub use digest::nonce::Nonces;
 pub use digest::{
     Algorithm, Authorization, Challenge, DigestChallenge, DigestFailure, DigestOptions,

@@ -163,17 +163,17 @@ impl Documented for InternalConfig {
             ("resolve_interval", self.resolve_interval),
         ] {
             if value.get().is_zero() {
-                problem(key, "is above zero");
+                problem(key, "expected more than 0");
             }
         }
         if self.retry_percent > 100 {
-            problem("retry_percent", "is at most 100");
+            problem("retry_percent", "expected at most 100");
         }
         if self.max_message.as_usize() < 1 << 20 {
-            problem("max_message", "is at least 1MiB");
+            problem("max_message", "expected at least 1MiB");
         }
         if !(1..=1_000_000).contains(&self.max_requests) {
-            problem("max_requests", "is from 1 to 1000000");
+            problem("max_requests", "expected 1 to 1000000");
         }
         let tls = [&self.tls.ca, &self.tls.cert, &self.tls.key];
         let given = tls.iter().filter(|path| path.is_some()).count();

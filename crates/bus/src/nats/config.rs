@@ -71,6 +71,16 @@ impl Default for NatsConfig {
     }
 }
 
+impl NatsConfig {
+    fn uses_tls(&self) -> bool {
+        self.tls
+            || self
+                .servers
+                .iter()
+                .any(|server| server.starts_with("tls://"))
+    }
+}
+
 impl Documented for NatsConfig {
     fn fields() -> Vec<FieldDoc> {
         [server_fields(), stream_fields(), client_fields()].concat()
@@ -109,6 +119,12 @@ impl Documented for NatsConfig {
         }
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             problem("tls_key", "tls_cert and tls_key go together");
+        }
+        if !self.uses_tls() && (self.tls_ca.is_some() || self.tls_cert.is_some()) {
+            problem(
+                "tls",
+                "certificates are set, but TLS is not: set tls, or write tls:// in servers",
+            );
         }
         if !is_word(&self.prefix) {
             problem("prefix", "expected 1 to 32 of a-z, 0-9 and '-'");
@@ -314,6 +330,25 @@ mod tests {
             ..NatsConfig::default()
         };
         assert_eq!(keys(&slips), ["servers"]);
+    }
+
+    #[test]
+    fn certificates_without_tls_are_refused() {
+        let ca = NatsConfig {
+            servers: vec!["nats://host:4222".into()],
+            tls_ca: Some("ca.pem".into()),
+            ..NatsConfig::default()
+        };
+        assert_eq!(keys(&ca), ["tls"]);
+        let asked = NatsConfig {
+            tls: true,
+            ..ca.clone()
+        };
+        let by_scheme = NatsConfig {
+            servers: vec!["tls://host:4222".into()],
+            ..ca
+        };
+        assert_eq!(keys(&asked).len() + keys(&by_scheme).len(), 0);
     }
 
     #[test]
