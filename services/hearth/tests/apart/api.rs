@@ -6,38 +6,24 @@ use hearth_proto::northbound::v1 as nb;
 use hearth_proto::northbound::v1::credential_service_client::CredentialServiceClient;
 use hearth_proto::northbound::v1::task_service_client::TaskServiceClient;
 use hearth_proto::types::v1::{TaskSpec, TaskState, task_spec::Kind};
-use hearth_sim::{Fleet, FleetOptions};
+use hearth_sim::{Bearer, Fleet, FleetOptions};
 use std::time::Duration;
 use tokio::time::timeout;
-use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
-use tonic::{Request, Status, service::Interceptor, transport::Channel};
+use tonic::transport::Channel;
 
 /// The tenant that tests work in.
 pub const PARENT: &str = "tenants/default";
 
-/// Puts the token into each request.
-#[derive(Clone)]
-pub struct Token(MetadataValue<Ascii>);
-
-impl Interceptor for Token {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let token = self.0.clone();
-        request.metadata_mut().insert("authorization", token);
-        Ok(request)
-    }
-}
-
 /// The way to the API, as every service's client takes it.
-pub type Api = InterceptedService<Channel, Token>;
+pub type Api = InterceptedService<Channel, Bearer>;
 
 impl Process {
     pub async fn api(&self) -> Api {
         let url = format!("http://{}", self.addresses.api.unwrap());
         let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
         let token = self.token.as_ref().unwrap().expose();
-        let token = format!("Bearer {token}").parse().unwrap();
-        InterceptedService::new(channel, Token(token))
+        InterceptedService::new(channel, Bearer::new(token).unwrap())
     }
 
     /// One device that has the onboarding login and informs when it is told to.
