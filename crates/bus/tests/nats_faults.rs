@@ -4,6 +4,8 @@
 //! `HEARTH_TEST_NATS_SERVER` names. Without one nothing is tested.
 #![allow(clippy::unwrap_used)]
 
+#[path = "nats_faults/flow.rs"]
+mod flow;
 #[path = "nats_faults/probe.rs"]
 mod probe;
 #[path = "nats_faults/refused.rs"]

@@ -106,6 +106,8 @@ impl Core {
     /// Room among the messages that are under way.
     async fn permit(&self, deadline: Instant) -> Result<SemaphorePermit<'_>> {
         match timeout_at(deadline, self.permits.acquire()).await {
+            // What comes too late isn't sent: its publisher is told that it failed.
+            Ok(Ok(_)) if Instant::now() >= deadline => Err(Trouble::Busy.into()),
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(Error::Closed),
             Err(_) => Err(Trouble::Busy.into()),
