@@ -2,27 +2,15 @@
 
 use crate::config::HearthConfig;
 use crate::roles::Role;
+use crate::watch::{self, BUS_PATIENCE, PATIENCE, Watch};
 use anyhow::{Context, Result};
 use hearth_bus::{Bus, EmbeddedBus, EmbeddedOptions, NatsBus};
 use hearth_engine::{Engine, EngineOptions};
 use hearth_queue::{EmbeddedQueue, Queue, RedisQueue};
-use hearth_runtime::{Readiness, ReadinessReporter};
-use hearth_store::{CqlStore, DocumentKind, EmbeddedStore, Store};
+use hearth_runtime::Readiness;
+use hearth_store::{CqlStore, EmbeddedStore, Store};
 use hearth_telemetry::Registry;
-use hearth_types::TenantId;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio_util::task::AbortOnDropHandle;
-
-/// How often a server is asked whether it answers, and how long it may take.
-const PROBE: Duration = Duration::from_secs(2);
-/// Failures in a row after which a role that needs it isn't ready.
-const FAILURES: u32 = 2;
-/// The same of the bus: NATS takes up to nine seconds to elect a leader, and publishing waits for it.
-const BUS_FAILURES: u32 = 4;
-
-/// Ends the asking of servers when it is dropped.
-pub(crate) type Watch = Vec<AbortOnDropHandle<()>>;
 
 /// The backends that this process's roles need.
 pub(crate) struct Backends {
@@ -98,10 +86,11 @@ impl Backends {
             .context("no role of this process was to need a store")
     }
 
-    /// Adds a line for each server to the readiness, and keeps it true as long as what is answered is held. It counts
-    /// where one of `roles` can do nothing without. The embedded backends need none: with them it works or it ends.
+    /// Adds a line for each server to the readiness, and keeps it true as long as what is answered is held: that the
+    /// server takes what is written, and not only that it answers. It counts where one of `roles` can do nothing
+    /// without. The embedded backends need none: with them it works or it ends.
     pub fn watch(&self, readiness: &Readiness, roles: &[Role]) -> Watch {
-        let mut watch = Vec::new();
+        let mut watch = Watch::new();
         if self.engine.is_some() {
             return watch;
         }
@@ -113,29 +102,24 @@ impl Backends {
             false => (name, readiness.register_noted(name)),
         };
         if let Some(bus) = self.bus.clone() {
-            watch.push(probe(
-                line(BUS, needs(|of| of.0)),
-                BUS_FAILURES,
-                move || {
-                    let bus = bus.clone();
-                    async move { bus.dead_letters(None, 1).await.map(drop) }
-                },
-            ));
+            let line = line(BUS, needs(|of| of.0));
+            watch.push(watch::follow(line, BUS_PATIENCE, move || {
+                let bus = bus.clone();
+                async move { bus.probe().await }
+            }));
         }
         if let Some(queue) = self.queue.clone() {
-            watch.push(probe(line(QUEUE, needs(|of| of.1)), FAILURES, move || {
+            let line = line(QUEUE, needs(|of| of.1));
+            watch.push(watch::follow(line, PATIENCE, move || {
                 let queue = queue.clone();
-                async move { queue.depth().await.map(drop) }
+                async move { queue.probe().await }
             }));
         }
         if let Some(store) = self.store.clone() {
-            let tenant = TenantId::default();
-            watch.push(probe(line(STORE, needs(|of| of.2)), FAILURES, move || {
-                let (store, tenant) = (store.clone(), tenant.clone());
-                async move {
-                    let read = store.document(DocumentKind::Setting, &tenant, "probe");
-                    read.await.map(drop)
-                }
+            let line = line(STORE, needs(|of| of.2));
+            watch.push(watch::follow(line, PATIENCE, move || {
+                let store = store.clone();
+                async move { store.probe().await }
             }));
         }
         watch
@@ -162,49 +146,6 @@ pub(crate) const BUS: &str = "nats";
 pub(crate) const QUEUE: &str = "redis";
 /// See [`BUS`].
 pub(crate) const STORE: &str = "cql";
-
-/// Asks again and again, and reports under `name`.
-fn probe<F, E>(
-    (name, line): (&'static str, ReadinessReporter),
-    most_failures: u32,
-    ask: impl Fn() -> F + Send + 'static,
-) -> AbortOnDropHandle<()>
-where
-    F: Future<Output = Result<(), E>> + Send,
-    E: std::fmt::Display + Send,
-{
-    let asking = tokio::spawn(async move {
-        let mut failures = most_failures;
-        loop {
-            let problem = match tokio::time::timeout(PROBE, ask()).await {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_elapsed) => Some(format!("no answer within {PROBE:?}")),
-            };
-            match problem {
-                None => {
-                    failures = 0;
-                    line.ready();
-                }
-                Some(problem) => {
-                    failures = failures.saturating_add(1);
-                    if failures == most_failures {
-                        tracing::warn!(
-                            server = name,
-                            problem,
-                            "a server that is needed does not answer"
-                        );
-                    }
-                    if failures >= most_failures {
-                        line.not_ready(problem);
-                    }
-                }
-            }
-            tokio::time::sleep(PROBE).await;
-        }
-    });
-    AbortOnDropHandle::new(asking)
-}
 
 fn open_engine(config: &HearthConfig) -> Result<Engine> {
     let mut options = EngineOptions::new(config.data_dir.join("db"));

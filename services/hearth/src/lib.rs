@@ -14,3 +14,4 @@ pub mod roles;
 pub mod server;
 pub mod stats;
 mod tls;
+mod watch;

@@ -1,10 +1,11 @@
 //! Wires the roles of one process together: stores first, then the roles in the order in which they need each other.
 
-use crate::backends::{Backends, Watch};
+use crate::backends::Backends;
 use crate::config::HearthConfig;
 use crate::internal::Internal;
 use crate::links::Links;
 use crate::roles::{self, Role};
+use crate::watch::Watch;
 use crate::{admin, first_start, keys, stats};
 use anyhow::{Context, Result, bail};
 use hearth_auth::{ApiToken, SecretKeys};

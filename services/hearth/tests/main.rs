@@ -5,6 +5,7 @@ mod apart;
 mod book;
 mod dead_letters;
 mod profiles;
+mod readiness;
 mod reference;
 mod roles_apart;
 mod sessions;

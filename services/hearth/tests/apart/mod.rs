@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod api;
+pub mod valkey;
 
 use hearth_config::{ByteSize, HumanDuration};
 use hearth_runtime::{Readiness, Shutdown};
