@@ -10,6 +10,7 @@ mod reference;
 mod roles_apart;
 mod sessions;
 mod spread;
+mod start_refused;
 mod storm;
 mod traces;
 mod waking;
