@@ -7,7 +7,7 @@ pub(crate) mod book;
 pub(crate) mod evidence;
 pub(crate) mod fleet;
 pub(crate) mod plan;
-pub(crate) mod process;
+pub mod process;
 pub(crate) mod report;
 pub(crate) mod scene;
 pub(crate) mod verify;

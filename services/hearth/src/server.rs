@@ -23,6 +23,7 @@ pub struct Server {
     runtime: Runtime,
     backends: Backends,
     watch: Watch,
+    registry: Registry,
     /// Where it listens, with the real ports.
     pub addresses: Addresses,
     /// The administrator's token, where the API is.
@@ -202,6 +203,7 @@ impl Server {
             runtime,
             backends: base.backends,
             watch,
+            registry: base.registry,
             addresses,
             admin_token,
             onboarding,
@@ -211,6 +213,11 @@ impl Server {
     /// Which roles are ready.
     pub fn readiness(&self) -> Readiness {
         self.runtime.readiness()
+    }
+
+    /// The metrics of this process.
+    pub fn metrics(&self) -> &Registry {
+        &self.registry
     }
 
     /// Runs until `shutdown`, drains, and closes the stores.

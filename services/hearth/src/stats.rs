@@ -1,4 +1,4 @@
-//! Metrics of the embedded engine and bus: what an operator watches of the
+//! Metrics of the embedded engine, and of the bus wherever it is: what an operator watches of the
 //! disk and of the events that wait.
 
 use crate::backends::Backends;
@@ -15,7 +15,8 @@ use std::{
 /// How often the bus is asked.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-const ENGINE: &[MetricDef] = &[
+/// Of the embedded engine.
+pub const ENGINE: &[MetricDef] = &[
     MetricDef::counter("hearth_engine_commits_total", "Batches on disk"),
     MetricDef::counter(
         "hearth_engine_groups_total",
@@ -45,7 +46,8 @@ const ENGINE: &[MetricDef] = &[
     ),
 ];
 
-const BUS: &[MetricDef] = &[
+/// Of the bus, embedded or on NATS.
+pub const BUS: &[MetricDef] = &[
     MetricDef::counter("hearth_bus_published_total", "Messages published"),
     MetricDef::counter(
         "hearth_bus_duplicates_total",
@@ -65,9 +67,6 @@ const BUS: &[MetricDef] = &[
         "Messages that the slowest consumer is behind",
     ),
 ];
-
-/// All metrics of this module.
-pub const METRICS: &[&[MetricDef]] = &[ENGINE, BUS];
 
 /// Registers the metrics of what this process has, and makes the small service that keeps those of
 /// the bus current.

@@ -3,9 +3,10 @@
 //! A stale page fails here; `HEARTH_UPDATE_DOCS=1 cargo test -p hearth reference` writes it
 //! again.
 
+use crate::apart::{Process, alone, common};
 use hearth_config::{Documented, FieldDoc};
 use hearth_runtime::Shutdown;
-use hearth_server::{config::HearthConfig, server::Server};
+use hearth_server::{config::HearthConfig, roles::Role, server::Server};
 use hearth_telemetry::MetricDef;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -139,10 +140,8 @@ fn metrics() -> Vec<(&'static str, Vec<MetricDef>)> {
             hearth_wakeup::METRICS.to_vec(),
         ),
         ("Files", hearth_files::METRICS.to_vec()),
-        (
-            "Embedded engine and bus",
-            hearth_server::stats::METRICS.concat(),
-        ),
+        ("Embedded engine", hearth_server::stats::ENGINE.to_vec()),
+        ("Bus (embedded, NATS)", hearth_server::stats::BUS.to_vec()),
         (
             "Calls between processes",
             hearth_clients::metrics::METRICS.to_vec(),
@@ -188,31 +187,29 @@ async fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// What a running server exposes is documented.
-#[tokio::test]
-async fn every_exposed_metric_is_in_the_page() {
-    let dir = tempfile::tempdir().unwrap();
-    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut config = HearthConfig {
-        data_dir: dir.path().join("data"),
-        ..HearthConfig::default()
-    };
-    config.listen.cwmp = free;
-    config.listen.api = free;
-    config.listen.files = free;
-    config.listen.admin = free;
+/// Devices may connect with TLS, too.
+fn with_tls(config: &mut HearthConfig, dir: &Path) {
     let made = rcgen::generate_simple_self_signed(vec!["acs.example".to_owned()]).unwrap();
-    let (cert, key) = (dir.path().join("acs.pem"), dir.path().join("acs.key"));
+    let (cert, key) = (dir.join("acs.pem"), dir.join("acs.key"));
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    config.gateway.tls.listen = Some(free);
+    config.gateway.tls.listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     config.gateway.tls.certificates = vec![hearth_gateway::CertificateFiles {
         cert,
         key,
         names: Vec::new(),
     }];
+}
+
+/// What a running server exposes is documented, and what is documented there is.
+#[tokio::test]
+async fn every_exposed_metric_is_in_the_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = alone(dir.path());
+    with_tls(&mut config, dir.path());
     let server = Server::build(&config).await.unwrap();
     let tls = server.addresses.cwmp_tls.unwrap();
+    let metrics = server.metrics().clone();
     let (admin, readiness, stop) = (server.addresses.admin, server.readiness(), Shutdown::new());
     let serving = tokio::spawn(server.run(stop.clone()));
     readiness.wait_all_ready().await;
@@ -232,11 +229,76 @@ async fn every_exposed_metric_is_in_the_page() {
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .collect();
     assert!(exposed.contains("hearth_build_info"), "{text}");
-    let all = metrics();
-    let known: BTreeSet<&str> = all
-        .iter()
-        .flat_map(|(_, defs)| defs.iter().map(|def| def.name))
-        .collect();
-    let unknown: Vec<_> = exposed.difference(&known).collect();
+    let registered = metrics.names();
+    assert!(exposed.is_subset(&registered), "{text}");
+    // One process calls no other, and has no servers.
+    let elsewhere = ["Calls between processes", "NATS", "Redis", "CQL"];
+    let here = |part: &str| !elsewhere.contains(&part);
+    assert_documented(&registered, here);
+}
+
+/// What is registered is in the page, and what the page has in these parts is registered.
+fn assert_documented(registered: &BTreeSet<&str>, parts: impl Fn(&str) -> bool) {
+    let names = |parts: &dyn Fn(&str) -> bool| -> BTreeSet<&'static str> {
+        let wanted = metrics().into_iter().filter(|(part, _)| parts(part));
+        wanted
+            .flat_map(|(_, defs)| defs)
+            .map(|def| def.name)
+            .collect()
+    };
+    let known = names(&|_| true);
+    let unknown: Vec<_> = registered.difference(&known).collect();
     assert!(unknown.is_empty(), "in no METRICS: {unknown:?}");
+    let documented = names(&parts);
+    let dead: Vec<_> = documented.difference(registered).collect();
+    assert!(
+        dead.is_empty(),
+        "in METRICS, and no process has it: {dead:?}"
+    );
+}
+
+/// The same of roles that are processes of their own, with NATS, Redis and CQL. Skipped without (`apart`).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_has_the_metrics_of_all_roles_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut common) = common(dir.path()) else {
+        return;
+    };
+    // A part of the edge that is off by default.
+    with_tls(&mut common, dir.path());
+    let mut processes = Vec::new();
+    for role in [
+        Role::DeviceState,
+        Role::Wakeup,
+        Role::Files,
+        Role::Workflow,
+        Role::Northbound,
+        Role::Gateway,
+    ] {
+        let process = Process::start(&common, &[role]).await;
+        let peers = &mut common.internal.peers;
+        match role {
+            Role::DeviceState => peers.device_state.push(process.internal()),
+            Role::Wakeup => peers.wakeup.push(process.internal()),
+            Role::Files => peers.files.push(process.internal()),
+            Role::Workflow => peers.workflow.push(process.internal()),
+            Role::Northbound | Role::Gateway => {}
+        }
+        processes.push(process);
+    }
+    let mut registered = BTreeSet::new();
+    for process in &processes {
+        let text = get(process.addresses.admin, "/metrics").await;
+        let names = process.metrics.names();
+        let exposed = text.lines().filter(|line| line.starts_with("# TYPE "));
+        for line in exposed {
+            let name = line.split(' ').nth(2).unwrap();
+            assert!(names.contains(name), "{line}");
+        }
+        registered.extend(names);
+    }
+    for process in processes.into_iter().rev() {
+        process.end().await;
+    }
+    assert_documented(&registered, |part| part != "Embedded engine");
 }

@@ -26,6 +26,7 @@ pub struct Process {
     pub readiness: Readiness,
     pub onboarding: Option<(String, hearth_auth::SecretString)>,
     pub token: Option<hearth_auth::ApiToken>,
+    pub metrics: hearth_telemetry::Registry,
     stop: Shutdown,
     pub serving: JoinHandle<anyhow::Result<()>>,
 }
@@ -44,6 +45,7 @@ impl Process {
             readiness: server.readiness(),
             onboarding: onboarding.map(|made| (made.username.clone(), made.password.clone())),
             token: server.admin_token.clone(),
+            metrics: server.metrics().clone(),
             stop: stop.clone(),
             serving: tokio::spawn(server.run(stop)),
         };
