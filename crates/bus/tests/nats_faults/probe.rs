@@ -4,18 +4,30 @@ use std::time::{Duration, Instant};
 
 use hearth_bus::conformance::message;
 use hearth_bus::{Bus as _, ConsumerSpec, Error, NatsBus, NatsConfig, Stream};
-use hearth_config::ByteSize;
-use tokio::time::sleep;
+use hearth_config::{ByteSize, HumanDuration};
+use tokio::time::{sleep, timeout};
 
-use super::server::Server;
+use super::server::{Cluster, Server};
 use super::{config, connect};
 
-async fn recovers(bus: &NatsBus) {
+/// As the readiness asks.
+async fn works(bus: &NatsBus) -> bool {
+    let asked = timeout(Duration::from_secs(2), bus.probe()).await;
+    asked.is_ok_and(|told| told.is_ok())
+}
+
+/// Waits until the probe says that the bus works, or that it doesn't.
+async fn says(bus: &NatsBus, working: bool, patience: Duration) {
     let started = Instant::now();
-    while let Err(error) = bus.probe().await {
-        assert!(started.elapsed() < Duration::from_secs(10), "{error:?}");
+    while works(bus).await != working {
+        assert!(started.elapsed() < patience, "not {working} in time");
         sleep(Duration::from_millis(50)).await;
     }
+    println!("{working} after {:?}", started.elapsed());
+}
+
+async fn recovers(bus: &NatsBus) {
+    says(bus, true, Duration::from_secs(10)).await;
 }
 
 /// Publishes messages of this size until there is no room for one more.
@@ -91,4 +103,38 @@ async fn a_server_that_is_gone_and_one_that_lost_its_disk() {
     // Nobody else uses this bus: asking alone brings its streams back.
     recovers(&bus).await;
     bus.publish(message(Stream::Inform, 1, "x")).await.unwrap();
+}
+
+/// Without a leader nothing is stored, whoever else of the cluster answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_without_a_leader() {
+    let Some(mut cluster) = Cluster::start() else {
+        return;
+    };
+    let config = NatsConfig {
+        replicas: 3,
+        connect_timeout: HumanDuration::secs(60),
+        ..config(cluster.urls())
+    };
+    let bus = connect(&config).await;
+    recovers(&bus).await;
+    let leader = cluster.leader(&config, "hearth-events").await;
+    cluster.nodes[leader].kill();
+    // An election, and what a busy machine adds.
+    says(&bus, true, Duration::from_secs(20)).await;
+    // One of three can't elect.
+    let second = (leader + 1) % 3;
+    cluster.nodes[second].kill();
+    says(&bus, false, Duration::from_secs(30)).await;
+    sleep(Duration::from_secs(5)).await;
+    for _ in 0..5 {
+        assert!(!works(&bus).await, "nothing can be published");
+    }
+    assert!(bus.publish(message(Stream::Inform, 1, "x")).await.is_err());
+    cluster.nodes[second].restart();
+    says(&bus, true, Duration::from_secs(40)).await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let Err(error) = bus.publish(message(Stream::Inform, 1, "x")).await {
+        assert!(Instant::now() < deadline, "{error:?}");
+    }
 }
