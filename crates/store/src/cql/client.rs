@@ -294,11 +294,11 @@ impl Client {
         values: impl SerializeRow + Send + Copy,
     ) -> Result<bool> {
         let mut tries = 1;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let started = Instant::now();
         loop {
             match self.execute(statement, values).await {
                 Ok(result) => {
-        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
                     let rows = result.into_rows_result().map_err(damaged)?;
                     let row: scylla::value::Row = rows.first_row().map_err(damaged)?;
                     // What follows `[applied]` differs between ScyllaDB and Cassandra.
