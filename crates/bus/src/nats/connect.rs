@@ -24,7 +24,7 @@ const ONE_TRY: Duration = Duration::from_secs(5);
 /// A server that doesn't answer three of these is given up: also one that was stopped and not
 /// killed.
 const PING: Duration = Duration::from_secs(2);
-/// Reconnecting waits at most about so long between tries.
+/// Reconnecting waits at most so long between tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// Messages that wait in this process for one reader: a watcher that is further behind misses
 /// some, and a consumer never asks for more.
