@@ -34,7 +34,7 @@ pub struct Occurrence {
     pub canaries: usize,
     /// The slowest of them.
     pub slowest_canary_ms: u64,
-    /// Requests of devices in the first [`HERD`] after its end: do they all come at once?
+    /// Requests of devices in the first 5 s after its end: do they all come at once?
     #[serde(default)]
     pub requests_after: u64,
     /// As many come in that time before anything is broken; 0 where that was not measured.
