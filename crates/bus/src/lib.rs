@@ -11,6 +11,7 @@ pub mod embedded;
 mod error;
 mod message;
 pub mod nats;
+mod respite;
 
 pub use contract::{
     Bus, BusStats, Consumer, ConsumerSpec, ConsumerStats, DeadLetterPage, TailEvent,
@@ -21,3 +22,4 @@ pub use message::{
     Ack, DeadLetter, Delivery, PARTITIONS, Part, Publish, Stream, partition, subject,
 };
 pub use nats::{ConnectError as NatsConnectError, NatsBus, NatsConfig};
+pub use respite::Respite;

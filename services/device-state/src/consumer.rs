@@ -23,10 +23,6 @@ const LONGEST_OF_STORE: Duration = Duration::from_secs(5);
 const LONGEST_OF_BUS: Duration = Duration::from_millis(500);
 /// When an event that came too early is tried again.
 const EARLY: Duration = Duration::from_secs(1);
-/// When dead letters can't be written, it is tried again after this, and so many times as long as
-/// the try took: events that can be worked on don't wait for it.
-const RETRY_DEAD: Duration = Duration::from_secs(2);
-const RETRY_SHARE: u32 = 3;
 /// When an event comes again that can't even become a dead letter.
 const HOPELESS: Duration = Duration::from_secs(60);
 /// Bytes of events that wait to be applied, beyond which no more are taken from the fetchers.
@@ -309,7 +305,7 @@ impl Work {
 
     /// Has dead letters written. While there is no room for them they wait, and nobody with them.
     async fn bury(&self, turn: &mut Turn) -> Result<(), Trouble> {
-        if turn.dead_wait.is_some_and(|until| Instant::now() < until) {
+        if turn.respite.left().is_some() {
             return Ok(());
         }
         while let Some((mark, reason)) = turn.dead.first_key_value() {
@@ -319,11 +315,10 @@ impl Work {
                 Ok(()) => {
                     tracing::warn!(seq = mark.seq, reason, "an event became a dead letter");
                     self.core.metrics.dead.inc();
-                    turn.dead_wait = None;
+                    turn.respite.end();
                 }
                 Err(error) if error.is_retryable() => {
-                    let until = Instant::now() + RETRY_DEAD + begun.elapsed() * RETRY_SHARE;
-                    if turn.dead_wait.replace(until).is_none() {
+                    if turn.respite.begin(begun) {
                         tracing::warn!(%error, "dead letters can't be written; they wait");
                     }
                     return Ok(());

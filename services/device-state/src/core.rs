@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use hearth_auth::Sealer;
-use hearth_bus::Bus;
+use hearth_bus::{Bus, Respite};
 use hearth_config::Documented;
 use hearth_runtime::Clock;
 use hearth_store::{DeviceRow, ParameterRow, Result, Store};
 use hearth_telemetry::{MetricError, Registry};
 use hearth_types::{DeviceKey, Timestamp};
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::DeviceStateConfig;
 use crate::alone::Alone;
@@ -109,8 +108,8 @@ pub struct Turn {
     pub done: Vec<Mark>,
     /// Never to be applied, and why.
     pub dead: BTreeMap<Mark, String>,
-    /// When that is told again, since it can't be now.
-    pub dead_wait: Option<Instant>,
+    /// While that can't be told.
+    pub respite: Respite,
     /// To be delivered again.
     pub back: Vec<Mark>,
     /// Those that are kept apart from others.

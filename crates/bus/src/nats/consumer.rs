@@ -18,12 +18,8 @@ use super::delivered::Held;
 use super::layout;
 use super::link::Trouble;
 use super::pull::{Condemned, MAX_BATCH, Puller, Want};
-use crate::{Consumer, ConsumerSpec, Delivery, Error, Result};
+use crate::{Consumer, ConsumerSpec, Delivery, Error, Respite, Result};
 
-/// When a dead letter can't be written, none is tried for this long, and for so many times as long
-/// as the try took: those that wait for one don't hold up what can be worked on.
-const RETRY_DEAD: Duration = Duration::from_secs(2);
-const RETRY_SHARE: u32 = 3;
 /// When nobody answers for a consumer, it is looked again after this.
 const RETRY_MISSING: Duration = Duration::from_millis(500);
 
@@ -42,8 +38,8 @@ pub(crate) struct Member {
     /// Room was made.
     changed: Notify,
     upkeep: Mutex<Option<JoinHandle<()>>>,
-    /// No dead letter can be written; when it is tried again.
-    dead_wait: Mutex<Option<Instant>>,
+    /// While no dead letter can be written.
+    respite: Mutex<Respite>,
 }
 
 impl Member {
@@ -65,7 +61,7 @@ impl Member {
             puller: tokio::sync::Mutex::new(puller),
             changed: Notify::new(),
             upkeep: Mutex::new(None),
-            dead_wait: Mutex::new(None),
+            respite: Mutex::default(),
         });
         let mut members = core.members.lock();
         // Another handle may have been faster.
@@ -187,9 +183,8 @@ impl Member {
 
     /// Makes a dead letter; if that fails, the message stays and it is tried again.
     async fn bury(&self, core: &Core, condemned: Condemned) -> Result<()> {
-        let wait = *self.dead_wait.lock();
-        let left = wait.map(|until| until.saturating_duration_since(Instant::now()));
-        let word = match left.filter(|left| !left.is_zero()) {
+        let left = self.respite.lock().left();
+        let word = match left {
             Some(left) => nak(left),
             None => self.try_bury(core, &condemned).await,
         };
@@ -202,18 +197,20 @@ impl Member {
         match core.bury(&self.name, condemned).await {
             Ok(()) => {
                 self.held.lock().died();
-                *self.dead_wait.lock() = None;
+                self.respite.lock().end();
                 TERM
             }
             Err(error) => {
-                let wait = RETRY_DEAD + begun.elapsed() * RETRY_SHARE;
-                let until = Instant::now() + wait;
-                if self.dead_wait.lock().replace(until).is_none() {
+                let (first, left) = {
+                    let mut respite = self.respite.lock();
+                    (respite.begin(begun), respite.left())
+                };
+                if first {
                     let error = &error as &dyn std::error::Error;
                     let consumer = self.name.as_str();
                     tracing::warn!(consumer, error, "dead letters can't be written; they wait");
                 }
-                nak(wait)
+                nak(left.unwrap_or_default())
             }
         }
     }
