@@ -103,6 +103,17 @@ async fn refusal(config: &RedisConfig) -> String {
     line
 }
 
+/// A server whose certificate is by an authority that isn't trusted is told in a line.
+async fn refuses_another_ca(good: &RedisConfig, other: &Tls) {
+    let wrong_ca = RedisConfig {
+        tls_ca: Some(other.ca.clone()),
+        ..good.clone()
+    };
+    let line = refusal(&wrong_ca).await;
+    assert!(line.starts_with("TLS with Redis at rediss://"), "{line}");
+    assert!(line.contains("check redis.tls, redis.tls_ca"), "{line}");
+}
+
 #[tokio::test]
 async fn tls_with_a_clients_certificate_and_a_password() {
     let Some(program) = tls_program() else { return };
@@ -124,13 +135,7 @@ async fn tls_with_a_clients_certificate_and_a_password() {
     let again = async || open(&queue, 1, "s2").await.is_ok();
     until("it comes back", again).await;
 
-    let wrong_ca = RedisConfig {
-        tls_ca: Some(other.ca.clone()),
-        ..good.clone()
-    };
-    let line = refusal(&wrong_ca).await;
-    assert!(line.starts_with("TLS with Redis at rediss://"), "{line}");
-    assert!(line.contains("check redis.tls, redis.tls_ca"), "{line}");
+    refuses_another_ca(&good, &other).await;
 
     let wrong_cert = RedisConfig {
         tls_cert: Some(other.cert.clone()),
@@ -217,13 +222,7 @@ async fn a_cluster_speaks_tls() {
         let again = async || open(&queue, serial, "s2").await.is_ok();
         until("the node comes back", again).await;
     }
-    let wrong_ca = RedisConfig {
-        tls_ca: Some(other.ca.clone()),
-        ..good
-    };
-    let line = refusal(&wrong_ca).await;
-    assert!(line.starts_with("TLS with Redis at rediss://"), "{line}");
-    assert!(line.contains("check redis.tls, redis.tls_ca"), "{line}");
+    refuses_another_ca(&good, &other).await;
 }
 
 /// The Sentinel, its primary and the replica that follows it speak nothing else.
@@ -249,11 +248,5 @@ async fn a_sentinel_and_its_servers_speak_tls() {
     let taken_over = async || matches!(open(&queue, 1, "s2").await, Ok(epoch) if epoch > before);
     until("the replica takes over", taken_over).await;
 
-    let wrong_ca = RedisConfig {
-        tls_ca: Some(other.ca.clone()),
-        ..good
-    };
-    let line = refusal(&wrong_ca).await;
-    assert!(line.starts_with("TLS with Redis at rediss://"), "{line}");
-    assert!(line.contains("check redis.tls, redis.tls_ca"), "{line}");
+    refuses_another_ca(&good, &other).await;
 }

@@ -102,7 +102,7 @@ pub struct Ledger {
 }
 
 /// The methods that must be executed once.
-const ONCE: [&str; 7] = [
+pub(crate) const ONCE: [&str; 7] = [
     "AddObject",
     "Reboot",
     "FactoryReset",

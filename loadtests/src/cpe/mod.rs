@@ -22,6 +22,7 @@ pub use behaviour::{
 };
 pub use clock::TimeScale;
 pub use device::Device;
+pub(crate) use ledger::ONCE;
 pub use ledger::{Acknowledged, Doubled, Executed, Keep, Ledger, Transferred};
 pub use meter::EdgeCounts;
 pub use state::StoredFile;

@@ -51,13 +51,8 @@ struct Roles {
 impl Roles {
     async fn start(common: &mut HearthConfig) -> Self {
         let roles = [Role::DeviceState, Role::Wakeup, Role::Files];
-        let devices = Process::start(common, &roles).await;
-        let peers = &mut common.internal.peers;
-        peers.device_state = vec![devices.internal()];
-        peers.wakeup = vec![devices.internal()];
-        peers.files = vec![devices.internal()];
-        let workflow = Process::start(common, &[Role::Workflow]).await;
-        common.internal.peers.workflow = vec![workflow.internal()];
+        let devices = Process::join(common, &roles).await;
+        let workflow = Process::join(common, &[Role::Workflow]).await;
         Self {
             devices,
             workflow,

@@ -275,16 +275,7 @@ async fn the_page_has_the_metrics_of_all_roles_apart() {
         Role::Northbound,
         Role::Gateway,
     ] {
-        let process = Process::start(&common, &[role]).await;
-        let peers = &mut common.internal.peers;
-        match role {
-            Role::DeviceState => peers.device_state.push(process.internal()),
-            Role::Wakeup => peers.wakeup.push(process.internal()),
-            Role::Files => peers.files.push(process.internal()),
-            Role::Workflow => peers.workflow.push(process.internal()),
-            Role::Northbound | Role::Gateway => {}
-        }
-        processes.push(process);
+        processes.push(Process::join(&mut common, &[role]).await);
     }
     let mut registered = BTreeSet::new();
     for process in &processes {

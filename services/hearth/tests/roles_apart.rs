@@ -19,19 +19,15 @@ async fn roles_apart_do_what_one_process_does_and_replicas_may_die() {
     common.log.filter = std::env::var("HEARTH_LOG__FILTER").unwrap_or_else(|_| "warn".into());
     hearth_telemetry::init_logs(&common.log).unwrap();
     let devices = [
-        Process::start(&common, &[Role::DeviceState]).await,
-        Process::start(&common, &[Role::DeviceState]).await,
+        Process::join(&mut common, &[Role::DeviceState]).await,
+        Process::join(&mut common, &[Role::DeviceState]).await,
     ];
-    common.internal.peers.device_state = devices.iter().map(Process::internal).collect();
-    let wakeup = Process::start(&common, &[Role::Wakeup]).await;
-    common.internal.peers.wakeup = vec![wakeup.internal()];
-    let files = Process::start(&common, &[Role::Files]).await;
-    common.internal.peers.files = vec![files.internal()];
+    let wakeup = Process::join(&mut common, &[Role::Wakeup]).await;
+    let files = Process::join(&mut common, &[Role::Files]).await;
     let [first, second] = [
-        Process::start(&common, &[Role::Workflow]).await,
-        Process::start(&common, &[Role::Workflow]).await,
+        Process::join(&mut common, &[Role::Workflow]).await,
+        Process::join(&mut common, &[Role::Workflow]).await,
     ];
-    common.internal.peers.workflow = vec![first.internal(), second.internal()];
     let api = Process::start(&common, &[Role::Northbound]).await;
     let gateway = Process::start(&common, &[Role::Gateway]).await;
 

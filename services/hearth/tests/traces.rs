@@ -167,14 +167,10 @@ async fn a_session_is_one_trace_through_all_roles() {
     common.trace.sample = 1.0;
     let traces = hearth_telemetry::init_logs_and_traces(&common.log, &common.trace).unwrap();
 
-    let devices = Process::start(&common, &[Role::DeviceState]).await;
-    common.internal.peers.device_state = vec![devices.internal()];
-    let wakeup = Process::start(&common, &[Role::Wakeup]).await;
-    common.internal.peers.wakeup = vec![wakeup.internal()];
-    let files = Process::start(&common, &[Role::Files]).await;
-    common.internal.peers.files = vec![files.internal()];
-    let workflow = Process::start(&common, &[Role::Workflow]).await;
-    common.internal.peers.workflow = vec![workflow.internal()];
+    let devices = Process::join(&mut common, &[Role::DeviceState]).await;
+    let wakeup = Process::join(&mut common, &[Role::Wakeup]).await;
+    let files = Process::join(&mut common, &[Role::Files]).await;
+    let workflow = Process::join(&mut common, &[Role::Workflow]).await;
     let api = Process::start(&common, &[Role::Northbound]).await;
     let mut gateways = [
         gateway(&common, &dir.path().join("gateway-1"), 1).await,

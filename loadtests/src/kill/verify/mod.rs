@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::book::Known;
 use super::evidence::{Evidence, Truth};
+use crate::cpe::ONCE;
 use crate::{Executed, Transferred};
 
 /// Something that must not be, with what shows it.
@@ -116,16 +117,6 @@ pub fn verify(evidence: &Evidence) -> Verdict {
     verdict
 }
 
-/// The methods that must not be executed twice.
-const ONCE: [&str; 7] = [
-    "AddObject",
-    "Reboot",
-    "FactoryReset",
-    "Download",
-    "Upload",
-    "ScheduleDownload",
-    "ChangeDUState",
-];
 /// Fault 9021: a transfer that has begun, or is done, can't be cancelled (TR-069 A.4.1.9).
 const NOT_PERMITTED: u32 = 9021;
 

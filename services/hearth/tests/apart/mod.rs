@@ -56,6 +56,23 @@ impl Process {
         process
     }
 
+    /// The same, and those that are started with `common` afterwards know where these roles are.
+    pub async fn join(common: &mut HearthConfig, roles: &[Role]) -> Self {
+        let process = Self::start(common, roles).await;
+        let peers = &mut common.internal.peers;
+        for role in roles {
+            let known = match role {
+                Role::DeviceState => &mut peers.device_state,
+                Role::Wakeup => &mut peers.wakeup,
+                Role::Files => &mut peers.files,
+                Role::Workflow => &mut peers.workflow,
+                Role::Northbound | Role::Gateway => continue,
+            };
+            known.push(process.internal());
+        }
+        process
+    }
+
     pub fn internal(&self) -> String {
         self.addresses.internal.unwrap().to_string()
     }
