@@ -105,15 +105,20 @@ impl Inner {
         let Some(work) = self.ledger.get(&device.tenant, id).await? else {
             return Ok(None);
         };
+        self.take_up(&work, now).await?;
+        Ok(Some(work.task))
+    }
+
+    /// The process that made the task may have died, or had no answer, before the queue had it.
+    async fn take_up(&self, work: &Work, now: Timestamp) -> Result<()> {
         if work.is_open() {
-            // The process that made it may have died before the queue had it.
-            let entered = self.queue.enqueue(&work.device, self.entry(&work, now));
+            let entered = self.queue.enqueue(&work.device, self.entry(work, now));
             entered.await.map_err(queue_error)?;
             if !work.progress.no_wake {
                 self.ask(&work.device, now).await;
             }
         }
-        Ok(Some(work.task))
+        Ok(())
     }
 
     /// Enters a task: ledger, then queue, then the wake-up.
@@ -149,6 +154,8 @@ impl Inner {
             let first = first.ok_or_else(|| {
                 Error::internal(format!("task {id} of this idempotency key is gone"))
             })?;
+            // Perhaps this very call's: the ledger may have tried twice.
+            self.take_up(&first, now).await?;
             return Ok((first.task, true));
         }
         self.metrics.created(work.label());

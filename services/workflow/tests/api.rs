@@ -127,6 +127,26 @@ async fn the_same_key_makes_one_task() {
     assert_eq!(first.task.unwrap().id, again.task.unwrap().id);
 }
 
+/// The ledger keeps the task, but answers neither the call nor, at first, who asks by the key: so it
+/// is while a CQL node dies.
+#[tokio::test]
+async fn a_task_that_the_ledger_kept_unseen_is_worked_on_when_the_call_is_repeated() {
+    let mut world = World::new().await;
+    let mut request = create(read());
+    request.idempotency_key = "order-18".into();
+    world.store.lose_answer.store(true, SeqCst);
+    let error = world.service.create_task(request.clone()).await;
+    assert_eq!(error.unwrap_err().kind, ErrorKind::Unavailable);
+    world.store.lose_answer.store(false, SeqCst);
+    world.store.hide_keys.store(true, SeqCst);
+    let again = world.service.create_task(request).await.unwrap();
+    assert!(again.existed);
+    let mut cpe = Cpe::new();
+    assert_eq!(world.session(&mut cpe).await, 1, "it is in the queue");
+    let id = again.task.unwrap().id;
+    assert_eq!(world.state(&id).await, TaskState::Succeeded);
+}
+
 #[tokio::test]
 async fn a_full_ledger_takes_no_task() {
     let world = World::new().await;

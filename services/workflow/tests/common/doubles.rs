@@ -28,6 +28,9 @@ pub struct FlakyStore {
     pub puts: AtomicU32,
     /// Happens once, right before the next put of tasks.
     pub before_put: Mutex<Option<Meanwhile>>,
+    /// Idempotency keys aren't found by reading, only by making another task: a write that nobody
+    /// was answered may show so late.
+    pub hide_keys: AtomicBool,
     /// Tasks whose rows can't be read.
     pub damaged: Mutex<Vec<TaskId>>,
 }
@@ -39,6 +42,7 @@ impl FlakyStore {
             refuse: AtomicBool::default(),
             lose_answer: AtomicBool::default(),
             puts: AtomicU32::default(),
+            hide_keys: AtomicBool::default(),
             before_put: Mutex::default(),
             damaged: Mutex::default(),
         }
@@ -106,7 +110,11 @@ impl Store for FlakyStore {
         if self.refuse.load(Ordering::SeqCst) {
             return Self::unavailable();
         }
-        self.inner.create_task(task, key).await
+        let created = self.inner.create_task(task, key).await?;
+        match self.lose_answer.load(Ordering::SeqCst) {
+            true => Self::unavailable(),
+            false => Ok(created),
+        }
     }
     async fn put_tasks(&self, tasks: Vec<TaskRow>) -> StoreResult<()> {
         if self.refuse.load(Ordering::SeqCst) {
@@ -124,7 +132,10 @@ impl Store for FlakyStore {
         Ok(())
     }
     async fn task_by_key(&self, tenant: &TenantId, key: &str) -> StoreResult<Option<TaskId>> {
-        self.inner.task_by_key(tenant, key).await
+        match self.hide_keys.load(Ordering::SeqCst) {
+            true => Ok(None),
+            false => self.inner.task_by_key(tenant, key).await,
+        }
     }
     async fn trim_tasks(&self, before: Timestamp, limit: usize) -> StoreResult<usize> {
         self.inner.trim_tasks(before, limit).await
