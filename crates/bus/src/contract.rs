@@ -95,6 +95,10 @@ pub trait Bus: Send + Sync + 'static {
 ///   `ack_wait`, after [`Consumer::nak`], and after a restart.
 /// - First deliveries MUST come in the order of the numbers. A redelivery may come after later
 ///   messages: write idempotently, ordered by event time.
+/// - With `in_order`, what another process holds, or what was lost on the way from the servers, MUST
+///   be waited for before later messages are given out, until it was acknowledged or is given out
+///   here, for half a minute at most. So does what this process gives back itself with no delay; with
+///   a delay it isn't waited for.
 /// - An acknowledged message SHOULD NOT be delivered again; it MAY after a crash, when the last
 ///   second's progress is lost. An unacknowledged message MUST NOT be lost.
 /// - No more than `max_in_flight` messages MUST be delivered and unacknowledged.
@@ -118,6 +122,13 @@ pub trait Consumer: Send + Sync + 'static {
 
     /// This one can never be worked on: makes it a dead letter, on disk when it returns.
     async fn term(&self, seq: u64, reason: &str) -> Result<()>;
+
+    /// This process fetches no more for a while: what came and wasn't fetched is for others.
+    ///
+    /// The default is that of a bus with one process.
+    async fn rest(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// How a consumer works.
@@ -131,6 +142,9 @@ pub struct ConsumerSpec {
     /// in the order of their indexes, before any of them is worked on: with the last one all
     /// messages have a consumer.
     pub part: Option<Part>,
+    /// One process after the other fetches, and each goes on where the one before it ended. One
+    /// handle fetches at a time.
+    pub in_order: bool,
     /// A delivery not acknowledged for this long is delivered again.
     pub ack_wait: Duration,
     /// Deliveries before a message becomes a dead letter; at least 1.
@@ -142,7 +156,7 @@ pub struct ConsumerSpec {
 }
 
 impl ConsumerSpec {
-    /// A consumer with 30 s to acknowledge, 5 deliveries, 10,000 messages in flight, and 32 MiB in
+    /// A consumer of any order with 30 s to acknowledge, 5 deliveries, 10,000 messages in flight, and 32 MiB in
     /// a fetch.
     #[must_use]
     pub fn new(name: impl Into<String>, streams: impl Into<Vec<Stream>>) -> Self {
@@ -150,6 +164,7 @@ impl ConsumerSpec {
             name: name.into(),
             streams: streams.into(),
             part: None,
+            in_order: false,
             ack_wait: Duration::from_secs(30),
             max_deliver: 5,
             max_in_flight: 10_000,

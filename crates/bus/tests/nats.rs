@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hearth_bus::conformance::{Harness, message};
-use hearth_bus::{Bus, ConsumerSpec, NatsBus, NatsConfig, Stream};
+use hearth_bus::{Bus, Consumer, ConsumerSpec, NatsBus, NatsConfig, Stream};
 use hearth_config::HumanDuration;
 use hearth_telemetry::Registry;
 
@@ -129,7 +130,6 @@ async fn what_nobody_asked_for_yet_is_kept() {
 
 #[tokio::test]
 async fn a_message_that_is_not_ours_becomes_a_dead_letter() {
-    use std::time::Duration;
     let Some(harness) = Nats::new() else { return };
     let bus = harness.connect().await;
     let spec = ConsumerSpec::new("c", Stream::ALL);
@@ -177,7 +177,6 @@ async fn a_message_that_is_not_ours_becomes_a_dead_letter() {
 
 #[tokio::test]
 async fn a_second_process_takes_over_what_the_first_held() {
-    use std::time::Duration;
     let Some(harness) = Nats::new() else { return };
     let spec = ConsumerSpec {
         ack_wait: Duration::from_secs(300),
@@ -209,6 +208,77 @@ async fn a_second_process_takes_over_what_the_first_held() {
         seqs.extend(got.iter().map(|m| m.seq));
     }
     of_second.ack(&seqs).await.unwrap();
+}
+
+/// A process and its handle of a consumer.
+type Process = (NatsBus, Box<dyn Consumer>);
+
+/// Two processes that work on one consumer in order, the first of which holds the messages 1 and 2.
+async fn in_turn(harness: &Nats) -> (Process, Process) {
+    let spec = ConsumerSpec {
+        ack_wait: Duration::from_secs(300),
+        in_order: true,
+        ..ConsumerSpec::new("c", [Stream::Inform])
+    };
+    let first = harness.connect().await;
+    let of_first = first.consumer(spec.clone()).await.unwrap();
+    publish(&first, 2).await;
+    let held = of_first.fetch(10, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(held.len(), 2);
+    let second = harness.connect().await;
+    let of_second = second.consumer(spec).await.unwrap();
+    ((first, of_first), (second, of_second))
+}
+
+async fn publish(bus: &NatsBus, count: u32) {
+    for n in 0..count {
+        let message = message(Stream::Inform, n, "x");
+        bus.publish(message).await.unwrap();
+    }
+}
+
+/// So many messages, within a limit.
+async fn fetched(consumer: &dyn Consumer, count: usize) -> Vec<u64> {
+    let (mut seqs, started) = (Vec::new(), std::time::Instant::now());
+    while seqs.len() < count && started.elapsed() < Duration::from_secs(10) {
+        let got = consumer.fetch(10, Duration::from_secs(1)).await.unwrap();
+        seqs.extend(got.iter().map(|m| m.seq));
+    }
+    seqs
+}
+
+/// Fetches nothing for so long.
+async fn fetches_nothing(consumer: &dyn Consumer, wait: u64) {
+    let got = consumer.fetch(10, Duration::from_millis(wait)).await;
+    assert_eq!(got.unwrap(), []);
+}
+
+#[tokio::test]
+async fn in_order_what_a_dead_process_held_comes_before_later_messages() {
+    let Some(harness) = Nats::new() else { return };
+    let (first, (bus, second)) = in_turn(&harness).await;
+    publish(&bus, 2).await;
+    fetches_nothing(&*second, 500).await;
+    drop(first);
+    assert_eq!(fetched(&*second, 4).await, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn in_order_a_living_process_is_waited_for() {
+    let Some(harness) = Nats::new() else { return };
+    let ((_bus, first), (bus, second)) = in_turn(&harness).await;
+    publish(&bus, 1).await;
+    // Longer than a lease.
+    fetches_nothing(&*second, 2500).await;
+    first.ack(&[1]).await.unwrap();
+    first.nak(2, Duration::ZERO).await.unwrap();
+    assert_eq!(fetched(&*second, 2).await, [2, 3]);
+    second.ack(&[2]).await.unwrap();
+    publish(&bus, 1).await;
+    // The second one has 3; what came for the first one and wasn't fetched doesn't stay there.
+    fetches_nothing(&*first, 300).await;
+    first.rest().await.unwrap();
+    assert_eq!(fetched(&*second, 1).await, [4]);
 }
 
 #[tokio::test]

@@ -20,6 +20,11 @@ use super::link::Trouble;
 use super::pull::{Condemned, MAX_BATCH, Puller, Want};
 use crate::{Consumer, ConsumerSpec, Delivery, Error, Respite, Result};
 
+/// How often it is looked whether missing messages have come.
+const AGAIN: Duration = Duration::from_millis(200);
+/// For so long messages are waited for that another process holds, before later ones are given out
+/// in their place. One that died has none after its leases.
+const LONGEST_GAP: Duration = Duration::from_secs(30);
 /// When nobody answers for a consumer, it is looked again after this.
 const RETRY_MISSING: Duration = Duration::from_millis(500);
 
@@ -136,6 +141,16 @@ impl Member {
             while let Some(condemned) = puller.condemned.pop() {
                 self.bury(core, condemned).await?;
             }
+            if !self.is_complete(core).await {
+                if Instant::now() >= deadline {
+                    return Ok(Vec::new());
+                }
+                let waited = self.await_missing(&mut puller, max_deliver, want, deadline);
+                match waited.await {
+                    Ok(()) | Err(Trouble::Lost | Trouble::NoResponders) => continue,
+                    Err(trouble) => return Err(trouble.into()),
+                }
+            }
             let deliveries = self.held.lock().take(messages, bytes, Instant::now());
             if !deliveries.is_empty() {
                 return Ok(deliveries);
@@ -149,6 +164,70 @@ impl Member {
                 return Ok(Vec::new());
             }
         }
+    }
+
+    /// Whether no earlier message is still to come, as far as this consumer waits for it.
+    async fn is_complete(&self, core: &Core) -> bool {
+        if !self.spec.lock().in_order {
+            return true;
+        }
+        let Some(since) = self.held.lock().awaits(Instant::now()) else {
+            return true;
+        };
+        let unacknowledged = layout::unacknowledged(&core.link, &core.names, &self.name).await;
+        // Counted after the servers did: what is acknowledged meanwhile makes it wait, not go on.
+        let here = self.held.lock().here();
+        let is_over = since.elapsed() >= LONGEST_GAP;
+        match unacknowledged {
+            Ok(all) if all <= here => {}
+            Ok(all) if is_over => {
+                let (consumer, missing) = (self.name.as_str(), all - here);
+                tracing::warn!(
+                    consumer,
+                    missing,
+                    "messages that another process holds are not waited for any longer"
+                );
+            }
+            Ok(_) => return false,
+            Err(trouble) => {
+                tracing::debug!(%trouble, "NATS does not tell what is unacknowledged");
+                return false;
+            }
+        }
+        self.held.lock().close_gap();
+        true
+    }
+
+    /// Missing messages come when they are given back, or when their lease is over: before all that
+    /// were never delivered. Of these no more are taken than there is room for.
+    async fn await_missing(
+        &self,
+        puller: &mut Puller,
+        max_deliver: u32,
+        mut want: Want,
+        deadline: Instant,
+    ) -> Result<(), Trouble> {
+        let until = deadline.min(Instant::now() + AGAIN);
+        if self.held.lock().is_full(want.bytes) {
+            sleep_until(until).await;
+            want.messages = 1;
+        }
+        let pulled = puller.pull_more(&self.held, max_deliver, want, until);
+        pulled.await?;
+        sleep_until(until).await;
+        Ok(())
+    }
+
+    /// Gives back what came and nobody fetched.
+    async fn rest(&self, core: &Core) -> Result<()> {
+        let max_deliver = self.spec.lock().max_deliver;
+        let mut puller = self.puller.lock().await;
+        let heard = puller.hear_ready(&self.held, max_deliver);
+        let replies = self.held.lock().rest();
+        for reply in replies {
+            core.link.send(reply, NAK).await?;
+        }
+        Ok(heard?)
     }
 
     /// Nobody answers for the consumer: its server starts, or lost it.
@@ -241,6 +320,9 @@ impl Member {
         let Some((reply, _)) = self.held.lock().reply(seq) else {
             return Ok(());
         };
+        if delay.is_zero() {
+            self.held.lock().gave_back();
+        }
         core.link.send(reply, nak(delay)).await?;
         self.done(seq);
         Ok(())
@@ -318,5 +400,9 @@ impl Consumer for NatsConsumer {
 
     async fn term(&self, seq: u64, reason: &str) -> Result<()> {
         self.member.term(&self.core, seq, reason).await
+    }
+
+    async fn rest(&self) -> Result<()> {
+        self.member.rest(&self.core).await
     }
 }

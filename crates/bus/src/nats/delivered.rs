@@ -4,8 +4,11 @@
 //! The server's time to acknowledge is a lease, short, so that the messages of a process that died
 //! go to another one soon. While this process lives it renews the lease of what it holds, until a
 //! message was out for the consumer's whole `ack_wait`: then it is given back.
+//!
+//! The server numbers what it gives to a consumer. A number that is missing here went to another
+//! process, or was lost on the way: earlier messages may still be to come.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use async_nats::Subject;
@@ -35,10 +38,18 @@ struct Out {
     leased: Instant,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Held {
     waiting: VecDeque<Arrived>,
     out: BTreeMap<u64, Out>,
+    /// The number of the next delivery, if none goes elsewhere.
+    next_turn: u64,
+    /// Whether deliveries may be missing.
+    gap: bool,
+    /// Since when they are waited for.
+    awaited: Option<Instant>,
+    /// Whether the last one that came had been delivered before.
+    again: bool,
     delivered: u64,
     redelivered: u64,
     dead: u64,
@@ -51,13 +62,62 @@ pub(crate) struct Chores {
     pub(crate) give_back: Vec<Subject>,
 }
 
+impl Default for Held {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            out: BTreeMap::new(),
+            next_turn: 1,
+            gap: false,
+            awaited: None,
+            again: false,
+            delivered: 0,
+            redelivered: 0,
+            dead: 0,
+        }
+    }
+}
+
 impl Held {
+    /// A message came, whatever becomes of it.
+    pub(crate) fn note(&mut self, place: Place) {
+        self.gap |= place.turn != self.next_turn;
+        self.next_turn = place.turn + 1;
+        self.again = place.deliveries > 1;
+    }
+
     pub(crate) fn arrive(&mut self, message: Arrived) {
         self.waiting.push_back(message);
     }
 
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Since when missing deliveries are waited for; `None`: none is missing.
+    pub(crate) fn awaits(&mut self, now: Instant) -> Option<Instant> {
+        self.gap.then(|| *self.awaited.get_or_insert(now))
+    }
+
+    /// Whether so many bytes wait, and what comes next is no earlier message: those that come again
+    /// come before all others.
+    pub(crate) fn is_full(&self, bytes: usize) -> bool {
+        let waiting = self.waiting.iter().map(|message| message.payload.len());
+        !self.again && waiting.sum::<usize>() >= bytes
+    }
+
+    /// How many unacknowledged messages are here.
+    pub(crate) fn here(&self) -> u64 {
+        let waiting = self.waiting.iter().map(|message| message.place.seq);
+        let waiting: BTreeSet<u64> = waiting.filter(|seq| !self.out.contains_key(seq)).collect();
+        u64::try_from(waiting.len() + self.out.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Nothing is missing any more: what waits is given out in the stream's order.
+    pub(crate) fn close_gap(&mut self) {
+        (self.gap, self.awaited) = (false, None);
+        let waiting = self.waiting.make_contiguous();
+        waiting.sort_by_key(|message| message.place.seq);
     }
 
     /// How many may be given out now.
@@ -76,7 +136,9 @@ impl Held {
         let count = waiting.take_while(fits).count();
         let mut deliveries = Vec::with_capacity(count);
         for message in self.waiting.drain(..count) {
-            let Place { seq, deliveries: n } = message.place;
+            let Place {
+                seq, deliveries: n, ..
+            } = message.place;
             let out = Out {
                 reply: message.reply,
                 deliveries: n,
@@ -120,6 +182,7 @@ impl Held {
         let over = |leased: Instant| now.duration_since(leased) >= lease;
         let due = |leased: Instant| now.duration_since(leased) >= lease / 3;
         let renews = lease < ack_wait;
+        let waiting = self.waiting.len();
         self.waiting.retain_mut(|message| {
             if over(message.leased) {
                 return false;
@@ -130,6 +193,8 @@ impl Held {
             }
             true
         });
+        // What is forgotten comes again, after what may come meanwhile.
+        self.gap |= self.waiting.len() < waiting;
         self.out.retain(|_, out| {
             if over(out.leased) {
                 return false;
@@ -145,6 +210,19 @@ impl Held {
             true
         });
         chores
+    }
+
+    /// A message was given back, to come again at once: before those behind it.
+    pub(crate) const fn gave_back(&mut self) {
+        self.gap = true;
+    }
+
+    /// Nothing more is fetched here for a while, and whatever comes then may not be the next: what
+    /// wasn't given out, to give back.
+    pub(crate) fn rest(&mut self) -> Vec<Subject> {
+        self.next_turn = 0;
+        (self.gap, self.awaited) = (false, None);
+        self.waiting.drain(..).map(|m| m.reply).collect()
     }
 
     /// Everything, to give back.
@@ -172,7 +250,11 @@ mod tests {
 
     fn arrived(seq: u64, at: Instant) -> Arrived {
         Arrived {
-            place: Place { seq, deliveries: 1 },
+            place: Place {
+                seq,
+                deliveries: 1,
+                turn: seq,
+            },
             reply: Subject::from(format!("reply.{seq}")),
             meta: wire::meta_of_unreadable("x.v1.inform.acme.1").unwrap(),
             payload: Bytes::new(),
@@ -241,6 +323,57 @@ mod tests {
         // A process that was paused has lost what it held.
         held.chores(at(60), LEASE, ACK_WAIT);
         assert_eq!(held.waiting(), 0);
+    }
+
+    #[test]
+    fn what_is_missing_is_noticed() {
+        let mut held = Held::default();
+        let now = Instant::now();
+        let mut come = |seq, turn, deliveries| {
+            let place = Place {
+                seq,
+                deliveries,
+                turn,
+            };
+            held.note(place);
+            held.arrive(Arrived {
+                place,
+                payload: vec![0; 10].into(),
+                ..arrived(seq, now)
+            });
+            (held.gap, held.here(), held.is_full(20))
+        };
+        assert_eq!(come(1, 1, 1), (false, 1, false));
+        assert_eq!(come(3, 3, 1), (true, 2, true), "the second went elsewhere");
+        assert_eq!(
+            come(2, 4, 2),
+            (true, 3, false),
+            "others may come again, too"
+        );
+        assert_eq!(come(2, 5, 3), (true, 3, false), "the same once more");
+        assert_eq!(come(4, 6, 1), (true, 4, true));
+        assert_eq!(held.awaits(now), Some(now));
+        assert_eq!(held.awaits(now + LEASE), Some(now), "the first one counts");
+        held.close_gap();
+        let out: Vec<u64> = held.take(9, MUCH, now).iter().map(|d| d.seq).collect();
+        assert_eq!((held.awaits(now), out), (None, vec![1, 2, 2, 3, 4]));
+        assert_eq!(held.here(), 4, "what was given out is still here");
+        // What is forgotten before it was given out comes again, behind what comes meanwhile.
+        held.arrive(arrived(5, now));
+        held.chores(now + LEASE, LEASE, ACK_WAIT);
+        assert_eq!((held.waiting(), held.gap), (0, true));
+        assert_eq!(held.rest(), []);
+        assert_eq!(held.awaits(now), None);
+        held.gave_back();
+        assert!(held.gap);
+        held.rest();
+        let place = |turn| Place {
+            seq: 9,
+            deliveries: 1,
+            turn,
+        };
+        held.note(place(7));
+        assert!(held.gap, "others may have fetched meanwhile");
     }
 
     #[test]

@@ -159,6 +159,13 @@ fn all_parts(name: &str, parts: u16, known: &[String]) -> Option<bool> {
     Some((0..parts).all(has))
 }
 
+/// How many messages were delivered to a consumer, in any process, and are not acknowledged.
+pub(crate) async fn unacknowledged(link: &Link, names: &Names, name: &str) -> Result<u64, Trouble> {
+    let what = format!("CONSUMER.INFO.{}.{name}", names.events_stream());
+    let levels: ConsumerLevels = link.api(what, &Value::Null).await?;
+    Ok(levels.num_ack_pending)
+}
+
 /// Every registered consumer whose server answers.
 pub(crate) async fn consumers(link: &Link, names: &Names) -> Result<Vec<ConsumerLevels>, Trouble> {
     #[derive(Deserialize)]

@@ -111,12 +111,22 @@ impl Puller {
         want: Want,
         deadline: Instant,
     ) -> Result<(), Trouble> {
-        while let Some(message) = self.ready() {
-            self.hear(message, held, max_deliver)?;
-        }
+        self.hear_ready(held, max_deliver)?;
         if held.lock().waiting() > 0 || !self.condemned.is_empty() {
             return Ok(());
         }
+        self.pull_more(held, max_deliver, want, deadline).await
+    }
+
+    /// The same, whatever is there already.
+    pub(crate) async fn pull_more(
+        &mut self,
+        held: &Mutex<Held>,
+        max_deliver: u32,
+        want: Want,
+        deadline: Instant,
+    ) -> Result<(), Trouble> {
+        let there = held.lock().waiting();
         if !self.link.connected_by(deadline).await {
             return Err(Trouble::Disconnected);
         }
@@ -141,11 +151,23 @@ impl Puller {
             .metrics
             .pull_seconds
             .observe(asked.elapsed().as_secs_f64());
-        while self.open.is_some() && held.lock().waiting() < want.messages {
+        while self.open.is_some() && held.lock().waiting() < there + want.messages {
             let Ok(more) = timeout(LULL, self.next()).await else {
                 break;
             };
             self.hear(more?, held, max_deliver)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what is already there.
+    pub(crate) fn hear_ready(
+        &mut self,
+        held: &Mutex<Held>,
+        max_deliver: u32,
+    ) -> Result<(), Trouble> {
+        while let Some(message) = self.ready() {
+            self.hear(message, held, max_deliver)?;
         }
         Ok(())
     }
@@ -225,6 +247,7 @@ impl Puller {
                 self.open = None;
             }
         }
+        held.lock().note(place);
         let meta = if place.deliveries > max_deliver {
             let had = place.deliveries - 1;
             Err(format!("delivered {had} times and never acknowledged"))

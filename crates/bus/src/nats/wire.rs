@@ -167,9 +167,11 @@ pub(crate) struct Place {
     pub(crate) seq: u64,
     /// How often this consumer has been given it.
     pub(crate) deliveries: u32,
+    /// Its number among all that this consumer was given, from 1, redeliveries included.
+    pub(crate) turn: u64,
 }
 
-/// Reads `$JS.ACK.{stream}.{consumer}.{deliveries}.{seq}.{…}.{time}.{pending}`, or the newer form
+/// Reads `$JS.ACK.{stream}.{consumer}.{deliveries}.{seq}.{turn}.{time}.{pending}`, or the newer form
 /// with two words for domain and account before the stream.
 pub(crate) fn place(reply: &str) -> Option<Place> {
     let words: Vec<&str> = reply.split('.').collect();
@@ -184,6 +186,7 @@ pub(crate) fn place(reply: &str) -> Option<Place> {
     Some(Place {
         deliveries: words[first].parse().ok()?,
         seq: words[first + 1].parse().ok()?,
+        turn: words[first + 2].parse().ok()?,
     })
 }
 
@@ -279,11 +282,11 @@ mod tests {
 
     #[test]
     fn places_are_read_from_both_forms() {
-        let place_of = |text| place(text).map(|p| (p.seq, p.deliveries));
+        let place_of = |text| place(text).map(|p| (p.seq, p.deliveries, p.turn));
         let old = "$JS.ACK.hearth-events.c1.2.17.99.1795374185717838924.4";
-        assert_eq!(place_of(old), Some((17, 2)));
+        assert_eq!(place_of(old), Some((17, 2, 99)));
         let new = "$JS.ACK._.hash.hearth-events.c1.3.18.99.1795374185717838924.4.token";
-        assert_eq!(place_of(new), Some((18, 3)));
+        assert_eq!(place_of(new), Some((18, 3, 99)));
         assert_eq!(place_of("_INBOX.a.b"), None);
         assert_eq!(place_of("$JS.ACK.a.b.c.d.e.f.g"), None);
     }
