@@ -91,8 +91,7 @@ struct Work {
     arrivals: mpsc::Receiver<Arrival>,
     /// Parts whose events can't be fetched now.
     failing: BTreeSet<u16>,
-    /// Fetched and not yet applied, with their parts.
-    fetched: VecDeque<(u16, Delivery)>,
+    fetched: VecDeque<Fetched>,
     fetched_bytes: usize,
     /// Bytes of the events that were applied since the last flush.
     applied_bytes: usize,
@@ -101,6 +100,13 @@ struct Work {
     next_seen: Instant,
     /// Whether an event was applied since the last trouble.
     progress: bool,
+}
+
+/// An event that was fetched and is not yet applied.
+struct Fetched {
+    part: u16,
+    tenure: u64,
+    event: Delivery,
 }
 
 /// What stops a round.
@@ -136,6 +142,7 @@ impl Work {
                         of_bus.reset();
                     }
                     if is_stores {
+                        self.let_go().await;
                         ctx.readiness.not_ready(reason);
                         of_store.wait_unless(&ctx.stop).await;
                     } else {
@@ -154,10 +161,53 @@ impl Work {
             self.await_arrivals(stop).await?;
         }
         self.apply_fetched().await?;
-        if Instant::now() >= self.next_flush {
-            self.flush().await?;
+        // Who has a part next waits for what this process has of it.
+        let lost = self.core.parts.lost_one();
+        if lost || Instant::now() >= self.next_flush {
+            self.flush(lost).await?;
         }
         self.settle_with_bus().await
+    }
+
+    /// Events of parts that went to another process don't wait for the store here.
+    async fn let_go(&mut self) {
+        let core = Arc::clone(&self.core);
+        let mut turn = core.turn.lock().await;
+        core.give_up_lost(&mut turn);
+        let mut told = self.settle(&mut turn).await;
+        if told.is_ok() {
+            // Behind what was applied before them.
+            let lost = |f: &Fetched| !core.parts.owns_since(f.part, f.tenure);
+            told = self.give_back_fetched(lost).await;
+        }
+        if let Err(Trouble::Bus(error)) = told {
+            tracing::debug!(%error, "the bus can't be told what is given back");
+        }
+    }
+
+    /// Leaves events to others that were fetched and not applied.
+    async fn give_back_fetched(&mut self, which: impl Fn(&Fetched) -> bool) -> Result<(), Trouble> {
+        let (leave, keep) = std::mem::take(&mut self.fetched)
+            .into_iter()
+            .partition(which);
+        self.fetched = keep;
+        let mut leave: VecDeque<Fetched> = leave;
+        while let Some(fetched) = leave.front() {
+            let mark = Mark {
+                part: fetched.part,
+                seq: fetched.event.seq,
+            };
+            if let Err(trouble) = self.give_back(mark).await {
+                // They are stale: whoever comes to them gives them back.
+                leave.append(&mut self.fetched);
+                self.fetched = leave;
+                return Err(trouble);
+            }
+            let bytes = fetched.event.payload.len();
+            self.fetched_bytes = self.fetched_bytes.saturating_sub(bytes);
+            leave.pop_front();
+        }
+        Ok(())
     }
 
     async fn await_arrivals(&mut self, stop: &CancellationToken) -> Result<(), Trouble> {
@@ -171,14 +221,19 @@ impl Work {
             arrived = timeout_at(until, self.arrivals.recv()) => arrived,
         };
         let mut arrived = arrived.ok().flatten();
-        while let Some(Arrival { part, fetched }) = arrived {
-            match fetched {
+        while let Some(arrival) = arrived {
+            let Arrival { part, tenure, .. } = arrival;
+            match arrival.fetched {
                 Ok(deliveries) => {
                     self.failing.remove(&part);
                     let bytes = deliveries.iter().map(|event| event.payload.len());
                     self.fetched_bytes += bytes.sum::<usize>();
-                    let of_part = deliveries.into_iter().map(|delivery| (part, delivery));
-                    self.fetched.extend(of_part);
+                    let fetched = deliveries.into_iter().map(|event| Fetched {
+                        part,
+                        tenure,
+                        event,
+                    });
+                    self.fetched.extend(fetched);
                 }
                 Err(error) if error.is_retryable() => {
                     // Its fetcher tries again; the other parts need not wait for it.
@@ -208,9 +263,9 @@ impl Work {
             self.next_flush = now + core.config.flush_interval.get();
             self.next_seen = now + core.config.last_seen_interval.get();
         }
-        while let Some((part, delivery)) = self.fetched.front() {
-            let bytes = delivery.payload.len();
-            let alone = self.apply(*part, delivery, &mut turn).await?;
+        while let Some(fetched) = self.fetched.front() {
+            let bytes = fetched.event.payload.len();
+            let alone = self.apply(fetched, &mut turn).await?;
             self.fetched.pop_front();
             self.fetched_bytes = self.fetched_bytes.saturating_sub(bytes);
             self.applied_bytes += bytes;
@@ -232,12 +287,12 @@ impl Work {
     }
 
     /// Applies an event, or gives it back; whether it is to be written by itself.
-    async fn apply(&self, part: u16, event: &Delivery, turn: &mut Turn) -> Result<bool, Trouble> {
-        let core = &self.core;
+    async fn apply(&self, fetched: &Fetched, turn: &mut Turn) -> Result<bool, Trouble> {
+        let (core, part, event) = (&self.core, fetched.part, &fetched.event);
         let seq = event.seq;
         let mark = Mark { part, seq };
         let alone = turn.alone.has(mark, event.deliveries);
-        let later = if !core.parts.owns(part) {
+        let later = if !core.parts.owns_since(part, fetched.tenure) {
             Duration::ZERO
         } else if turn.alone.holds_up(mark, &event.device) {
             EARLY
@@ -256,16 +311,32 @@ impl Work {
                 Err(Refused::Early) => EARLY,
             }
         };
-        let consumer = &self.consumers[usize::from(part)];
-        let given_back = consumer.nak(seq, later).await;
-        given_back.map(|()| false).map_err(Trouble::Bus)
+        match later.is_zero() {
+            true => self.give_back(mark).await?,
+            false => {
+                let consumer = &self.consumers[usize::from(part)];
+                let told = consumer.nak(seq, later).await;
+                told.map_err(Trouble::Bus)?;
+            }
+        }
+        Ok(false)
     }
 
-    async fn flush(&mut self) -> Result<(), Trouble> {
+    /// Has an event come again, and those of its part that were fetched behind it.
+    async fn give_back(&self, mark: Mark) -> Result<(), Trouble> {
+        let consumer = &self.consumers[usize::from(mark.part)];
+        let told = consumer.nak(mark.seq, Duration::ZERO).await;
+        told.map_err(Trouble::Bus)?;
+        // Now: what is fetched from here on comes behind it.
+        self.core.parts.begin_anew(mark.part);
+        Ok(())
+    }
+
+    async fn flush(&mut self, everything: bool) -> Result<(), Trouble> {
         let now = Instant::now();
         // Alone, signs of life are written as often as everything else: it costs next to nothing,
         // and the bus keeps less.
-        let seen = !self.core.parts.is_shared() || now >= self.next_seen;
+        let seen = everything || !self.core.parts.is_shared() || now >= self.next_seen;
         let mut turn = self.core.turn.lock().await;
         let flushed = self.core.flush_some(&mut turn, seen).await;
         flushed.map_err(Trouble::Store)?;
@@ -294,10 +365,8 @@ impl Work {
             turn.done.truncate(first);
             self.core.end_tries(ended).await;
         }
-        while let Some(Mark { part, seq }) = turn.back.last() {
-            let consumer = &self.consumers[usize::from(*part)];
-            let given_back = consumer.nak(*seq, Duration::ZERO).await;
-            given_back.map_err(Trouble::Bus)?;
+        while let Some(mark) = turn.back.last() {
+            self.give_back(*mark).await?;
             turn.back.pop();
         }
         self.bury(turn).await
@@ -347,11 +416,7 @@ impl Work {
             drop(turn);
             self.settle_with_bus().await?;
             if self.core.parts.is_shared() {
-                for (part, event) in std::mem::take(&mut self.fetched) {
-                    let consumer = &self.consumers[usize::from(part)];
-                    let back = consumer.nak(event.seq, Duration::ZERO).await;
-                    back.map_err(Trouble::Bus)?;
-                }
+                self.give_back_fetched(|_| true).await?;
             }
             Ok(())
         };

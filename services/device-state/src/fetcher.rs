@@ -34,6 +34,9 @@ const LOOK: Duration = Duration::from_millis(200);
 /// What a fetch brought.
 pub struct Arrival {
     pub part: u16,
+    /// The tenure of the part in which it was fetched: in another one, what came before it may have
+    /// been given back.
+    pub tenure: u64,
     pub fetched: hearth_bus::Result<Vec<Delivery>>,
 }
 
@@ -73,6 +76,8 @@ fn spec(core: &Core, part: Part) -> ConsumerSpec {
     };
     ConsumerSpec {
         part: shared.then_some(part),
+        // A count, and what a value was before, are only right after all that came before.
+        in_order: true,
         ack_wait: ACK_WAIT,
         max_deliver: MAX_DELIVER,
         max_in_flight: core.config.max_in_flight,
@@ -123,27 +128,30 @@ impl Fetcher {
         let (parts, part) = (&self.core.parts, self.part);
         let mut owned = parts.watch();
         let mut backoff = bus_backoff();
-        let mut failed = false;
+        let (mut failed, mut rests) = (false, true);
         while !self.arrivals.is_closed() {
             if !parts.owns(part) {
+                if !rests {
+                    rests = self.rest().await;
+                }
                 tokio::select! {
                     _ = owned.changed() => {}
                     () = sleep(LOOK) => {}
                 }
                 continue;
             }
+            rests = false;
             let tenure = parts.tenure(part);
             let most = self.core.config.fetch_events;
             match self.consumer.fetch(most, FETCH_WAIT).await {
                 Ok(deliveries) => {
                     backoff.reset();
                     let few = deliveries.len() < FEW_EVENTS;
-                    let ours = parts.owns(part) && parts.tenure(part) == tenure;
-                    if !ours {
+                    if !parts.owns_since(part, tenure) {
                         // They came while the part may have been another's.
                         self.give_back(&deliveries).await;
                     } else if !deliveries.is_empty() || std::mem::take(&mut failed) {
-                        self.bring(Ok(deliveries)).await;
+                        self.bring(tenure, Ok(deliveries)).await;
                     }
                     if few {
                         sleep(GATHER).await;
@@ -151,17 +159,31 @@ impl Fetcher {
                 }
                 Err(error) => {
                     failed = true;
-                    self.bring(Err(error)).await;
+                    self.bring(tenure, Err(error)).await;
                     backoff.wait_unless(stop).await;
                 }
             }
         }
     }
 
-    async fn bring(&self, fetched: hearth_bus::Result<Vec<Delivery>>) {
+    async fn bring(&self, tenure: u64, fetched: hearth_bus::Result<Vec<Delivery>>) {
         let part = self.part;
+        let arrival = Arrival {
+            part,
+            tenure,
+            fetched,
+        };
         // A worker that is gone needs no more; the bus keeps them.
-        let _ = self.arrivals.send(Arrival { part, fetched }).await;
+        let _ = self.arrivals.send(arrival).await;
+    }
+
+    /// Leaves to others what came and wasn't fetched; whether that was done.
+    async fn rest(&self) -> bool {
+        let rested = self.consumer.rest().await;
+        if let Err(error) = &rested {
+            tracing::debug!(part = self.part, %error, "events can't be given back now");
+        }
+        rested.is_ok()
     }
 
     async fn give_back(&self, deliveries: &[Delivery]) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hearth_store::{Error, Mutation, Result};
+use hearth_types::DeviceKey;
 
 use crate::core::{Core, Turn};
 use crate::overlay::Overlay;
@@ -104,6 +105,18 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// What waits of devices that are another process's now and can't be written: that one gets
+    /// their events, and doesn't wait for this one any longer.
+    pub fn give_up_lost(&self, turn: &mut Turn) {
+        let lost = |device: &DeviceKey| !self.parts.owns(self.parts.of(device));
+        for (device, marks) in self.overlay.lock().take_devices(lost) {
+            self.cache.forget(&device);
+            // Also while the bus can't be told: nothing behind them is to be applied.
+            self.parts.begin_anew(self.parts.of(&device));
+            turn.back.extend(marks);
+        }
     }
 
     /// Writes what waits if a query needs it.

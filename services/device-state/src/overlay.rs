@@ -39,7 +39,7 @@ pub struct Pending {
 #[derive(Debug, Default)]
 pub struct Overlay {
     devices: HashMap<DeviceKey, Pending, ahash::RandomState>,
-    /// Events that changed nothing, or nothing that a later one doesn't bring, too.
+    /// Events that changed nothing.
     idle: Vec<Mark>,
     changes: usize,
     /// Devices that are new or have index entries here: lists must wait for them.
@@ -59,10 +59,6 @@ impl Overlay {
         };
         let before = (pending.len(), pending.is_listed());
         pending.is_new |= is_new;
-        if pending.is_only_seen() && change.is_only_seen() {
-            // The later sign of life has all that the earlier ones had.
-            self.idle.append(&mut pending.marks);
-        }
         pending.add(mark, change);
         self.changes += pending.len() - before.0;
         self.listed += usize::from(pending.is_listed() && !before.1);
@@ -118,10 +114,26 @@ impl Overlay {
         let Some(pending) = self.devices.remove(device) else {
             return Vec::new();
         };
-        // Counted anew: adding may have been broken off by a panic.
+        self.recount();
+        pending.marks
+    }
+
+    /// The same of all such devices.
+    pub fn take_devices(
+        &mut self,
+        mut which: impl FnMut(&DeviceKey) -> bool,
+    ) -> Vec<(DeviceKey, Vec<Mark>)> {
+        let taken = self.devices.extract_if(|device, _| which(device));
+        let taken = taken.map(|(device, pending)| (device, pending.marks));
+        let taken = taken.collect();
+        self.recount();
+        taken
+    }
+
+    /// Counted anew: adding may have been broken off by a panic.
+    fn recount(&mut self) {
         self.changes = self.devices.values().map(Pending::len).sum();
         self.listed = self.devices.values().filter(|p| p.is_listed()).count();
-        pending.marks
     }
 
     /// Whether an event has a part in what waits for a device.
@@ -151,14 +163,6 @@ impl Overlay {
 impl Change {
     fn is_empty(&self) -> bool {
         self.cells.is_empty()
-            && self.parameters.is_empty()
-            && self.deletes.is_empty()
-            && self.history.is_empty()
-            && self.index.is_empty()
-    }
-
-    fn is_only_seen(&self) -> bool {
-        is_seen(&self.cells)
             && self.parameters.is_empty()
             && self.deletes.is_empty()
             && self.history.is_empty()

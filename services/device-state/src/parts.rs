@@ -3,7 +3,7 @@
 //! With one process it is all of them. With several, each part's events go to one process at a
 //! time: what is known in memory of a device is only right while nobody else applies its events.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use hearth_bus::Part;
@@ -23,8 +23,10 @@ pub struct Parts {
     owned: watch::Sender<Vec<bool>>,
     /// `None`: for ever.
     until: Mutex<Option<Instant>>,
-    /// By part: how often this process began to work on it.
+    /// By part: how often this process began to work on it, the first time or anew.
     tenures: Vec<AtomicU64>,
+    /// Whether a part went to another process, which may wait for what this one has of it.
+    lost: AtomicBool,
 }
 
 impl Parts {
@@ -35,6 +37,7 @@ impl Parts {
             owned: watch::Sender::new(vec![true]),
             until: Mutex::new(None),
             tenures: vec![AtomicU64::new(1)],
+            lost: AtomicBool::default(),
         }
     }
 
@@ -45,6 +48,7 @@ impl Parts {
             owned: watch::Sender::new(vec![false; usize::from(PARTS)]),
             until: Mutex::new(Some(Instant::now())),
             tenures: (0..PARTS).map(|_| AtomicU64::new(0)).collect(),
+            lost: AtomicBool::default(),
         }
     }
 
@@ -96,6 +100,11 @@ impl Parts {
         tenure.map_or(0, |tenure| tenure.load(Relaxed))
     }
 
+    /// Whether a part is this process's now, and has been without a break since that tenure of it.
+    pub fn owns_since(&self, part: u16, tenure: u64) -> bool {
+        self.owns(part) && self.tenure(part) == tenure
+    }
+
     /// The parts that are this process's, as they change.
     pub fn watch(&self) -> watch::Receiver<Vec<bool>> {
         self.owned.subscribe()
@@ -111,12 +120,31 @@ impl Parts {
                 tenure.fetch_add(1, Relaxed);
             }
         }
+        let kept = |(had, has): (&bool, &bool)| *has || !*had;
+        if !before.iter().zip(&owned).all(kept) {
+            self.lost.store(true, Relaxed);
+        }
         *self.until.lock() = Some(until);
         self.owned.send_if_modified(|known| {
             let changed = *known != owned;
             *known = owned;
             changed || lapsed
         });
+    }
+
+    /// An event of a part was given back to come again: what was fetched behind it is to come again,
+    /// too. One process alone gets them in any order.
+    pub fn begin_anew(&self, part: u16) {
+        if self.is_shared()
+            && let Some(tenure) = self.tenures.get(usize::from(part))
+        {
+            tenure.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Whether a part went to another process since this was asked.
+    pub fn lost_one(&self) -> bool {
+        self.lost.swap(false, Relaxed)
     }
 
     /// None is this process's any more.
@@ -142,11 +170,13 @@ mod tests {
         assert_eq!(parts.tenure(3), 1);
         parts.set(all(), Instant::now() + second);
         assert_eq!(parts.tenure(3), 1, "it went on");
+        assert!(!parts.lost_one());
         tokio::time::advance(2 * second).await;
         assert!(!parts.owns(3), "its time is over");
         parts.set(all(), Instant::now() + second);
         assert_eq!(parts.tenure(3), 2, "another may have had it meanwhile");
         parts.release();
         assert!(!parts.owns(3));
+        assert!(parts.lost_one() && !parts.lost_one());
     }
 }

@@ -41,6 +41,9 @@ pub enum Trap {
     TooLarge(&'static str),
     /// Writing this parameter panics.
     PanicsToWrite(&'static str),
+    /// While it is set nothing but history can be written: half of a batch, as when a cluster dies
+    /// in the middle of it.
+    Outage(Arc<AtomicBool>),
 }
 
 impl Flaky {
@@ -61,6 +64,19 @@ impl Flaky {
         match self.trap {
             Trap::TooLarge(path) if writes(path) => Err(Error::TooLarge("a value".into())),
             Trap::PanicsToWrite(path) if writes(path) => panic!("no room in the double"),
+            _ => self.look_for_outage(mutations),
+        }
+    }
+
+    fn look_for_outage(&self, mutations: &[Mutation]) -> Result<()> {
+        let is_history = |m: &Mutation| matches!(m, Mutation::History { .. });
+        match &self.trap {
+            Trap::Outage(now)
+                if now.load(Ordering::Relaxed)
+                    && (mutations.is_empty() || !mutations.iter().all(is_history)) =>
+            {
+                Err(Error::Unavailable("an outage".into()))
+            }
             _ => Ok(()),
         }
     }
@@ -195,6 +211,7 @@ impl Store for Flaky {
         tenant: &TenantId,
         document: Document,
     ) -> Result<()> {
+        self.look_for_outage(&[])?;
         self.store.put_document(kind, tenant, document).await
     }
 

@@ -2,9 +2,11 @@
 //! each other, and none believes what it remembers from before.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::common::{START, TENANT, config, inform, key, sealer, values};
+use crate::flaky::{Flaky, Trap};
 use hearth_bus::{Bus, EmbeddedBus, EmbeddedOptions, Publish, Stream};
 use hearth_clients::DeviceState as _;
 use hearth_config::HumanDuration;
@@ -58,10 +60,14 @@ impl Servers {
     }
 
     async fn replica(&self, name: &str) -> Replica {
+        self.replica_on(name, self.store.clone()).await
+    }
+
+    async fn replica_on(&self, name: &str, store: Arc<dyn Store>) -> Replica {
         let clock = ManualClock::at(START);
         let registry = Registry::new();
         let with = Dependencies {
-            store: self.store.clone(),
+            store,
             bus: self.bus.clone(),
             sealer: sealer(),
             clock: clock.shared(),
@@ -226,6 +232,52 @@ async fn a_value_that_went_back_while_another_worked_is_written() {
         });
         assert_eq!(found.await.unwrap().devices.len(), 50);
     }
+    a.end().await;
+}
+
+/// What it has of its parts, it gives back when its lease ends and the store can't be used; whoever
+/// applies it then makes the same of it.
+#[tokio::test]
+async fn what_was_written_in_half_is_written_once() {
+    const SAME: &str = "Device.Same";
+    let servers = Servers::start().await;
+    let outage = Arc::new(AtomicBool::default());
+    let store = Flaky::with(servers.store.clone(), Trap::Outage(Arc::clone(&outage)));
+    let a = servers.replica_on("a", store).await;
+    let tell = async |at: i64, value: &str| {
+        let values = [(SAME, "x"), (VALUE, value)];
+        let event = inform(&id(1), START + at, "4 VALUE CHANGE", &values);
+        servers.publish(&event).await;
+    };
+    tell(1, "1").await;
+    tell(2, "2").await;
+    servers.settled().await;
+    outage.store(true, Relaxed);
+    tell(3, "3").await;
+    tell(4, "4").await;
+    tokio::time::sleep(LEASE * 2).await;
+    let stats = servers.bus.stats().await;
+    let is_waiting = stats.consumers.iter().any(|c| c.lag == 2);
+    assert!(is_waiting, "the bus keeps them: {stats:?}");
+    outage.store(false, Relaxed);
+    servers.settled().await;
+    let history = ds::ListHistoryRequest {
+        tenant: TENANT.into(),
+        device: id(1),
+        path: VALUE.into(),
+        ..ds::ListHistoryRequest::default()
+    };
+    let entries = a.state.list_history(history).await.unwrap().entries;
+    let values = entries.iter().map(|e| (&*e.old_value, &*e.new_value));
+    let values: Vec<_> = values.collect();
+    assert_eq!(
+        values,
+        [("3", "4"), ("2", "3"), ("1", "2")],
+        "the latest first"
+    );
+    let row = servers.store.device(&key(&id(1))).await.unwrap().unwrap();
+    let count = &row[&DeviceColumn::InformCount].value;
+    assert_eq!(count, &hearth_store::CellValue::Int(4));
     a.end().await;
 }
 

@@ -161,20 +161,21 @@ impl Core {
         new
     }
 
-    /// Reported values that are not known to be the same; the others' paths are not even copied.
+    /// Reported values that are not known to be the same, with their places in the Inform; the others'
+    /// paths are not even copied.
     fn differing(
         &self,
         cx: &Context<'_>,
         known: &Mutex<Known>,
         values: Vec<ParameterValue>,
-    ) -> Vec<ParameterValue> {
+    ) -> Vec<(usize, ParameterValue)> {
         let mut known = known.lock();
         let all = values.len();
-        let differs = |value: &ParameterValue| {
+        let differs = |(_, value): &(usize, ParameterValue)| {
             let (path, hash) = (path_hash(self, value), raw_hash(self, value));
             known.compare_parameter(path, hash, cx.time) == Compared::Differs
         };
-        let differing: Vec<_> = values.into_iter().filter(differs).collect();
+        let differing: Vec<_> = values.into_iter().enumerate().filter(differs).collect();
         let same = u64::try_from(all - differing.len()).unwrap_or_default();
         self.metrics.values_same.inc_by(same);
         differing

@@ -26,7 +26,9 @@ pub fn is_path(path: &str) -> bool {
 
 /// Values as they came.
 pub struct Reported {
-    pub values: Vec<ParameterValue>,
+    /// Each with its place in the event. An event that is applied again makes the same entries of
+    /// the history, whatever is known then.
+    pub values: Vec<(usize, ParameterValue)>,
     pub source: ValueSource,
     /// The task that read or set them; may be empty.
     pub task: String,
@@ -84,7 +86,7 @@ impl Core {
             change.history.push(entry);
         }
         let report = Reported {
-            values: reported.values,
+            values: reported.values.into_iter().enumerate().collect(),
             source,
             task: reported.task,
             forgotten: false,
@@ -103,7 +105,7 @@ impl Core {
         report: Reported,
         change: &mut Change,
     ) -> Result<Found> {
-        let paths: Vec<String> = report.values.iter().map(|v| v.path.clone()).collect();
+        let paths: Vec<String> = report.values.iter().map(|(_, v)| v.path.clone()).collect();
         let rows = match report.forgotten {
             true => vec![ParameterRow::default(); paths.len()],
             false => self.parameter_rows(cx.device, &paths).await?,
@@ -111,7 +113,7 @@ impl Core {
         let is_inform = report.source == ValueSource::Unspecified;
         let mut found = Found::default();
         let mut known = known.lock();
-        for (place, (mut value, old)) in report.values.into_iter().zip(rows).enumerate() {
+        for ((place, mut value), old) in report.values.into_iter().zip(rows) {
             if let Some((_, known_type, ..)) = &old.value
                 && value.r#type() == WireType::Unspecified
             {
