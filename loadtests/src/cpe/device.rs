@@ -388,6 +388,7 @@ impl Device {
     pub(super) fn acknowledged_transfer(&self, told: &Transfer) {
         let mut state = self.state.lock();
         state.ledger.transfers += 1;
+        state.ledger.report(&told.key);
         let same = |t: &Transfer| t.key == told.key && t.progress == told.progress;
         if let Some(at) = state.transfers.iter().position(same) {
             state.transfers.remove(at);

@@ -86,6 +86,7 @@ pub struct Ledger {
     executed: Vec<Executed>,
     acknowledged: Vec<Acknowledged>,
     transferred: Vec<Transferred>,
+    reported: Vec<(String, SystemTime)>,
     counts: BTreeMap<&'static str, u64>,
     /// How often each (method, task) was executed, of the methods that are not idempotent.
     once: BTreeMap<(&'static str, String), u32>,
@@ -153,6 +154,19 @@ impl Ledger {
         if self.keep == Keep::Everything {
             self.transferred.push(transferred);
         }
+    }
+
+    /// A TransferComplete or DUStateChangeComplete with this CommandKey is acknowledged.
+    pub(super) fn report(&mut self, key: &str) {
+        if self.keep == Keep::Everything {
+            self.reported.push((key.to_owned(), SystemTime::now()));
+        }
+    }
+
+    /// CommandKeys of the TransferCompletes and DUStateChangeCompletes that were acknowledged, and
+    /// when, oldest first. Empty with [`Keep::Counts`].
+    pub fn reported(&self) -> &[(String, SystemTime)] {
+        &self.reported
     }
 
     /// The file transfers that ended, oldest first. Empty with [`Keep::Counts`].

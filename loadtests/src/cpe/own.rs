@@ -32,6 +32,7 @@ impl Device {
     /// A DUStateChangeComplete is acknowledged.
     pub(super) fn acknowledged_change(&self, told: &DuChange) {
         let mut state = self.state.lock();
+        state.ledger.report(&told.key);
         let done = |c: &DuChange| matches!(c.progress, Progress::Done { .. });
         state.changes.retain(|c| !(done(c) && c.key == told.key));
         let more = state.changes.iter().any(done);

@@ -2,7 +2,7 @@
 //! acknowledged. Plain data, so that the verification itself can be tested.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -33,6 +33,8 @@ pub struct Truth {
     pub acknowledged: Vec<Acknowledged>,
     /// File transfers that ended.
     pub transferred: Vec<Transferred>,
+    /// CommandKeys whose TransferComplete or DUStateChangeComplete was acknowledged, and when.
+    pub reported: Vec<(String, SystemTime)>,
     /// Values, at the end, of the paths that the test looks at.
     pub values: BTreeMap<String, String>,
     /// Notification attribute of the path that the device changes itself, at the end.
@@ -58,6 +60,7 @@ impl Truth {
             executed: device.executed(),
             acknowledged: device.acknowledged(),
             transferred: device.with_ledger(|ledger| ledger.transferred().to_vec()),
+            reported: device.with_ledger(|ledger| ledger.reported().to_vec()),
             values: paths.into_iter().filter_map(value).collect(),
             notification: device
                 .with_tree(|tree| tree.attributes(&own))

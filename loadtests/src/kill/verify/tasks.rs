@@ -313,14 +313,18 @@ impl One<'_> {
             at => at,
         };
         let told = |code: &str| self.told_until(code, ended);
+        let reported = || {
+            let mut reported = self.truth.reported.iter();
+            reported.any(|(key, at)| before_dot(key) == self.id && micros(*at) <= ended)
+        };
         let never = || self.actions.done(self.id, method).next().is_none();
         let proof = match method {
             "Reboot" => told("M Reboot"),
-            // A device that transfers at once reports nothing more when its answer is lost.
-            "Download" => told("M Download") || (!short && never()),
-            "ScheduleDownload" => told("M ScheduleDownload") || (!short && never()),
-            // It is never sent again, nor can a device be asked about it.
-            "ChangeDUState" => told("M ChangeDUState"),
+            // A device that transfers at once reports nothing more when its answer is lost. These are
+            // never sent again, nor can a device be asked about them; that it has something to tell,
+            // by an Inform's event, tells no outcome.
+            "Download" | "ScheduleDownload" => reported() || (!short && never()),
+            "Upload" | "ChangeDUState" => reported(),
             // The answer to an earlier try was lost, and the device refuses a second one.
             "CancelTransfer" if self.refused(NOT_PERMITTED) => false,
             "FactoryReset" => {

@@ -202,6 +202,7 @@ pub(super) fn good() -> Evidence {
                 "own-1",
             ),
         ],
+        reported: Vec::new(),
         transferred: vec![Transferred {
             at: at(6),
             key: "load.1".to_owned(),

@@ -113,6 +113,11 @@ fn told(evidence: &mut Evidence, code: &str, key: &str) {
     evidence.truth[0].acknowledged[1].events.push(event);
 }
 
+fn reported(evidence: &mut Evidence, key: &str) {
+    let report = (key.to_owned(), std::time::SystemTime::UNIX_EPOCH);
+    evidence.truth[0].reported.push(report);
+}
+
 const NOT_TRUE: [&str; 1] = ["state not true"];
 
 #[test]
@@ -250,6 +255,11 @@ fn units_that_failed_and_units_that_nobody_can_know_of() {
         let rules = optional(|e| {
             unknown(id)(e);
             told(e, code, &format!("{id}.1"));
+        });
+        assert_eq!(rules, BTreeSet::new(), "{id}: the report may not have come");
+        let rules = optional(|e| {
+            unknown(id)(e);
+            reported(e, &format!("{id}.1"));
         });
         assert_eq!(rules, BTreeSet::from(["outcome was known"]), "{id}");
     }
