@@ -117,7 +117,8 @@ pub trait Consumer: Send + Sync + 'static {
     /// These are worked on. Unknown numbers are ignored.
     async fn ack(&self, seqs: &[u64]) -> Result<()>;
 
-    /// This one couldn't be worked on now: deliver it again, `delay` from now at the soonest.
+    /// This one couldn't be worked on now: deliver it again, `delay` from now at the soonest. With no
+    /// delay it isn't this process's any more even if that fails: it comes again after `ack_wait`.
     async fn nak(&self, seq: u64, delay: Duration) -> Result<()>;
 
     /// This one can never be worked on: makes it a dead letter, on disk when it returns.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::apply::Refused;
 use crate::core::{Core, Mark, Turn};
-use crate::fetcher::{self, Arrival, NAME};
+use crate::fetcher::{self, Arrival, NAME, Ticket};
 use crate::{background, replicas};
 
 /// Pauses between tries while something is down.
@@ -107,6 +107,7 @@ struct Fetched {
     part: u16,
     tenure: u64,
     event: Delivery,
+    _ticket: Ticket,
 }
 
 /// What stops a round.
@@ -166,7 +167,11 @@ impl Work {
         if lost || Instant::now() >= self.next_flush {
             self.flush(lost).await?;
         }
-        self.settle_with_bus().await
+        self.settle_with_bus().await?;
+        if lost {
+            self.give_back_stale().await;
+        }
+        Ok(())
     }
 
     /// Events of parts that went to another process don't wait for the store here.
@@ -174,40 +179,25 @@ impl Work {
         let core = Arc::clone(&self.core);
         let mut turn = core.turn.lock().await;
         core.give_up_lost(&mut turn);
-        let mut told = self.settle(&mut turn).await;
-        if told.is_ok() {
-            // Behind what was applied before them.
-            let lost = |f: &Fetched| !core.parts.owns_since(f.part, f.tenure);
-            told = self.give_back_fetched(lost).await;
+        if let Err(Trouble::Bus(error)) = self.settle(&mut turn).await {
+            tracing::debug!(%error, "the bus can't be told what is done");
         }
-        if let Err(Trouble::Bus(error)) = told {
-            tracing::debug!(%error, "the bus can't be told what is given back");
-        }
+        drop(turn);
+        self.give_back_stale().await;
     }
 
-    /// Leaves events to others that were fetched and not applied.
-    async fn give_back_fetched(&mut self, which: impl Fn(&Fetched) -> bool) -> Result<(), Trouble> {
-        let (leave, keep) = std::mem::take(&mut self.fetched)
-            .into_iter()
-            .partition(which);
-        self.fetched = keep;
-        let mut leave: VecDeque<Fetched> = leave;
-        while let Some(fetched) = leave.front() {
-            let mark = Mark {
-                part: fetched.part,
-                seq: fetched.event.seq,
-            };
-            if let Err(trouble) = self.give_back(mark).await {
-                // They are stale: whoever comes to them gives them back.
-                leave.append(&mut self.fetched);
-                self.fetched = leave;
-                return Err(trouble);
+    /// Leaves to others what was fetched of parts that are no longer this process's.
+    async fn give_back_stale(&mut self) {
+        for fetched in std::mem::take(&mut self.fetched) {
+            let (part, seq) = (fetched.part, fetched.event.seq);
+            if self.core.parts.owns_since(part, fetched.tenure) {
+                self.fetched.push_back(fetched);
+                continue;
             }
+            self.give_back(Mark { part, seq }).await;
             let bytes = fetched.event.payload.len();
             self.fetched_bytes = self.fetched_bytes.saturating_sub(bytes);
-            leave.pop_front();
         }
-        Ok(())
     }
 
     async fn await_arrivals(&mut self, stop: &CancellationToken) -> Result<(), Trouble> {
@@ -223,6 +213,7 @@ impl Work {
         let mut arrived = arrived.ok().flatten();
         while let Some(arrival) = arrived {
             let Arrival { part, tenure, .. } = arrival;
+            let ticket = arrival.ticket;
             match arrival.fetched {
                 Ok(deliveries) => {
                     self.failing.remove(&part);
@@ -232,6 +223,7 @@ impl Work {
                         part,
                         tenure,
                         event,
+                        _ticket: ticket.clone(),
                     });
                     self.fetched.extend(fetched);
                 }
@@ -278,6 +270,10 @@ impl Work {
             if alone {
                 self.settle(&mut turn).await?;
             }
+            if core.parts.has_lost_one() {
+                // That comes first.
+                break;
+            }
         }
         let pending = core.overlay.lock().len();
         core.metrics
@@ -311,25 +307,22 @@ impl Work {
                 Err(Refused::Early) => EARLY,
             }
         };
-        match later.is_zero() {
-            true => self.give_back(mark).await?,
-            false => {
-                let consumer = &self.consumers[usize::from(part)];
-                let told = consumer.nak(seq, later).await;
-                told.map_err(Trouble::Bus)?;
-            }
+        if later.is_zero() {
+            self.give_back(mark).await;
+            return Ok(false);
         }
-        Ok(false)
+        let consumer = &self.consumers[usize::from(part)];
+        let given_back = consumer.nak(seq, later).await;
+        given_back.map(|()| false).map_err(Trouble::Bus)
     }
 
-    /// Has an event come again, and those of its part that were fetched behind it.
-    async fn give_back(&self, mark: Mark) -> Result<(), Trouble> {
+    /// Has an event come again.
+    async fn give_back(&self, mark: Mark) {
         let consumer = &self.consumers[usize::from(mark.part)];
-        let told = consumer.nak(mark.seq, Duration::ZERO).await;
-        told.map_err(Trouble::Bus)?;
-        // Now: what is fetched from here on comes behind it.
-        self.core.parts.begin_anew(mark.part);
-        Ok(())
+        if let Err(error) = consumer.nak(mark.seq, Duration::ZERO).await {
+            let Mark { part, seq } = mark;
+            tracing::debug!(part, seq, %error, "the bus delivers it again by itself");
+        }
     }
 
     async fn flush(&mut self, everything: bool) -> Result<(), Trouble> {
@@ -365,9 +358,10 @@ impl Work {
             turn.done.truncate(first);
             self.core.end_tries(ended).await;
         }
-        while let Some(mark) = turn.back.last() {
-            self.give_back(*mark).await?;
-            turn.back.pop();
+        while let Some(mark) = turn.back.pop() {
+            self.give_back(mark).await;
+            // Now: what is fetched from here on comes behind it.
+            self.core.parts.begin_anew(mark.part);
         }
         self.bury(turn).await
     }
@@ -416,7 +410,10 @@ impl Work {
             drop(turn);
             self.settle_with_bus().await?;
             if self.core.parts.is_shared() {
-                self.give_back_fetched(|_| true).await?;
+                for Fetched { part, event, .. } in std::mem::take(&mut self.fetched) {
+                    let seq = event.seq;
+                    self.give_back(Mark { part, seq }).await;
+                }
             }
             Ok(())
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hearth_bus::{Consumer, ConsumerSpec, Delivery, Part, Stream};
 use hearth_runtime::{BoxError, CancellationToken, ServiceContext};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -31,6 +31,9 @@ const FETCH_WAIT: Duration = Duration::from_secs(1);
 /// How often it is looked whether time has run out.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// Arrivals of a part that are not worked on yet, at most.
+const TICKETS: u32 = 1 << 16;
+
 /// What a fetch brought.
 pub struct Arrival {
     pub part: u16,
@@ -38,7 +41,11 @@ pub struct Arrival {
     /// been given back.
     pub tenure: u64,
     pub fetched: hearth_bus::Result<Vec<Delivery>>,
+    /// Held until all of it was applied or given back.
+    pub ticket: Ticket,
 }
+
+pub type Ticket = Option<Arc<OwnedSemaphorePermit>>;
 
 /// Registers the consumers of all parts, in their order: none is worked on before each event has a
 /// consumer. `None` when the process stops meanwhile.
@@ -103,6 +110,7 @@ pub fn start(
             part: part.index,
             consumer: Arc::clone(consumer),
             arrivals: sender.clone(),
+            tickets: Arc::new(Semaphore::new(TICKETS as usize)),
         };
         let stop = stop.clone();
         tasks.spawn(async move {
@@ -120,6 +128,7 @@ struct Fetcher {
     part: u16,
     consumer: Arc<dyn Consumer>,
     arrivals: mpsc::Sender<Arrival>,
+    tickets: Arc<Semaphore>,
 }
 
 impl Fetcher {
@@ -128,7 +137,7 @@ impl Fetcher {
         let (parts, part) = (&self.core.parts, self.part);
         let mut owned = parts.watch();
         let mut backoff = bus_backoff();
-        let (mut failed, mut rests) = (false, true);
+        let (mut failed, mut rests, mut since) = (false, true, 0);
         while !self.arrivals.is_closed() {
             if !parts.owns(part) {
                 if !rests {
@@ -140,8 +149,17 @@ impl Fetcher {
                 }
                 continue;
             }
-            rests = false;
+            if std::mem::take(&mut rests) {
+                // What came to this process after it had let go is another one's.
+                self.rest().await;
+            }
             let tenure = parts.tenure(part);
+            if since != tenure {
+                // What was fetched before is given back, and comes before what is fetched now.
+                let _all = self.tickets.acquire_many(TICKETS).await;
+                since = tenure;
+                continue;
+            }
             let most = self.core.config.fetch_events;
             match self.consumer.fetch(most, FETCH_WAIT).await {
                 Ok(deliveries) => {
@@ -166,15 +184,32 @@ impl Fetcher {
         }
     }
 
+    /// Waits until the worker takes it, or gives it back when the part is another's meanwhile.
     async fn bring(&self, tenure: u64, fetched: hearth_bus::Result<Vec<Delivery>>) {
         let part = self.part;
+        let ticket = Arc::clone(&self.tickets).acquire_owned().await;
         let arrival = Arrival {
             part,
             tenure,
             fetched,
+            ticket: ticket.ok().map(Arc::new),
         };
-        // A worker that is gone needs no more; the bus keeps them.
-        let _ = self.arrivals.send(arrival).await;
+        tokio::select! {
+            // A worker that is gone needs no more; the bus keeps them.
+            room = self.arrivals.reserve() => if let Ok(room) = room {
+                room.send(arrival);
+            },
+            () = self.stale(tenure) => if let Ok(deliveries) = &arrival.fetched {
+                self.give_back(deliveries).await;
+            },
+        }
+    }
+
+    /// Returns when the part is no longer this process's, or is so anew.
+    async fn stale(&self, tenure: u64) {
+        while self.core.parts.owns_since(self.part, tenure) {
+            sleep(LOOK).await;
+        }
     }
 
     /// Leaves to others what came and wasn't fetched; whether that was done.
@@ -188,14 +223,10 @@ impl Fetcher {
 
     async fn give_back(&self, deliveries: &[Delivery]) {
         for delivery in deliveries {
-            if self
-                .consumer
-                .nak(delivery.seq, Duration::ZERO)
-                .await
-                .is_err()
-            {
-                // The bus delivers the rest again by itself.
-                return;
+            let told = self.consumer.nak(delivery.seq, Duration::ZERO).await;
+            if let Err(error) = told {
+                let (part, seq) = (self.part, delivery.seq);
+                tracing::debug!(part, seq, %error, "the bus delivers it again by itself");
             }
         }
     }

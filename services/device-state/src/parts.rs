@@ -142,6 +142,11 @@ impl Parts {
         }
     }
 
+    /// Whether a part went to another process, and that wasn't asked for yet.
+    pub fn has_lost_one(&self) -> bool {
+        self.lost.load(Relaxed)
+    }
+
     /// Whether a part went to another process since this was asked.
     pub fn lost_one(&self) -> bool {
         self.lost.swap(false, Relaxed)

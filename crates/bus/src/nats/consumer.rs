@@ -22,9 +22,10 @@ use crate::{Consumer, ConsumerSpec, Delivery, Error, Respite, Result};
 
 /// How often it is looked whether missing messages have come.
 const AGAIN: Duration = Duration::from_millis(200);
-/// For so long messages are waited for that another process holds, before later ones are given out
-/// in their place. One that died has none after its leases.
+/// For so long messages are waited for that another process holds, and for so many leases at least,
+/// before later ones are given out in their place. One that died has none after its leases.
 const LONGEST_GAP: Duration = Duration::from_secs(30);
+const LEASES_OF_GAP: u32 = 3;
 /// When nobody answers for a consumer, it is looked again after this.
 const RETRY_MISSING: Duration = Duration::from_millis(500);
 
@@ -106,7 +107,8 @@ impl Member {
             let lease = lease(&core, &self.spec.lock());
             sleep(lease / 6).await;
             let ack_wait = self.spec.lock().ack_wait;
-            let chores = self.held.lock().chores(Instant::now(), lease, ack_wait);
+            let (now, is_connected) = (Instant::now(), core.link.is_connected());
+            let chores = self.held.lock().chores(now, lease, ack_wait, is_connected);
             self.changed.notify_one();
             let renew = chores.renew.into_iter().map(|reply| (reply, RENEW));
             let give_back = chores.give_back.into_iter().map(|reply| (reply, NAK));
@@ -147,9 +149,11 @@ impl Member {
                 }
                 let waited = self.await_missing(&mut puller, max_deliver, want, deadline);
                 match waited.await {
-                    Ok(()) | Err(Trouble::Lost | Trouble::NoResponders) => continue,
+                    Ok(()) | Err(Trouble::Lost) => continue,
+                    Err(Trouble::NoResponders) => self.missing(core, deadline).await?,
                     Err(trouble) => return Err(trouble.into()),
                 }
+                continue;
             }
             let deliveries = self.held.lock().take(messages, bytes, Instant::now());
             if !deliveries.is_empty() {
@@ -175,9 +179,12 @@ impl Member {
             return true;
         };
         let unacknowledged = layout::unacknowledged(&core.link, &core.names, &self.name).await;
-        // Counted after the servers did: what is acknowledged meanwhile makes it wait, not go on.
-        let here = self.held.lock().here();
-        let is_over = since.elapsed() >= LONGEST_GAP;
+        let longest = LONGEST_GAP.max(lease(core, &self.spec.lock()) * LEASES_OF_GAP);
+        let is_over = since.elapsed() >= longest;
+        // Counted after the servers did: what is acknowledged or given back meanwhile makes it wait,
+        // not go on.
+        let mut held = self.held.lock();
+        let here = held.here();
         match unacknowledged {
             Ok(all) if all <= here => {}
             Ok(all) if is_over => {
@@ -191,10 +198,11 @@ impl Member {
             Ok(_) => return false,
             Err(trouble) => {
                 tracing::debug!(%trouble, "NATS does not tell what is unacknowledged");
+                held.cant_tell();
                 return false;
             }
         }
-        self.held.lock().close_gap();
+        held.close_gap();
         true
     }
 
@@ -296,8 +304,9 @@ impl Member {
 
     async fn ack(&self, core: &Core, seqs: &[u64]) -> Result<()> {
         let replies: Vec<(u64, Subject)> = {
+            let (now, lease) = (Instant::now(), lease(core, &self.spec.lock()));
             let held = self.held.lock();
-            let reply = |seq: &u64| held.reply(*seq).map(|(reply, _)| (*seq, reply));
+            let reply = |seq: &u64| Some((*seq, held.reply(*seq, now, lease)?.0));
             seqs.iter().filter_map(reply).collect()
         };
         let mut sent = Vec::with_capacity(replies.len());
@@ -317,19 +326,25 @@ impl Member {
     }
 
     async fn nak(&self, core: &Core, seq: u64, delay: Duration) -> Result<()> {
-        let Some((reply, _)) = self.held.lock().reply(seq) else {
+        let Some((reply, _)) = self.reply(core, seq) else {
             return Ok(());
         };
         if delay.is_zero() {
-            self.held.lock().gave_back();
+            // Whether or not it can be told: its lease ends by itself.
+            self.held.lock().give_back(seq);
         }
         core.link.send(reply, nak(delay)).await?;
         self.done(seq);
         Ok(())
     }
 
+    fn reply(&self, core: &Core, seq: u64) -> Option<(Subject, u32)> {
+        let lease = lease(core, &self.spec.lock());
+        self.held.lock().reply(seq, Instant::now(), lease)
+    }
+
     async fn term(&self, core: &Core, seq: u64, reason: &str) -> Result<()> {
-        let Some((reply, deliveries)) = self.held.lock().reply(seq) else {
+        let Some((reply, deliveries)) = self.reply(core, seq) else {
             return Ok(());
         };
         // It is still in the stream: this consumer needs it.

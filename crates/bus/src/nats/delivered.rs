@@ -113,7 +113,13 @@ impl Held {
         u64::try_from(waiting.len() + self.out.len()).unwrap_or(u64::MAX)
     }
 
-    /// Nothing is missing any more: what waits is given out in the stream's order.
+    /// The servers don't tell whether any is missing: the wait begins when they do.
+    pub(crate) const fn cant_tell(&mut self) {
+        self.awaited = None;
+    }
+
+    /// Nothing is missing any more, or isn't waited for: what waits is given out in the stream's
+    /// order.
     pub(crate) fn close_gap(&mut self) {
         (self.gap, self.awaited) = (false, None);
         let waiting = self.waiting.make_contiguous();
@@ -161,10 +167,12 @@ impl Held {
         deliveries
     }
 
-    /// Where to acknowledge a message, and how often it was delivered.
-    pub(crate) fn reply(&self, seq: u64) -> Option<(Subject, u32)> {
+    /// Where to acknowledge a message, and how often it was delivered. None whose lease is over:
+    /// another process may have it.
+    pub(crate) fn reply(&self, seq: u64, now: Instant, lease: Duration) -> Option<(Subject, u32)> {
         let out = self.out.get(&seq)?;
-        Some((out.reply.clone(), out.deliveries))
+        let is_ours = now.duration_since(out.leased) < lease;
+        is_ours.then(|| (out.reply.clone(), out.deliveries))
     }
 
     pub(crate) fn done(&mut self, seq: u64) {
@@ -176,12 +184,18 @@ impl Held {
     }
 
     /// What is to be done about leases now. `lease` is the server's time to acknowledge, at most
-    /// `ack_wait`. Forgets what isn't this process's any more.
-    pub(crate) fn chores(&mut self, now: Instant, lease: Duration, ack_wait: Duration) -> Chores {
+    /// `ack_wait`; without a connection none is renewed. Forgets what isn't this process's any more.
+    pub(crate) fn chores(
+        &mut self,
+        now: Instant,
+        lease: Duration,
+        ack_wait: Duration,
+        is_connected: bool,
+    ) -> Chores {
         let mut chores = Chores::default();
         let over = |leased: Instant| now.duration_since(leased) >= lease;
         let due = |leased: Instant| now.duration_since(leased) >= lease / 3;
-        let renews = lease < ack_wait;
+        let renews = lease < ack_wait && is_connected;
         let waiting = self.waiting.len();
         self.waiting.retain_mut(|message| {
             if over(message.leased) {
@@ -212,8 +226,9 @@ impl Held {
         chores
     }
 
-    /// A message was given back, to come again at once: before those behind it.
-    pub(crate) const fn gave_back(&mut self) {
+    /// A message is given back, to come again at once: before those behind it.
+    pub(crate) fn give_back(&mut self, seq: u64) {
+        self.done(seq);
         self.gap = true;
     }
 
@@ -277,10 +292,10 @@ mod tests {
         let out = held.take(2, MUCH, now);
         assert_eq!(out.iter().map(|d| d.seq).collect::<Vec<_>>(), [1, 2]);
         assert_eq!((held.waiting(), held.room(2)), (1, 0));
-        assert_eq!(held.reply(2).unwrap().0.as_str(), "reply.2");
+        assert_eq!(held.reply(2, now, LEASE).unwrap().0.as_str(), "reply.2");
         held.done(2);
         held.done(2);
-        assert_eq!((held.reply(2), held.room(2)), (None, 1));
+        assert_eq!((held.reply(2, now, LEASE), held.room(2)), (None, 1));
         assert_eq!(replies(&held.drain()), ["reply.3", "reply.1"]);
         assert_eq!(held.counts(), (2, 0, 0));
     }
@@ -311,17 +326,17 @@ mod tests {
         held.arrive(arrived(1, start));
         held.arrive(arrived(2, start));
         held.take(1, MUCH, start);
-        assert_eq!(held.chores(at(2), LEASE, ACK_WAIT), Chores::default());
+        assert_eq!(held.chores(at(2), LEASE, ACK_WAIT, true), Chores::default());
         for now in [3, 6, 9, 12, 15, 18] {
-            let chores = held.chores(at(now), LEASE, ACK_WAIT);
+            let chores = held.chores(at(now), LEASE, ACK_WAIT, true);
             assert_eq!(replies(&chores.renew), ["reply.2", "reply.1"], "{now}");
         }
-        let chores = held.chores(at(20), LEASE, ACK_WAIT);
+        let chores = held.chores(at(20), LEASE, ACK_WAIT, true);
         assert_eq!(replies(&chores.give_back), ["reply.1"]);
         // What waits for a fetch is not out: its wait didn't begin.
-        assert_eq!((held.waiting(), held.reply(1)), (1, None));
+        assert_eq!((held.waiting(), held.reply(1, at(20), LEASE)), (1, None));
         // A process that was paused has lost what it held.
-        held.chores(at(60), LEASE, ACK_WAIT);
+        held.chores(at(60), LEASE, ACK_WAIT, true);
         assert_eq!(held.waiting(), 0);
     }
 
@@ -360,12 +375,14 @@ mod tests {
         assert_eq!(held.here(), 4, "what was given out is still here");
         // What is forgotten before it was given out comes again, behind what comes meanwhile.
         held.arrive(arrived(5, now));
-        held.chores(now + LEASE, LEASE, ACK_WAIT);
+        held.chores(now + LEASE, LEASE, ACK_WAIT, true);
         assert_eq!((held.waiting(), held.gap), (0, true));
         assert_eq!(held.rest(), []);
         assert_eq!(held.awaits(now), None);
-        held.gave_back();
-        assert!(held.gap);
+        held.arrive(arrived(6, now));
+        assert_eq!(held.take(1, MUCH, now).len(), 1);
+        held.give_back(6);
+        assert_eq!((held.here(), held.gap), (0, true));
         held.rest();
         let place = |turn| Place {
             seq: 9,
@@ -384,9 +401,9 @@ mod tests {
         held.take(1, MUCH, now);
         let wait = Duration::from_secs(1);
         let almost = now + Duration::from_millis(900);
-        assert_eq!(held.chores(almost, wait, wait), Chores::default());
-        assert!(held.reply(1).is_some());
-        assert_eq!(held.chores(now + wait, wait, wait), Chores::default());
-        assert!(held.reply(1).is_none());
+        assert_eq!(held.chores(almost, wait, wait, true), Chores::default());
+        assert!(held.reply(1, now, LEASE).is_some());
+        assert_eq!(held.chores(now + wait, wait, wait, true), Chores::default());
+        assert!(held.reply(1, now, LEASE).is_none());
     }
 }
