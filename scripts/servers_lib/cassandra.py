@@ -69,6 +69,9 @@ class Cassandra:
         (folder / "conf" / "logback.xml").write_text(LOGBACK, encoding="utf-8")
         (folder / "conf" / "cassandra.yaml").write_text(self._yaml(), encoding="utf-8")
         options = [f"-Xms{self.heap}", f"-Xmx{self.heap}", "-XX:+ExitOnOutOfMemoryError", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
+        if os.environ.get("CASSANDRA_JIT") != "full":
+            # A node of the tests lives for minutes: the second compiler took half of its start's processor time.
+            options.append("-XX:TieredStopAtLevel=1")
         options += ["-Djdk.attach.allowAttachSelf=true", f"-Djava.io.tmpdir={folder}"]
         properties = {
             "config": (folder / "conf" / "cassandra.yaml").as_uri(),
