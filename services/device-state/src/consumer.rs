@@ -105,7 +105,7 @@ struct Work {
 /// An event that was fetched and is not yet applied.
 struct Fetched {
     part: u16,
-    tenure: u64,
+    run: u64,
     event: Delivery,
     _ticket: Ticket,
 }
@@ -190,7 +190,7 @@ impl Work {
     async fn give_back_stale(&mut self) {
         for fetched in std::mem::take(&mut self.fetched) {
             let (part, seq) = (fetched.part, fetched.event.seq);
-            if self.core.parts.owns_since(part, fetched.tenure) {
+            if self.core.parts.runs(part, fetched.run) {
                 self.fetched.push_back(fetched);
                 continue;
             }
@@ -212,7 +212,7 @@ impl Work {
         };
         let mut arrived = arrived.ok().flatten();
         while let Some(arrival) = arrived {
-            let Arrival { part, tenure, .. } = arrival;
+            let Arrival { part, run, .. } = arrival;
             let ticket = arrival.ticket;
             match arrival.fetched {
                 Ok(deliveries) => {
@@ -221,7 +221,7 @@ impl Work {
                     self.fetched_bytes += bytes.sum::<usize>();
                     let fetched = deliveries.into_iter().map(|event| Fetched {
                         part,
-                        tenure,
+                        run,
                         event,
                         _ticket: ticket.clone(),
                     });
@@ -288,7 +288,7 @@ impl Work {
         let seq = event.seq;
         let mark = Mark { part, seq };
         let alone = turn.alone.has(mark, event.deliveries);
-        let later = if !core.parts.owns_since(part, fetched.tenure) {
+        let later = if !core.parts.runs(part, fetched.run) {
             Duration::ZERO
         } else if turn.alone.holds_up(mark, &event.device) {
             EARLY

@@ -37,9 +37,9 @@ const TICKETS: u32 = 1 << 16;
 /// What a fetch brought.
 pub struct Arrival {
     pub part: u16,
-    /// The tenure of the part in which it was fetched: in another one, what came before it may have
-    /// been given back.
-    pub tenure: u64,
+    /// The run of the part in which it was fetched: in another one, what came before it may have been
+    /// given back.
+    pub run: u64,
     pub fetched: hearth_bus::Result<Vec<Delivery>>,
     /// Held until all of it was applied or given back.
     pub ticket: Ticket,
@@ -153,11 +153,11 @@ impl Fetcher {
                 // What came to this process after it had let go is another one's.
                 self.rest().await;
             }
-            let tenure = parts.tenure(part);
-            if since != tenure {
+            let run = parts.run(part);
+            if since != run {
                 // What was fetched before is given back, and comes before what is fetched now.
                 let _all = self.tickets.acquire_many(TICKETS).await;
-                since = tenure;
+                since = run;
                 continue;
             }
             let most = self.core.config.fetch_events;
@@ -165,11 +165,11 @@ impl Fetcher {
                 Ok(deliveries) => {
                     backoff.reset();
                     let few = deliveries.len() < FEW_EVENTS;
-                    if !parts.owns_since(part, tenure) {
+                    if !parts.runs(part, run) {
                         // They came while the part may have been another's.
                         self.give_back(&deliveries).await;
                     } else if !deliveries.is_empty() || std::mem::take(&mut failed) {
-                        self.bring(tenure, Ok(deliveries)).await;
+                        self.bring(run, Ok(deliveries)).await;
                     }
                     if few {
                         sleep(GATHER).await;
@@ -177,7 +177,7 @@ impl Fetcher {
                 }
                 Err(error) => {
                     failed = true;
-                    self.bring(tenure, Err(error)).await;
+                    self.bring(run, Err(error)).await;
                     backoff.wait_unless(stop).await;
                 }
             }
@@ -185,12 +185,12 @@ impl Fetcher {
     }
 
     /// Waits until the worker takes it, or gives it back when the part is another's meanwhile.
-    async fn bring(&self, tenure: u64, fetched: hearth_bus::Result<Vec<Delivery>>) {
+    async fn bring(&self, run: u64, fetched: hearth_bus::Result<Vec<Delivery>>) {
         let part = self.part;
         let ticket = Arc::clone(&self.tickets).acquire_owned().await;
         let arrival = Arrival {
             part,
-            tenure,
+            run,
             fetched,
             ticket: ticket.ok().map(Arc::new),
         };
@@ -199,15 +199,15 @@ impl Fetcher {
             room = self.arrivals.reserve() => if let Ok(room) = room {
                 room.send(arrival);
             },
-            () = self.stale(tenure) => if let Ok(deliveries) = &arrival.fetched {
+            () = self.stale(run) => if let Ok(deliveries) = &arrival.fetched {
                 self.give_back(deliveries).await;
             },
         }
     }
 
-    /// Returns when the part is no longer this process's, or is so anew.
-    async fn stale(&self, tenure: u64) {
-        while self.core.parts.owns_since(self.part, tenure) {
+    /// Returns when the part is no longer this process's, or this run of it has ended.
+    async fn stale(&self, run: u64) {
+        while self.core.parts.runs(self.part, run) {
             sleep(LOOK).await;
         }
     }

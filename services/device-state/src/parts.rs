@@ -23,8 +23,10 @@ pub struct Parts {
     owned: watch::Sender<Vec<bool>>,
     /// `None`: for ever.
     until: Mutex<Option<Instant>>,
-    /// By part: how often this process began to work on it, the first time or anew.
+    /// By part: how often this process began to work on it.
     tenures: Vec<AtomicU64>,
+    /// By part: how often fetching began, with a tenure or anew.
+    runs: Vec<AtomicU64>,
     /// Whether a part went to another process, which may wait for what this one has of it.
     lost: AtomicBool,
 }
@@ -37,6 +39,7 @@ impl Parts {
             owned: watch::Sender::new(vec![true]),
             until: Mutex::new(None),
             tenures: vec![AtomicU64::new(1)],
+            runs: vec![AtomicU64::new(1)],
             lost: AtomicBool::default(),
         }
     }
@@ -48,6 +51,7 @@ impl Parts {
             owned: watch::Sender::new(vec![false; usize::from(PARTS)]),
             until: Mutex::new(Some(Instant::now())),
             tenures: (0..PARTS).map(|_| AtomicU64::new(0)).collect(),
+            runs: (0..PARTS).map(|_| AtomicU64::new(0)).collect(),
             lost: AtomicBool::default(),
         }
     }
@@ -100,9 +104,16 @@ impl Parts {
         tenure.map_or(0, |tenure| tenure.load(Relaxed))
     }
 
-    /// Whether a part is this process's now, and has been without a break since that tenure of it.
-    pub fn owns_since(&self, part: u16, tenure: u64) -> bool {
-        self.owns(part) && self.tenure(part) == tenure
+    /// How often fetching of a part began: what was fetched in another run than the present one is
+    /// to come again, behind what was given back.
+    pub fn run(&self, part: u16) -> u64 {
+        let run = self.runs.get(usize::from(part));
+        run.map_or(0, |run| run.load(Relaxed))
+    }
+
+    /// Whether a part is this process's now, and that run of it goes on.
+    pub fn runs(&self, part: u16, run: u64) -> bool {
+        self.owns(part) && self.run(part) == run
     }
 
     /// The parts that are this process's, as they change.
@@ -118,6 +129,7 @@ impl Parts {
             // Time that has passed unowned may have been another's.
             if owned.get(part) == Some(&true) && (lapsed || before.get(part) != Some(&true)) {
                 tenure.fetch_add(1, Relaxed);
+                self.runs[part].fetch_add(1, Relaxed);
             }
         }
         let kept = |(had, has): (&bool, &bool)| *has || !*had;
@@ -136,9 +148,9 @@ impl Parts {
     /// too. One process alone gets them in any order.
     pub fn begin_anew(&self, part: u16) {
         if self.is_shared()
-            && let Some(tenure) = self.tenures.get(usize::from(part))
+            && let Some(run) = self.runs.get(usize::from(part))
         {
-            tenure.fetch_add(1, Relaxed);
+            run.fetch_add(1, Relaxed);
         }
     }
 
@@ -180,6 +192,11 @@ mod tests {
         assert!(!parts.owns(3), "its time is over");
         parts.set(all(), Instant::now() + second);
         assert_eq!(parts.tenure(3), 2, "another may have had it meanwhile");
+        let run = parts.run(3);
+        assert!(parts.runs(3, run) && !parts.runs(3, run - 1));
+        parts.begin_anew(3);
+        assert!(!parts.runs(3, run));
+        assert_eq!(parts.tenure(3), 2, "what is remembered still counts");
         parts.release();
         assert!(!parts.owns(3));
         assert!(parts.lost_one() && !parts.lost_one());
