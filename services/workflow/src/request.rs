@@ -26,6 +26,15 @@ pub(crate) enum Unbuilt {
     Ended(TaskState, String),
 }
 
+impl Unbuilt {
+    /// What is the matter.
+    pub(crate) fn reason(self) -> String {
+        match self {
+            Self::Never(reason) | Self::NotNow(reason) | Self::Ended(_, reason) => reason,
+        }
+    }
+}
+
 impl From<Error> for Unbuilt {
     fn from(error: Error) -> Self {
         if error.is_retryable() {

@@ -8,7 +8,7 @@ use crate::{
     request::Unbuilt,
     settle::Op,
 };
-use hearth_clients::Result;
+use hearth_clients::{Error, Result};
 use hearth_proto::{
     types::v1::{TaskState, task_spec::Kind},
     workflow::v1::Request,
@@ -64,11 +64,14 @@ impl Turn<'_> {
                 }
                 continue;
             }
+            let in_flight = work.open_attempt().is_some_and(|a| a.epoch == self.epoch);
             match self.start(work).await {
                 Ok(Some(started)) => return Ok(Some(started)),
                 Ok(None) => {}
                 Err(error) => {
-                    self.give_back(task).await?;
+                    if !in_flight {
+                        self.give_back(task).await?;
+                    }
                     return Err(error);
                 }
             }
@@ -111,7 +114,9 @@ impl Turn<'_> {
             }
             return match self.inner.build(&mut work).await {
                 Ok(request) => Ok(Some((work, request))),
-                Err(unbuilt) => self.drop_now(work, unbuilt).await,
+                // It may have left before, by another call: this turn alone fails. Where it didn't
+                // leave, the next session finds that out.
+                Err(unbuilt) => Err(Error::unavailable(unbuilt.reason())),
             };
         }
         let mut ops = Vec::new();
