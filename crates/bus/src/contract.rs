@@ -157,8 +157,8 @@ pub struct ConsumerSpec {
 }
 
 impl ConsumerSpec {
-    /// A consumer of any order with 30 s to acknowledge, 5 deliveries, 10,000 messages in flight, and 32 MiB in
-    /// a fetch.
+    /// A consumer with 30 s to acknowledge, 5 deliveries, 10,000 messages in flight, and 32 MiB in
+    /// a fetch, and no `in_order`.
     #[must_use]
     pub fn new(name: impl Into<String>, streams: impl Into<Vec<Stream>>) -> Self {
         Self {
