@@ -3,7 +3,7 @@
 use hearth_types::{TenantId, Timestamp};
 
 use super::client::Client;
-use super::encode::{check_size, document_shard, document_shards, event_time, key as checked};
+use super::encode::{check_size, document_shard, document_shards_of, event_time, key as checked};
 use super::shards::merged;
 use super::statements::Statement;
 use crate::{Document, DocumentKind, Error, Result};
@@ -11,7 +11,16 @@ use crate::{Document, DocumentKind, Error, Result};
 /// The key of the document by which it is asked whether writes are taken. No lookup begins so.
 const PROBE: &str = "probe";
 
-const fn name(kind: DocumentKind) -> &'static str {
+/// All kinds.
+pub(super) const KINDS: [DocumentKind; 5] = [
+    DocumentKind::Credential,
+    DocumentKind::File,
+    DocumentKind::Model,
+    DocumentKind::Setting,
+    DocumentKind::Replica,
+];
+
+pub(super) const fn name(kind: DocumentKind) -> &'static str {
     match kind {
         DocumentKind::Credential => "credential",
         DocumentKind::File => "file",
@@ -131,7 +140,7 @@ impl Client {
                 .take_while(|found| found.0.key.starts_with(prefix))
                 .collect())
         };
-        let found = merged(0..document_shards(kind), limit, fetch).await?;
+        let found = merged(document_shards_of(kind, prefix), limit, fetch).await?;
         Ok(found.into_iter().map(|found| found.0).collect())
     }
 

@@ -1,6 +1,7 @@
 //! How values lie in CQL: what decides between two of the same time must decide as the contract
 //! says, and what has no place in CQL is refused.
 
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hearth_types::{DeviceKey, TaskId, Timestamp, ValueType};
@@ -87,9 +88,28 @@ pub(super) const fn document_shards(kind: DocumentKind) -> i8 {
     }
 }
 
-/// The partition of a document.
+/// The partition of a document. Those whose keys have the same first two of three parts or more,
+/// `waiting/of-whom/...`, are in one: what belongs to one device is read at once.
 pub(super) fn document_shard(kind: DocumentKind, key: &str) -> i8 {
-    shard(hash(key.as_bytes()), document_shards(kind))
+    let together = shared_part(key).unwrap_or(key);
+    shard(hash(together.as_bytes()), document_shards(kind))
+}
+
+/// The partitions of all documents whose keys begin so.
+pub(super) fn document_shards_of(kind: DocumentKind, prefix: &str) -> Range<i8> {
+    match shared_part(prefix) {
+        Some(together) => {
+            let one = document_shard(kind, together);
+            one..one + 1
+        }
+        None => 0..document_shards(kind),
+    }
+}
+
+/// The first two parts of a key that goes on behind them.
+fn shared_part(key: &str) -> Option<&str> {
+    let (end, _) = key.match_indices('/').nth(1)?;
+    Some(&key[..end])
 }
 
 fn shard(number: u64, shards: i8) -> i8 {
@@ -250,6 +270,28 @@ mod tests {
             assert!(matches!(refused, Err(Error::TooLarge(_))), "{micros}");
         }
         assert!(revision(u64::MAX).is_err());
+    }
+
+    #[test]
+    fn documents_of_one_device_are_in_one_partition() {
+        let kind = DocumentKind::Credential;
+        let of = |key: &str| document_shard(kind, key);
+        let prefix = "device/001122-Box-1/";
+        let place = document_shards_of(kind, prefix);
+        assert_eq!(place.len(), 1);
+        for user in ["", "a", "b", "with/a/slash"] {
+            assert_eq!(of(&format!("{prefix}{user}")), place.start);
+        }
+        for all in ["", "user/", "device/001122-Box-1", "device/"] {
+            assert_eq!(document_shards_of(kind, all), 0..16, "{all}");
+        }
+        let spread = |key: fn(u32) -> String| {
+            let places = (0..64).map(|n| of(&key(n)));
+            places.collect::<std::collections::HashSet<_>>().len()
+        };
+        assert!(spread(|n| format!("user/{n}")) > 10);
+        assert!(spread(|n| format!("device/{n}/user")) > 10);
+        assert_eq!(document_shards_of(DocumentKind::Replica, "a/b/c"), 0..1);
     }
 
     #[test]

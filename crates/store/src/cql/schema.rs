@@ -23,6 +23,8 @@ use tokio::time::{Instant, sleep};
 
 use super::connect::ConnectError;
 
+mod places;
+
 /// How long a lock is good without being renewed, in seconds.
 const LOCK_SECONDS: i32 = 60;
 /// Between looks at what another process makes, or holds a lock for; at most.
@@ -38,7 +40,7 @@ const DDL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What each version adds to the one before; never changed once released. `$.` stands for the
 /// keyspace.
-const VERSIONS: &[&[&str]] = &[FIRST, SECOND];
+const VERSIONS: &[&[&str]] = &[FIRST, SECOND, THIRD];
 
 /// Rows are rewritten in place and read by key or range: levelled compaction keeps a read to few
 /// files. `gc_grace_seconds` is how long deletes go on hiding older writes.
@@ -125,6 +127,9 @@ const SECOND: &[&str] = &["CREATE TABLE IF NOT EXISTS $.ledger (
         tenant text, id blob, device text, state blob, revision bigint, key text,
         PRIMARY KEY ((tenant, id)))
         WITH compaction = {'class': 'LeveledCompactionStrategy'} AND gc_grace_seconds = 864000"];
+
+/// No table: documents that belong together are in one partition ([`places`]).
+const THIRD: &[&str] = &[];
 
 /// What versions are kept in.
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS $.schema_version (
@@ -282,6 +287,9 @@ impl Schema<'_> {
                 self.define((*text).to_owned()).await?;
             }
             let number = i32::try_from(place + 1).unwrap_or(i32::MAX);
+            if number == places::SINCE {
+                self.place_documents().await?;
+            }
             let text = format!(
                 "INSERT INTO {}.schema_version (part, version) VALUES (?, ?)",
                 self.keyspace

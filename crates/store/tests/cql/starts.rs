@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use hearth_config::HumanDuration;
 use hearth_store::cql::ConnectError;
-use hearth_store::{CqlConfig, CqlStore, Store};
+use hearth_store::{CqlConfig, CqlStore, Document, DocumentKind, Store};
 use hearth_telemetry::Registry;
 use hearth_types::{TaskId, TenantId};
 
 use super::ledger::{as_the_first_tables_have_it, row};
 use super::ring::ring;
-use super::support::{HISTORY, Keyspace, device, node, value};
+use super::support::{HISTORY, Keyspace, at, device, node, value};
 
 pub async fn refusal(config: CqlConfig) -> String {
     let error = CqlStore::connect(&config, HISTORY, &Registry::new()).await;
@@ -157,6 +157,46 @@ async fn the_first_tables_are_brought_up_to_date_with_their_rows() {
     let next = row(id, 4, true, 8);
     store.put_tasks(vec![next.clone()]).await.unwrap();
     assert_eq!(store.task(&tenant, id).await.unwrap(), Some(next));
+    keyspace.drop().await;
+}
+
+/// The second version placed documents by their whole keys.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_of_the_second_version_are_found() {
+    let Some(node) = node() else { return };
+    let keyspace = Keyspace::new(&node).await;
+    let (kind, tenant) = (DocumentKind::Credential, TenantId::default());
+    let store = keyspace.store().await;
+    let prefix = "device/001122-X-1/";
+    // In a partition each: in all but one they are wrong.
+    for shard in 0..16 {
+        keyspace
+            .run(&format!(
+                "INSERT INTO $.document (tenant, kind, shard, key, payload) VALUES \
+                 ('default', 'credential', {shard}, '{prefix}{shard:02}', 0x{shard:02x}) \
+                 USING TIMESTAMP {}",
+                1_000 + shard
+            ))
+            .await;
+    }
+    let found = store.documents(kind, &tenant, prefix, None, 99).await;
+    assert!(found.unwrap().len() <= 1);
+    drop(store);
+    keyspace
+        .run("DELETE FROM $.schema_version WHERE part = 'store' AND version > 2")
+        .await;
+
+    let store = keyspace.store().await;
+    let found = store.documents(kind, &tenant, prefix, None, 99).await;
+    let found = found.unwrap();
+    let expected = (0..16_u8).map(|shard| Document {
+        key: format!("{prefix}{shard:02}"),
+        time: at(1_000 + i64::from(shard)),
+        payload: vec![shard],
+    });
+    assert_eq!(found, expected.collect::<Vec<_>>());
+    let rows = "SELECT COUNT(*) FROM $.document WHERE kind = 'credential' ALLOW FILTERING";
+    assert_eq!(keyspace.number(rows).await, 16, "none is left behind");
     keyspace.drop().await;
 }
 
