@@ -50,7 +50,7 @@ impl Default for DeviceStateConfig {
         Self {
             flush_interval: HumanDuration::millis(250),
             last_seen_interval: HumanDuration::secs(5),
-            lease: HumanDuration::secs(2),
+            lease: HumanDuration::secs(5),
             flush_changes: 20_000,
             fetch_events: 2_000,
             max_in_flight: 50_000,
@@ -92,8 +92,8 @@ impl Documented for DeviceStateConfig {
                 Duration,
                 "With several processes of this role: how long one is silent before it gives up \
                  its part of the devices; others take it over after one and a half times as long. \
-                 Each writes and reads a small document four times in it. Below a second, a pause \
-                 of the store makes parts change hands.",
+                 Each writes and reads a small document eight times in it. A pause of the store \
+                 that is longer makes parts change hands.",
             ),
             doc(
                 "flush_changes",

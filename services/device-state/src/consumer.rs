@@ -319,10 +319,7 @@ impl Work {
     /// Has an event come again.
     async fn give_back(&self, mark: Mark) {
         let consumer = &self.consumers[usize::from(mark.part)];
-        if let Err(error) = consumer.nak(mark.seq, Duration::ZERO).await {
-            let Mark { part, seq } = mark;
-            tracing::debug!(part, seq, %error, "the bus delivers it again by itself");
-        }
+        fetcher::give_back(consumer.as_ref(), mark).await;
     }
 
     async fn flush(&mut self, everything: bool) -> Result<(), Trouble> {

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::consumer::bus_backoff;
-use crate::core::Core;
+use crate::core::{Core, Mark};
 
 /// The durable name on the bus, or its beginning.
 pub const NAME: &str = "device-state";
@@ -223,11 +223,17 @@ impl Fetcher {
 
     async fn give_back(&self, deliveries: &[Delivery]) {
         for delivery in deliveries {
-            let told = self.consumer.nak(delivery.seq, Duration::ZERO).await;
-            if let Err(error) = told {
-                let (part, seq) = (self.part, delivery.seq);
-                tracing::debug!(part, seq, %error, "the bus delivers it again by itself");
-            }
+            let (part, seq) = (self.part, delivery.seq);
+            give_back(self.consumer.as_ref(), Mark { part, seq }).await;
         }
+    }
+}
+
+/// Has an event come again at once, to whoever has its part then. The bus that can't be told does
+/// it by itself, later.
+pub async fn give_back(consumer: &dyn Consumer, mark: Mark) {
+    let Mark { part, seq } = mark;
+    if let Err(error) = consumer.nak(seq, Duration::ZERO).await {
+        tracing::debug!(part, seq, %error, "the bus delivers it again by itself");
     }
 }

@@ -23,6 +23,9 @@ use crate::core::Core;
 
 /// How long anything is believed, come what may: all processes have it within ten seconds.
 pub const SHORT: Duration = Duration::from_secs(3);
+/// What others change is known up to now while their notes were read so lately: a few beats, and no
+/// lease, which is to outlast a pause of the store.
+const HEARD: Duration = Duration::from_secs(2);
 /// A change is listed for so long after it was made, and two leases.
 const LISTED: Duration = Duration::from_secs(5);
 /// More changes than this are listed as a change of everything.
@@ -94,6 +97,11 @@ impl State {
         }
     }
 
+    /// Whether the others' changes are known up to now.
+    fn vouches(&self) -> bool {
+        self.all_tell && self.heard.is_some_and(|at| at.elapsed() < HEARD)
+    }
+
     fn is_changing(&self, about: About) -> bool {
         let is = |one: u64| one == about.0 || one == About::ALL.0;
         self.mine.iter().any(|(one, _)| is(*one))
@@ -120,9 +128,10 @@ impl Changes {
         }
     }
 
-    /// `vouched`: the others' changes are known up to now.
+    /// `vouched`: this process is one whom the others tell.
     fn glance(&self, about: About, vouched: bool) -> Glance {
         let state = self.state.lock();
+        let vouched = vouched && (self.listed.is_zero() || state.vouches());
         let changed = state.changed.get(&about.0).copied().unwrap_or_default();
         Glance {
             now: state.now,
@@ -150,8 +159,8 @@ impl Changes {
         }
     }
 
-    /// Takes in what the others list; `None` for one that doesn't.
-    pub fn hear<'a>(&self, lists: impl Iterator<Item = Option<&'a Vec<u64>>>) {
+    /// Takes in what the others list, `None` for one that doesn't, as it was at this time.
+    pub fn hear<'a>(&self, lists: impl Iterator<Item = Option<&'a Vec<u64>>>, at: Instant) {
         let mut state = self.state.lock();
         let mut others = HashSet::new();
         state.all_tell = true;
@@ -165,7 +174,7 @@ impl Changes {
         if state.heard.is_none_or(|at| at.elapsed() > self.listed / 2) {
             state.change(About::ALL.0);
         }
-        state.heard = Some(Instant::now());
+        state.heard = Some(at);
         let before = std::mem::replace(&mut state.others, others);
         let new: Vec<u64> = before
             .symmetric_difference(&state.others)
@@ -216,8 +225,7 @@ impl Drop for Changing<'_> {
 impl Core {
     /// What may be believed of this now.
     pub fn glance(&self, about: About) -> Glance {
-        let vouched = self.replicas.is_none()
-            || (!self.parts.has_lapsed() && self.changes.state.lock().all_tell);
+        let vouched = self.replicas.is_none() || !self.parts.has_lapsed();
         self.changes.glance(about, vouched)
     }
 
@@ -294,7 +302,7 @@ mod tests {
 
     fn world() -> (Changes, Memory<u8, &'static str>) {
         let changes = Changes::new(Some(Duration::from_secs(2)));
-        changes.hear(std::iter::empty());
+        changes.hear(std::iter::empty(), Instant::now());
         (changes, Memory::new(10, Duration::from_secs(3600)))
     }
 
@@ -307,7 +315,7 @@ mod tests {
     #[test]
     fn what_another_changes_is_believed_no_more() {
         let (changes, memory) = world();
-        let hear = |list: &[u64]| changes.hear([Some(&list.to_vec())].into_iter());
+        let hear = |list: &[u64]| changes.hear([Some(&list.to_vec())].into_iter(), Instant::now());
         memory.keep(1, changes.glance(ONE, true), "before");
         assert!(believed(&memory, changes.glance(ONE, true)));
         hear(&[2]);
@@ -329,8 +337,8 @@ mod tests {
     fn a_read_that_a_change_overtakes_is_not_believed() {
         let (changes, memory) = world();
         let before = changes.glance(ONE, true);
-        changes.hear([Some(&vec![1])].into_iter());
-        changes.hear([Some(&vec![])].into_iter());
+        changes.hear([Some(&vec![1])].into_iter(), Instant::now());
+        changes.hear([Some(&vec![])].into_iter(), Instant::now());
         memory.keep(1, before, "before");
         assert!(!believed(&memory, changes.glance(ONE, true)));
     }
@@ -340,14 +348,16 @@ mod tests {
         let (changes, memory) = world();
         memory.keep(1, changes.glance(ONE, true), "x");
         assert!(!believed(&memory, changes.glance(ONE, false)), "no notes");
-        changes.hear([None].into_iter());
+        changes.state.lock().heard = Instant::now().checked_sub(HEARD);
+        assert!(!believed(&memory, changes.glance(ONE, true)), "none lately");
+        changes.hear([None].into_iter(), Instant::now());
         assert!(
-            !changes.state.lock().all_tell,
+            !changes.state.lock().vouches(),
             "a version that lists nothing"
         );
         let long_ago = Instant::now().checked_sub(changes.listed);
         changes.state.lock().heard = long_ago;
-        changes.hear([Some(&vec![])].into_iter());
+        changes.hear([Some(&vec![])].into_iter(), Instant::now());
         assert!(!believed(&memory, changes.glance(ONE, true)), "a gap");
     }
 
