@@ -1,7 +1,7 @@
 //! What comes back from the gateway other than a device's plain answer: too much of it, under
 //! another request's id, or the request itself.
 
-use crate::common::{self, DEVICE, Loss, Script, TENANT, World, cpe::Cpe, value};
+use crate::common::{self, Loss, Script, World, cpe::Cpe, value};
 use hearth_clients::Workflow;
 use hearth_proto::{
     types::v1::{
@@ -9,7 +9,7 @@ use hearth_proto::{
     },
     workflow::v1 as wf,
 };
-use wf::{next_request_response::Kind as Next, request::Rpc, request_outcome::Kind as Answer};
+use wf::{request::Rpc, request_outcome::Kind as Answer};
 
 /// A session by hand.
 struct Session {
@@ -19,25 +19,12 @@ struct Session {
 impl Session {
     async fn open(world: &mut World, cpe: &mut Cpe) -> Self {
         world.advance(1);
-        let open = world.open(cpe).await;
-        let opened = world.service.open_session(open.clone()).await.unwrap();
-        let turn = wf::NextRequestRequest {
-            tenant: TENANT.into(),
-            device: DEVICE.into(),
-            session: open.session,
-            epoch: opened.epoch,
-            ..wf::NextRequestRequest::default()
-        };
+        let turn = world.opened(cpe).await;
         Self { turn }
     }
 
     async fn next(&self, world: &World) -> Option<wf::Request> {
-        let next = world.service.next_request(self.turn.clone()).await.unwrap();
-        match next.kind.unwrap() {
-            Next::Request(request) => Some(request),
-            Next::Done(_) => None,
-            Next::Fenced(_) => panic!("fenced"),
-        }
+        world.next(&self.turn).await
     }
 
     async fn answer(

@@ -1,13 +1,12 @@
 //! A state must not claim to know what can't be known: a write whose answer was lost, and that
 //! could not be sent again in time, may have been done.
 
-use crate::common::{DEVICE, Loss, Script, TENANT, World, cpe::Cpe, value};
+use crate::common::{Loss, Script, TENANT, World, cpe::Cpe, value};
 use hearth_clients::{Kind as ErrorKind, Workflow};
 use hearth_proto::types::v1::{
     AddObject, DeleteObject, Download, GetParameterValues, ScheduleInform, SetParameterValues,
     TaskState, task_spec::Kind,
 };
-use hearth_proto::workflow::v1 as wf;
 use std::sync::atomic::Ordering::SeqCst;
 
 const LOST: Script = Script {
@@ -145,33 +144,16 @@ async fn a_repeated_turn_that_can_not_be_answered_ends_no_try() {
             ..Download::default()
         }))
         .await;
-    let open = world.open(&mut cpe).await;
-    let opened = world.service.open_session(open.clone()).await.unwrap();
-    let mut turn = wf::NextRequestRequest {
-        tenant: TENANT.into(),
-        device: DEVICE.into(),
-        session: open.session,
-        epoch: opened.epoch,
-        ..wf::NextRequestRequest::default()
-    };
-    let first = world.service.next_request(turn.clone()).await.unwrap();
-    let Some(wf::next_request_response::Kind::Request(request)) = first.kind else {
-        panic!("no request");
-    };
+    let mut turn = world.opened(&mut cpe).await;
+    let request = world.next(&turn).await.unwrap();
     world.files.away.store(true, SeqCst);
     let again = world.service.next_request(turn.clone()).await;
     assert_eq!(again.unwrap_err().kind, ErrorKind::Unavailable);
     world.files.away.store(false, SeqCst);
     // Later than the next try would come, within the session.
     world.advance(20);
-    turn.outcome = Some(wf::RequestOutcome {
-        request_id: request.id,
-        kind: Some(cpe.execute(request.rpc.unwrap())),
-        ..wf::RequestOutcome::default()
-    });
-    let next = world.service.next_request(turn).await.unwrap();
-    let done = wf::next_request_response::Kind::Done(wf::Empty {});
-    assert_eq!(next.kind, Some(done), "it is not sent again");
+    turn.outcome = Some(cpe.outcome(request));
+    assert_eq!(world.next(&turn).await, None, "it is not sent again");
     let task = world.task(&id).await;
     assert_eq!(task.state(), TaskState::WaitingForDevice, "{}", task.reason);
     assert_eq!(task.attempts.len(), 1);

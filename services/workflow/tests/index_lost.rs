@@ -1,7 +1,7 @@
 //! The queue is away, or is being rebuilt, or loses a process: what devices answer is written all the
 //! same, and who was to be woken is.
 
-use crate::common::{self, DEVICE, TENANT, World, cpe::Cpe};
+use crate::common::{self, TENANT, World, cpe::Cpe};
 use futures::{StreamExt, stream};
 use hearth_clients::{Kind as ErrorKind, Workflow};
 use hearth_proto::{
@@ -16,7 +16,6 @@ use std::{
     sync::atomic::Ordering::SeqCst,
     time::{Duration, Instant},
 };
-use wf::next_request_response::Kind as Next;
 
 fn wanted() -> wf::CreateTaskRequest {
     let mut request = common::create(Kind::GetParameterValues(GetParameterValues {
@@ -48,25 +47,10 @@ async fn an_outcome_is_written_without_the_queue() {
                 values: Vec::new(),
             }))
             .await;
-        let open = world.open(&mut cpe).await;
-        let opened = world.service.open_session(open.clone()).await.unwrap();
-        let mut turn = wf::NextRequestRequest {
-            tenant: TENANT.into(),
-            device: DEVICE.into(),
-            session: open.session,
-            epoch: opened.epoch,
-            ..wf::NextRequestRequest::default()
-        };
+        let mut turn = world.opened(&mut cpe).await;
         while cpe.count("AddObject") == 0 {
-            let next = world.service.next_request(turn.clone()).await.unwrap();
-            let Next::Request(request) = next.kind.unwrap() else {
-                panic!("there is work");
-            };
-            turn.outcome = Some(wf::RequestOutcome {
-                kind: Some(cpe.execute(request.rpc.unwrap())),
-                request_id: request.id,
-                ..wf::RequestOutcome::default()
-            });
+            let request = world.next(&turn).await.expect("there is work");
+            turn.outcome = Some(cpe.outcome(request));
         }
         let queue = world.queue.clone();
         let trouble = match rebuilding {
@@ -80,8 +64,7 @@ async fn an_outcome_is_written_without_the_queue() {
         assert_eq!(task.state(), TaskState::Succeeded, "{}", task.reason);
         trouble.store(false, SeqCst);
         // The device asks again.
-        let next = world.service.next_request(turn).await.unwrap();
-        assert!(matches!(next.kind, Some(Next::Done(_))));
+        assert_eq!(world.next(&turn).await, None);
         assert_eq!(queue.depth().await.unwrap().open, 0);
         assert_eq!(cpe.count("AddObject"), 1);
     }

@@ -8,10 +8,9 @@ use hearth_proto::{
         GetRpcMethods, Reboot, Refresh, ScheduleInform, SetParameterValues, TaskState, Upload,
         task_spec::Kind,
     },
-    workflow::v1 as wf,
+    workflow::v1::next_request_response::Kind as Next,
 };
 use std::sync::atomic::Ordering::SeqCst;
-use wf::next_request_response::Kind as Next;
 
 fn kinds() -> Vec<Kind> {
     vec![
@@ -144,28 +143,11 @@ async fn a_restart_in_mid_session_goes_on_with_the_same_request() {
     for kind in kinds() {
         let mut cpe = Cpe::new();
         let id = world.create(kind.clone()).await;
-        let open = world.open(&mut cpe).await;
-        let opened = world.service.open_session(open.clone()).await.unwrap();
-        let mut turn = wf::NextRequestRequest {
-            tenant: open.tenant,
-            device: open.device,
-            session: open.session,
-            epoch: opened.epoch,
-            ..wf::NextRequestRequest::default()
-        };
+        let mut turn = world.opened(&mut cpe).await;
         // Before each answer the process dies.
-        loop {
-            let next = world.service.next_request(turn.clone()).await.unwrap();
-            let Next::Request(request) = next.kind.unwrap() else {
-                break;
-            };
+        while let Some(request) = world.next(&turn).await {
             world.restart().await;
-            let answer = cpe.execute(request.rpc.unwrap());
-            turn.outcome = Some(wf::RequestOutcome {
-                request_id: request.id,
-                kind: Some(answer),
-                ..wf::RequestOutcome::default()
-            });
+            turn.outcome = Some(cpe.outcome(request));
             if cpe.executed.values().sum::<u32>() > 30 {
                 panic!("{kind:?} goes on for ever");
             }
@@ -207,15 +189,7 @@ async fn a_ledger_that_fails_acknowledges_nothing_and_recovers() {
         for kept in [false, true] {
             let mut cpe = Cpe::new();
             let id = world.create(kind.clone()).await;
-            let open = world.open(&mut cpe).await;
-            let opened = world.service.open_session(open.clone()).await.unwrap();
-            let mut turn = wf::NextRequestRequest {
-                tenant: open.tenant,
-                device: open.device,
-                session: open.session,
-                epoch: opened.epoch,
-                ..wf::NextRequestRequest::default()
-            };
+            let mut turn = world.opened(&mut cpe).await;
             loop {
                 let store = &world.store;
                 let failing = if kept {
@@ -230,16 +204,10 @@ async fn a_ledger_that_fails_acknowledges_nothing_and_recovers() {
                 if let Err(error) = failed {
                     assert!(error.is_retryable(), "{error}");
                 }
-                let next = world.service.next_request(turn.clone()).await.unwrap();
-                let Next::Request(request) = next.kind.unwrap() else {
+                let Some(request) = world.next(&turn).await else {
                     break;
                 };
-                let answer = cpe.execute(request.rpc.unwrap());
-                turn.outcome = Some(wf::RequestOutcome {
-                    request_id: request.id,
-                    kind: Some(answer),
-                    ..wf::RequestOutcome::default()
-                });
+                turn.outcome = Some(cpe.outcome(request));
                 let executed = cpe.executed.values().sum::<u32>();
                 assert!(executed < 30, "{kind:?} kept {kept} goes on for ever");
             }
@@ -300,31 +268,12 @@ async fn a_device_without_queued_transfers_is_waited_for() {
 async fn an_older_session_is_fenced() {
     let (mut world, mut cpe) = (World::new().await, Cpe::new());
     let id = world.create(add(false)).await;
-    let open = world.open(&mut cpe).await;
-    let old = world.service.open_session(open.clone()).await.unwrap();
-    let mut turn = wf::NextRequestRequest {
-        tenant: open.tenant,
-        device: open.device,
-        session: open.session,
-        epoch: old.epoch,
-        ..wf::NextRequestRequest::default()
-    };
-    let next = world.service.next_request(turn.clone()).await.unwrap();
-    let Next::Request(request) = next.kind.unwrap() else {
-        panic!("there is work");
-    };
-    let answer = cpe.execute(request.rpc.unwrap());
-    world.clock.advance(std::time::Duration::from_secs(1));
-    let newer = world.open(&mut cpe).await;
-    world.service.open_session(newer).await.unwrap();
-    for outcome in [
-        None,
-        Some(wf::RequestOutcome {
-            request_id: request.id,
-            kind: Some(answer),
-            ..wf::RequestOutcome::default()
-        }),
-    ] {
+    let mut turn = world.opened(&mut cpe).await;
+    let request = world.next(&turn).await.expect("there is work");
+    let outcome = cpe.outcome(request);
+    world.advance(1);
+    let _newer = world.opened(&mut cpe).await;
+    for outcome in [None, Some(outcome)] {
         turn.outcome = outcome;
         let next = world.service.next_request(turn.clone()).await.unwrap();
         assert!(matches!(next.kind, Some(Next::Fenced(_))));

@@ -1,9 +1,7 @@
 //! Two processes on one ledger and one queue: whichever comes first, the ledger tells the truth,
 //! what was cancelled is never sent, and what was sent is never cancelled.
 
-use crate::common::{
-    DEVICE, TENANT, World, cpe::Cpe, doubles::FlakyStore, queue::FlakyQueue, value,
-};
+use crate::common::{self, TENANT, World, cpe::Cpe, doubles::FlakyStore, queue::FlakyQueue, value};
 use hearth_clients::{Kind as ErrorKind, Workflow};
 use hearth_proto::{
     types::v1::{
@@ -15,8 +13,7 @@ use hearth_proto::{
 use hearth_queue::Queue;
 use hearth_store::{Store, TaskQuery};
 use prost::Message;
-use std::{sync::Arc, time::Duration};
-use wf::next_request_response::Kind as Next;
+use std::sync::Arc;
 
 fn read() -> Kind {
     Kind::GetParameterValues(GetParameterValues {
@@ -37,35 +34,6 @@ fn meanwhile(world: &World, other: impl Future<Output = ()> + Send + 'static) {
     *world.store.before_put.lock().unwrap() = Some(other);
 }
 
-async fn opened(world: &mut World, cpe: &mut Cpe) -> wf::NextRequestRequest {
-    world.clock.advance(Duration::from_millis(10));
-    let open = world.open(cpe).await;
-    let opened = world.service.open_session(open.clone()).await.unwrap();
-    wf::NextRequestRequest {
-        tenant: TENANT.into(),
-        device: DEVICE.into(),
-        session: open.session,
-        epoch: opened.epoch,
-        ..wf::NextRequestRequest::default()
-    }
-}
-
-fn request(next: wf::NextRequestResponse) -> Option<wf::Request> {
-    match next.kind.unwrap() {
-        Next::Request(request) => Some(request),
-        Next::Done(_) => None,
-        Next::Fenced(_) => panic!("fenced"),
-    }
-}
-
-fn answered(cpe: &mut Cpe, request: wf::Request) -> Option<wf::RequestOutcome> {
-    Some(wf::RequestOutcome {
-        kind: Some(cpe.execute(request.rpc.unwrap())),
-        request_id: request.id,
-        ..wf::RequestOutcome::default()
-    })
-}
-
 fn cancel(id: &str) -> wf::CancelTaskRequest {
     wf::CancelTaskRequest {
         tenant: TENANT.into(),
@@ -82,13 +50,12 @@ async fn a_cancel_before_the_commit_keeps_the_request_from_being_sent() {
     let (mut world, mut cpe) = (World::new().await, Cpe::new());
     let twin = world.twin().await;
     let id = world.create(Kind::Reboot(Reboot {})).await;
-    let turn = opened(&mut world, &mut cpe).await;
+    let turn = world.opened(&mut cpe).await;
     let (service, other) = (twin.service.clone(), cancel(&id));
     meanwhile(&world, async move {
         service.cancel_task(other).await.unwrap();
     });
-    let next = world.service.next_request(turn).await.unwrap();
-    assert_eq!(request(next), None);
+    assert_eq!(world.next(&turn).await, None);
     let task = world.task(&id).await;
     assert_eq!(task.state(), TaskState::Cancelled);
     assert!(task.attempts.is_empty(), "{task:?}");
@@ -100,7 +67,7 @@ async fn a_task_sent_before_the_cancels_commit_is_not_cancelled() {
     let (mut world, mut cpe) = (World::new().await, Cpe::new());
     let twin = world.twin().await;
     let id = world.create(add()).await;
-    let mut turn = opened(&mut world, &mut cpe).await;
+    let mut turn = world.opened(&mut cpe).await;
     let (service, first) = (world.service.clone(), turn.clone());
     let (tell, told) = tokio::sync::oneshot::channel();
     meanwhile(&world, async move {
@@ -109,10 +76,10 @@ async fn a_task_sent_before_the_cancels_commit_is_not_cancelled() {
     });
     let refused = twin.service.cancel_task(cancel(&id)).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::FailedPrecondition, "{refused}");
-    let mut next = request(told.await.unwrap());
+    let mut next = common::request(told.await.unwrap());
     while let Some(request) = next {
-        turn.outcome = answered(&mut cpe, request);
-        next = self::request(world.service.next_request(turn.clone()).await.unwrap());
+        turn.outcome = Some(cpe.outcome(request));
+        next = world.next(&turn).await;
     }
     assert_eq!(world.state(&id).await, TaskState::Succeeded);
     assert_eq!(cpe.count("AddObject"), 1);
@@ -124,16 +91,15 @@ async fn what_a_turn_has_written_before_a_conflict_leaves_the_queue() {
     let twin = world.twin().await;
     let first = world.create(read()).await;
     let second = world.create(Kind::Reboot(Reboot {})).await;
-    let mut turn = opened(&mut world, &mut cpe).await;
-    let sent = request(world.service.next_request(turn.clone()).await.unwrap());
-    turn.outcome = answered(&mut cpe, sent.unwrap());
+    let mut turn = world.opened(&mut cpe).await;
+    let sent = world.next(&turn).await;
+    turn.outcome = Some(cpe.outcome(sent.unwrap()));
     // The first one's end and the second one's begin are one write.
     let (service, other) = (twin.service.clone(), cancel(&second));
     meanwhile(&world, async move {
         service.cancel_task(other).await.unwrap();
     });
-    let next = world.service.next_request(turn).await.unwrap();
-    assert_eq!(request(next), None);
+    assert_eq!(world.next(&turn).await, None);
     assert_eq!(world.state(&first).await, TaskState::Succeeded);
     assert_eq!(world.state(&second).await, TaskState::Cancelled);
     assert_eq!(open_in_queue(&world).await, 0);
@@ -189,16 +155,17 @@ async fn every_write_that_another_one_meets_is_decided_anew() {
         let id = world.create(kind.clone()).await;
         for _ in 0..3 {
             armed(&world);
-            let mut turn = opened(&mut world, &mut cpe).await;
+            let mut turn = world.opened(&mut cpe).await;
             for transfer in cpe.reports() {
                 armed(&world);
                 assert!(world.report(transfer).await);
             }
             loop {
                 armed(&world);
-                let next = world.service.next_request(turn.clone()).await.unwrap();
-                let Some(request) = request(next) else { break };
-                turn.outcome = answered(&mut cpe, request);
+                let Some(request) = world.next(&turn).await else {
+                    break;
+                };
+                turn.outcome = Some(cpe.outcome(request));
             }
             cpe.session_ended();
             cpe.transfer();
@@ -219,12 +186,12 @@ async fn cancels_that_race_with_sending_end_one_way_or_the_other() {
     let (mut sent, mut cancelled) = (0, 0);
     for _ in 0..60 {
         let id = world.create(read()).await;
-        let mut turn = opened(&mut world, &mut cpe).await;
+        let mut turn = world.opened(&mut cpe).await;
         let (service, first) = (world.service.clone(), turn.clone());
         let sending = tokio::spawn(async move { service.next_request(first).await });
         let (service, other) = (twin.service.clone(), cancel(&id));
         let cancelling = tokio::spawn(async move { service.cancel_task(other).await });
-        let next = request(sending.await.unwrap().unwrap());
+        let next = common::request(sending.await.unwrap().unwrap());
         let cancel = cancelling.await.unwrap();
         match (next, cancel) {
             (None, Ok(_)) => {
@@ -236,7 +203,7 @@ async fn cancels_that_race_with_sending_end_one_way_or_the_other() {
             (Some(request), Err(refused)) => {
                 sent += 1;
                 assert_eq!(refused.kind, ErrorKind::FailedPrecondition, "{refused}");
-                turn.outcome = answered(&mut cpe, request);
+                turn.outcome = Some(cpe.outcome(request));
                 world.service.next_request(turn).await.unwrap();
                 assert_eq!(world.state(&id).await, TaskState::Succeeded);
             }
@@ -254,25 +221,21 @@ async fn cancels_that_race_with_sending_end_one_way_or_the_other() {
 async fn a_stale_index_gives_an_older_session_nothing() {
     let (mut world, mut cpe) = (World::new().await, Cpe::new());
     let id = world.create(add()).await;
-    let old = opened(&mut world, &mut cpe).await;
+    let old = world.opened(&mut cpe).await;
     // The newest: built from the ledger, as the stale one once was.
     let newest = world.replica(Arc::new(FlakyQueue::default())).await;
     world.advance(1);
     let open = world.open(&mut cpe).await;
     let opened = newest.service.open_session(open.clone()).await.unwrap();
     assert!(opened.epoch > old.epoch);
-    let mut turn = wf::NextRequestRequest {
-        session: open.session,
-        epoch: opened.epoch,
-        ..old.clone()
-    };
-    let mut next = request(newest.service.next_request(turn.clone()).await.unwrap());
+    let mut turn = common::turn(open, opened.epoch);
+    let mut next = common::request(newest.service.next_request(turn.clone()).await.unwrap());
     assert!(next.is_some());
-    let stale = world.service.next_request(old).await.unwrap();
-    assert_eq!(request(stale), None, "another session has it in flight");
+    let stale = world.next(&old).await;
+    assert_eq!(stale, None, "another session has it in flight");
     while let Some(request) = next {
-        turn.outcome = answered(&mut cpe, request);
-        next = self::request(newest.service.next_request(turn.clone()).await.unwrap());
+        turn.outcome = Some(cpe.outcome(request));
+        next = common::request(newest.service.next_request(turn.clone()).await.unwrap());
     }
     assert_eq!(world.state(&id).await, TaskState::Succeeded);
     assert_eq!(cpe.count("AddObject"), 1);

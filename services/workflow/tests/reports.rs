@@ -1,12 +1,8 @@
 //! A transfer's report that is announced is waited for, whatever came before.
 
-use crate::common::{DEVICE, Loss, Script, TENANT, World, cpe::Cpe};
+use crate::common::{Loss, Script, TENANT, World, cpe::Cpe};
 use hearth_clients::Workflow;
-use hearth_proto::{
-    types::v1::{Download, TaskState, task_spec::Kind},
-    workflow::v1 as wf,
-};
-use wf::next_request_response::Kind as Next;
+use hearth_proto::types::v1::{Download, TaskState, task_spec::Kind};
 
 #[tokio::test]
 async fn an_announced_report_comes_before_any_question() {
@@ -29,18 +25,9 @@ async fn an_announced_report_comes_before_any_question() {
     assert_eq!(world.state(&id).await, TaskState::Queued);
     // The device has done it, and reports behind our requests instead of before.
     cpe.transfer();
-    let open = world.open(&mut cpe).await;
-    let opened = world.service.open_session(open.clone()).await.unwrap();
+    let turn = world.opened(&mut cpe).await;
     assert_eq!(world.state(&id).await, TaskState::WaitingForDevice);
-    let turn = wf::NextRequestRequest {
-        tenant: TENANT.into(),
-        device: DEVICE.into(),
-        session: open.session,
-        epoch: opened.epoch,
-        ..wf::NextRequestRequest::default()
-    };
-    let next = world.service.next_request(turn).await.unwrap();
-    assert!(matches!(next.kind.unwrap(), Next::Done(_)));
+    assert_eq!(world.next(&turn).await, None);
     for transfer in cpe.reports() {
         assert!(world.report(transfer).await);
     }

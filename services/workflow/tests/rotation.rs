@@ -1,6 +1,6 @@
 //! A device is given credentials of its own: one task, whose passwords are nowhere but in the request.
 
-use crate::common::{DEVICE, TENANT, World, cpe::Cpe};
+use crate::common::{self, DEVICE, TENANT, World, cpe::Cpe};
 use futures::StreamExt;
 use hearth_bus::{Bus, Stream, TailEvent};
 use hearth_clients::Workflow;
@@ -32,29 +32,14 @@ async fn inform(world: &mut World, cpe: &mut Cpe) {
     };
     let opened = world.service.open_session(open.clone()).await.unwrap();
     assert!(opened.pending || !world.tasks().await.is_empty());
-    run(world, cpe, open, opened.epoch).await;
+    run(world, cpe, common::turn(open, opened.epoch)).await;
 }
 
-async fn run(world: &World, cpe: &mut Cpe, open: wf::OpenSessionRequest, epoch: u64) {
-    let mut turn = wf::NextRequestRequest {
-        tenant: TENANT.into(),
-        device: DEVICE.into(),
-        session: open.session,
-        epoch,
-        ..wf::NextRequestRequest::default()
-    };
-    loop {
-        let next = world.service.next_request(turn.clone()).await.unwrap();
-        let wf::next_request_response::Kind::Request(request) = next.kind.unwrap() else {
-            cpe.session_ended();
-            return;
-        };
-        turn.outcome = Some(wf::RequestOutcome {
-            request_id: request.id,
-            kind: Some(cpe.execute(request.rpc.unwrap())),
-            ..wf::RequestOutcome::default()
-        });
+async fn run(world: &World, cpe: &mut Cpe, mut turn: wf::NextRequestRequest) {
+    while let Some(request) = world.next(&turn).await {
+        turn.outcome = Some(cpe.outcome(request));
     }
+    cpe.session_ended();
 }
 
 #[tokio::test]
@@ -139,9 +124,8 @@ async fn credentials_that_are_not_pending_any_more_are_not_set() {
         task: tasks[0].id.clone(),
     };
     world.service.retry_task(retry).await.unwrap();
-    let open = world.open(&mut cpe).await;
-    let opened = world.service.open_session(open.clone()).await.unwrap();
-    run(&world, &mut cpe, open, opened.epoch).await;
+    let turn = world.opened(&mut cpe).await;
+    run(&world, &mut cpe, turn).await;
     assert_eq!(cpe.count("SetParameterValues"), 0);
 }
 

@@ -212,6 +212,15 @@ impl Cpe {
         *self.by_task.entry((task, rpc)).or_default() += 1;
     }
 
+    /// Executes a request, and answers it as the gateway tells it.
+    pub fn outcome(&mut self, request: wf::Request) -> wf::RequestOutcome {
+        wf::RequestOutcome {
+            request_id: request.id,
+            kind: Some(self.execute(request.rpc.unwrap())),
+            ..wf::RequestOutcome::default()
+        }
+    }
+
     pub fn execute(&mut self, rpc: Rpc) -> Answer {
         self.last = Some(rpc.clone());
         let name = name(&rpc);

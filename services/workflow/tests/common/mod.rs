@@ -210,52 +210,48 @@ impl World {
         }
     }
 
-    /// A session from Inform to its end, as the script has it. How many requests there were.
-    pub async fn session_as(&mut self, cpe: &mut Cpe, script: Script) -> usize {
+    /// Opens a session. Its first turn.
+    pub async fn opened(&mut self, cpe: &mut Cpe) -> wf::NextRequestRequest {
         self.clock.advance(Duration::from_millis(10));
         let open = self.open(cpe).await;
         let opened = self.service.open_session(open.clone()).await.unwrap();
+        turn(open, opened.epoch)
+    }
+
+    /// What this turn is given; `None` when the session is done.
+    pub async fn next(&self, turn: &wf::NextRequestRequest) -> Option<wf::Request> {
+        request(self.service.next_request(turn.clone()).await.unwrap())
+    }
+
+    /// A session from Inform to its end, as the script has it. How many requests there were.
+    pub async fn session_as(&mut self, cpe: &mut Cpe, script: Script) -> usize {
+        let mut turn = self.opened(cpe).await;
         for transfer in cpe.reports() {
             self.report(transfer).await;
         }
         for change in cpe.unit_reports() {
             self.report_units(change).await;
         }
-        let mut turn = wf::NextRequestRequest {
-            tenant: TENANT.into(),
-            device: DEVICE.into(),
-            session: open.session,
-            epoch: opened.epoch,
-            ..wf::NextRequestRequest::default()
-        };
         for count in 0..10_000 {
-            let next = self.service.next_request(turn.clone()).await.unwrap();
+            let next = self.next(&turn).await;
             if script.duplicate {
-                let again = self.service.next_request(turn.clone()).await.unwrap();
+                let again = self.next(&turn).await;
                 assert_eq!(next, again, "a repeated turn gets the same");
             }
-            let request = match next.kind.unwrap() {
-                Next::Request(request) => request,
-                Next::Done(_) => {
-                    cpe.session_ended();
-                    return count;
-                }
-                Next::Fenced(_) => panic!("fenced"),
+            let Some(request) = next else {
+                cpe.session_ended();
+                return count;
             };
             if script.lose == Some((count, Loss::Before)) {
                 cpe.session_ended();
                 return count;
             }
-            let answer = cpe.execute(request.rpc.unwrap());
+            let outcome = cpe.outcome(request);
             if script.lose == Some((count, Loss::After)) {
                 cpe.session_ended();
                 return count;
             }
-            turn.outcome = Some(wf::RequestOutcome {
-                request_id: request.id,
-                kind: Some(answer),
-                ..wf::RequestOutcome::default()
-            });
+            turn.outcome = Some(outcome);
         }
         panic!("the session never ends");
     }
@@ -346,6 +342,26 @@ pub fn create(kind: Kind) -> wf::CreateTaskRequest {
         spec: Some(TaskSpec { kind: Some(kind) }),
         no_wake: true,
         ..wf::CreateTaskRequest::default()
+    }
+}
+
+/// The first turn of a session that was opened so, and was given this epoch.
+pub fn turn(open: wf::OpenSessionRequest, epoch: u64) -> wf::NextRequestRequest {
+    wf::NextRequestRequest {
+        tenant: open.tenant,
+        device: open.device,
+        session: open.session,
+        epoch,
+        ..wf::NextRequestRequest::default()
+    }
+}
+
+/// What a turn was given; `None` when the session is done.
+pub fn request(next: wf::NextRequestResponse) -> Option<wf::Request> {
+    match next.kind.unwrap() {
+        Next::Request(request) => Some(request),
+        Next::Done(_) => None,
+        Next::Fenced(_) => panic!("fenced"),
     }
 }
 
