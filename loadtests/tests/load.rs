@@ -28,6 +28,7 @@ async fn options() -> IdleOptions {
         parameters: 1000,
         prepare: true,
         changes: true,
+        rate: None,
         warm_up: Duration::from_millis(50),
         measure: Duration::from_millis(200),
     }
@@ -42,6 +43,17 @@ async fn the_bare_server_holds_sessions() {
     assert!(report.server_cpu_seconds.is_some());
     assert_eq!(report.processes[0].name, "bare");
     assert!((2_900..3_500).contains(&report.inform_bytes));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_is_not_exceeded() {
+    let mut options = options().await;
+    options.rate = Some(40.0);
+    options.measure = Duration::from_millis(500);
+    let report = idle::run(&options).await.unwrap();
+    let allowed = 40.0 * report.seconds + options.connections as f64;
+    assert!(report.sessions > 0, "{report:?}");
+    assert!((report.sessions as f64) <= allowed, "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,6 +61,9 @@ pub struct IdleArguments {
     /// No value changes from session to session.
     #[arg(long)]
     unchanged: bool,
+    /// Sessions a second at most, instead of each connection beginning the next at once.
+    #[arg(long)]
+    rate: Option<f64>,
     /// Before measuring.
     #[arg(long, default_value = "3s", value_parser = duration)]
     warm_up: Duration,
@@ -182,6 +185,7 @@ impl IdleArguments {
             parameters: self.parameters,
             prepare: !self.no_prepare,
             changes: !self.unchanged,
+            rate: self.rate,
             warm_up: self.warm_up,
             measure: self.measure,
         }

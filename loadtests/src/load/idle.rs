@@ -12,6 +12,7 @@ use hearth_cwmp::{
     decode, encode,
 };
 use serde::{Deserialize, Serialize};
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::LoadError;
 use super::dial::Dialing;
@@ -50,6 +51,8 @@ pub struct IdleOptions {
     pub prepare: bool,
     /// Whether a value of each device has changed since its last session.
     pub changes: bool,
+    /// Sessions a second at most, over all connections; as many as go when absent.
+    pub rate: Option<f64>,
     /// Before measuring.
     pub warm_up: Duration,
     /// Measuring.
@@ -116,14 +119,19 @@ pub async fn run(options: &IdleOptions) -> Result<IdleReport, LoadError> {
     let template = Arc::new(Template::periodic()?);
     let measuring = Arc::new(AtomicBool::new(false));
     let stop = Arc::new(AtomicBool::new(false));
-    let workers = shares(options)
-        .map(|(first, count)| {
+    // Each connection begins a session as often, at moments of its own.
+    let every = options.rate.filter(|rate| *rate > 0.0);
+    let every = every.map(|rate| Duration::from_secs_f64(shares(options).count() as f64 / rate));
+    let workers = (0u32..)
+        .zip(shares(options))
+        .map(|(turn, (first, count))| {
             let worker = Worker {
                 connection: Connection::new(target.over(options.dialing.dialer(first)?)),
                 template: template.clone(),
                 first,
                 count,
                 changes: options.changes,
+                pace: every.map(|every| pace(every, turn, options.connections)),
                 measuring: measuring.clone(),
                 stop: stop.clone(),
                 tally: Tally::default(),
@@ -171,6 +179,15 @@ pub async fn run(options: &IdleOptions) -> Result<IdleReport, LoadError> {
     report.parameters = options.parameters;
     report.connections = options.connections;
     Ok(report)
+}
+
+/// When the connection whose turn it is begins its sessions.
+fn pace(every: Duration, turn: u32, connections: usize) -> Interval {
+    let first = every.mul_f64(f64::from(turn) / connections.max(1) as f64);
+    let mut pace = tokio::time::interval_at(tokio::time::Instant::now() + first, every);
+    // What was late isn't made up for: it would come as a crowd.
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pace
 }
 
 /// The devices of each connection: the first one's number and how many.
@@ -309,6 +326,7 @@ struct Worker {
     first: u32,
     count: u32,
     changes: bool,
+    pace: Option<Interval>,
     measuring: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     tally: Tally,
@@ -321,6 +339,9 @@ impl Worker {
         let mut round = 1 + u32::from(self.changes);
         while self.count > 0 {
             for number in self.first..self.first + self.count {
+                if let Some(pace) = &mut self.pace {
+                    pace.tick().await;
+                }
                 if self.stop.load(Ordering::Relaxed) {
                     return self.tally;
                 }
@@ -421,6 +442,7 @@ mod tests {
             parameters: 0,
             prepare: false,
             changes: true,
+            rate: None,
             warm_up: Duration::ZERO,
             measure: Duration::ZERO,
         };
