@@ -162,7 +162,7 @@ impl Fault {
             Kind::Full => (
                 Action::Fill(member()),
                 times.pause,
-                Some(Action::Drain(member())),
+                Some(Action::Drain(vec![member()])),
             ),
             Kind::Restart => (
                 Action::Stop(member()),

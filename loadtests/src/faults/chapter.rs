@@ -254,8 +254,8 @@ impl<S: Subject> Chapter<'_, S> {
         }
         let hold = steps.iter().map(|step| step.hold).max();
         tokio::time::sleep(hold.unwrap_or_default()).await;
-        for end in steps.iter().filter_map(|step| step.end.as_ref()) {
-            self.act(end).await?;
+        for end in Action::together(steps.into_iter().filter_map(|step| step.end)) {
+            self.act(&end).await?;
         }
         Ok(())
     }

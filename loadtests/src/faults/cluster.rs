@@ -132,6 +132,23 @@ impl Cluster {
         ))
     }
 
+    /// Gives the space back. A NATS server that met a full disk goes on without JetStream until an
+    /// operator starts it again; and none is well before most of them are.
+    async fn drain(&self, members: &[String]) -> Result<()> {
+        for member in members {
+            disk::drain(&self.told(member)?.folder.join("data"))?;
+        }
+        let mut ill = Vec::new();
+        for member in members {
+            if !is_well(self.told(member)?).await {
+                self.run("stop", member).await?;
+                ill.push(member);
+            }
+        }
+        let starts = ill.into_iter().map(|member| self.run("start", member));
+        join_all(starts).await.into_iter().collect()
+    }
+
     async fn run(&self, action: &str, member: &str) -> Result<()> {
         let (well, _, error) = self.done(&[action, &Told::name_of(member)]).await?;
         match well {
@@ -263,17 +280,7 @@ impl Subject for Cluster {
                     .with_context(|| format!("FLUSHALL at {member}"))
             }
             Action::Fill(member) => disk::fill(&self.told(member)?.folder.join("data")),
-            Action::Drain(member) => {
-                let told = self.told(member)?.clone();
-                disk::drain(&told.folder.join("data"))?;
-                // A NATS server that met a full disk goes on without JetStream until an operator
-                // starts it again.
-                if !is_well(&told).await {
-                    self.run("stop", member).await?;
-                    self.run("start", member).await?;
-                }
-                Ok(())
-            }
+            Action::Drain(members) => self.drain(members).await,
         }
     }
 

@@ -38,8 +38,24 @@ pub enum Action {
     Flush(String),
     /// Fills the store of a member of the group `nats`.
     Fill(String),
-    /// Takes out again what [`Action::Fill`] has put in.
-    Drain(String),
+    /// Takes out again what [`Action::Fill`] has put in these members, and starts those again that
+    /// gave up.
+    Drain(Vec<String>),
+}
+
+impl Action {
+    /// These, with those in one that may wait for each other.
+    pub fn together(actions: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let (mut together, mut drained) = (Vec::new(), Vec::new());
+        for action in actions {
+            match action {
+                Self::Drain(members) => drained.extend(members),
+                other => together.push(other),
+            }
+        }
+        together.extend((!drained.is_empty()).then_some(Self::Drain(drained)));
+        together
+    }
 }
 
 /// An installation under test.
@@ -89,5 +105,19 @@ mod tests {
     fn a_group_is_a_name_without_its_number() {
         assert_eq!(group("device-state-2"), "device-state");
         assert_eq!(group("haproxy"), "haproxy");
+    }
+
+    #[test]
+    fn full_disks_get_their_space_at_once() {
+        let of = |name: &str| vec![name.to_owned()];
+        let resume = Action::Resume("nats-3".to_owned());
+        let ends = [
+            Action::Drain(of("nats-1")),
+            resume.clone(),
+            Action::Drain(of("nats-2")),
+        ];
+        let all = Action::Drain(vec!["nats-1".to_owned(), "nats-2".to_owned()]);
+        assert_eq!(Action::together(ends), [resume, all]);
+        assert!(Action::together([]).is_empty());
     }
 }

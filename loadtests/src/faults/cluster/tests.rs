@@ -186,7 +186,7 @@ async fn a_real_cluster_is_broken_and_mended() {
             format!("{error:#}").contains("not for filling"),
             "{error:#}"
         ),
-        Ok(()) => cluster.act(&Action::Drain(nats)).await.unwrap(),
+        Ok(()) => cluster.act(&Action::Drain(vec![nats])).await.unwrap(),
     }
     assert_eq!(cluster.accidents().await, [""; 0]);
 }
