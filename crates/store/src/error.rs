@@ -1,5 +1,14 @@
 //! What goes wrong in a store.
 
+use std::time::Duration;
+
+use hearth_runtime::Seldom;
+
+/// A store that is full or gone is told once in this time; each call is at debug level.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
+static FULL: Seldom = Seldom::new(TOLD_EVERY);
+static UNAVAILABLE: Seldom = Seldom::new(TOLD_EVERY);
+
 /// What a call to a store brings.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -40,13 +49,20 @@ impl From<Error> for hearth_clients::Error {
         let cause = &error as &dyn std::error::Error;
         match &error {
             Error::Full => {
-                tracing::warn!("the store's disk is full: nothing more is taken");
+                if let Some(untold) = FULL.due() {
+                    tracing::warn!(untold, "the store's disk is full: nothing more is taken");
+                }
                 Self::unavailable(
                     "the server's disk is full: nothing was changed; try again when there is room",
                 )
             }
             Error::Unavailable(_) => {
-                tracing::warn!(error = cause, "the store can't be used");
+                match UNAVAILABLE.due() {
+                    Some(untold) => {
+                        tracing::warn!(error = cause, untold, "the store can't be used")
+                    }
+                    None => tracing::debug!(error = cause, "the store can't be used"),
+                }
                 Self::unavailable("the store can't be used now; try again later")
             }
             Error::TooLarge(_) => {

@@ -9,19 +9,18 @@
 mod parts;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hearth_clients::{Error, Kind as ErrorKind, Result};
 use hearth_proto::convert::{micros, timestamp};
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::types::v1::{Capture, CaptureRule, CaptureState};
-use hearth_runtime::Expiring;
 use hearth_store::{Document, DocumentKind};
 use hearth_types::{DeviceId, TenantId};
 use prost::Message;
 use ulid::Ulid;
 
 use crate::core::Core;
+use crate::memory::{About, Memory, REMEMBERED};
 use crate::page;
 
 const KIND: DocumentKind = DocumentKind::Setting;
@@ -42,16 +41,15 @@ const MAX_TEXT: usize = 128;
 /// A piece of text that is read at once, in bytes, and turns looked at for it.
 const PIECE: usize = 1 << 20;
 const PAGE: usize = 32;
-/// Active captures in memory, and for how long: another process may start one.
+/// Tenants whose active captures are in memory.
 const CACHED: usize = 10_000;
-const CACHE_TIME: Duration = Duration::from_secs(3);
 
 /// What gateways are told.
-pub struct CaptureCache(Expiring<TenantId, Arc<Vec<ds::ActiveCapture>>>);
+pub struct CaptureCache(Memory<TenantId, Arc<Vec<ds::ActiveCapture>>>);
 
 impl CaptureCache {
     pub fn new() -> Self {
-        Self(Expiring::new(CACHED, CACHE_TIME))
+        Self(Memory::new(CACHED, REMEMBERED))
     }
 }
 
@@ -171,6 +169,7 @@ impl Core {
             time: self.now(),
             payload: capture.encode_to_vec(),
         };
+        let _changing = self.changing(&[About::tenant(tenant)]).await?;
         self.store.put_document(KIND, tenant, document).await?;
         self.captures.0.forget(tenant);
         Ok(())
@@ -324,10 +323,11 @@ impl Core {
 
     /// Captures that take sessions now, at most some seconds old.
     pub async fn active_captures(&self, tenant: &TenantId) -> Result<Vec<ds::ActiveCapture>> {
-        if let Some(known) = self.captures.0.get(tenant) {
+        let glance = self.glance(About::tenant(tenant));
+        if let Some(known) = self.captures.0.get(tenant, glance) {
             return Ok(known.to_vec());
         }
-        let mut active = Vec::new();
+        let (mut active, mut running) = (Vec::new(), false);
         for capture in self.stored_captures(tenant).await? {
             // What is over is not read further.
             if capture.state() != CaptureState::Active
@@ -335,6 +335,7 @@ impl Core {
             {
                 continue;
             }
+            running = true;
             let capture = self.with_numbers(tenant, capture).await?;
             if capture.state() == CaptureState::Active {
                 active.push(ds::ActiveCapture {
@@ -347,7 +348,11 @@ impl Core {
             }
         }
         let known = Arc::new(active.clone());
-        self.captures.0.insert(tenant.clone(), known);
+        match running {
+            // What they have room for changes with what they hold.
+            true => self.captures.0.keep_short(tenant.clone(), glance, known),
+            false => self.captures.0.keep(tenant.clone(), glance, known),
+        }
         Ok(active)
     }
 }

@@ -115,7 +115,7 @@ impl Documented for DeviceStateConfig {
                 Integer,
                 "Devices whose last values are remembered in memory (about 1 KiB each), to tell \
                  what an Inform changes without reading, and as many whose state and credentials \
-                 are. An Inform of another device costs some twenty reads.",
+                 are. An Inform of another device costs some five reads.",
             ),
             doc(
                 "indexed_parameters",
@@ -150,7 +150,7 @@ impl Documented for DeviceStateConfig {
                 "credential_cache_time",
                 Duration,
                 "How long a credential may be answered from memory. What is changed through any \
-                 process of this role counts in all of them at once; a change of the database \
+                 process of this role counts in all of them within seconds; a change of the database \
                  behind their back only after this time.",
             ),
             doc(

@@ -17,10 +17,10 @@ use crate::alone::Alone;
 use crate::cache::{Cache, Known};
 use crate::captures::CaptureCache;
 use crate::credentials::CredentialCache;
+use crate::lifecycle::StanceCache;
 use crate::lifecycle::alerts::AlertCache;
-use crate::lifecycle::{self, StanceCache};
 use crate::lines::LineCache;
-use crate::memory::{Changes, Memory};
+use crate::memory::{Changes, Memory, REMEMBERED};
 use crate::metrics::Metrics;
 use crate::models::ModelCache;
 use crate::online::Online;
@@ -149,7 +149,7 @@ impl Core {
             policies: PolicyCache::new(),
             profiles: ProfileCache::new(),
             stances: StanceCache::new(remembered),
-            expected: Memory::new(remembered, lifecycle::REMEMBERED),
+            expected: Memory::new(remembered, REMEMBERED),
             changes: Changes::new(replica.as_ref().map(|_| config.lease.get())),
             alerts: AlertCache::new(),
             lines: LineCache::new(),

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use prost::Message;
 
 use crate::core::Core;
+use crate::memory::{About, Memory, REMEMBERED};
 use crate::policy::check_name;
 use crate::{page, prefix};
 use hearth_runtime::Expiring;
@@ -26,20 +27,20 @@ const LINES: &str = "line/";
 const LENGTHS: &str = "line-length/";
 const DEFAULT_PAGE: usize = 50;
 const MAX_PAGE: usize = 1000;
-/// Lengths and addresses in memory, and for how long: another process may set a line.
+/// Lengths and addresses in memory, and for how long an address: another process may set a line.
 const CACHED: usize = 100_000;
 const CACHE_TIME: Duration = Duration::from_secs(3);
 
 /// What was looked up.
 pub struct LineCache {
-    lengths: Expiring<TenantId, Arc<Vec<(bool, u8)>>>,
+    lengths: Memory<TenantId, Arc<Vec<(bool, u8)>>>,
     found: Expiring<(TenantId, IpAddr), Option<Line>>,
 }
 
 impl LineCache {
     pub fn new() -> Self {
         Self {
-            lengths: Expiring::new(CACHED, CACHE_TIME),
+            lengths: Memory::new(CACHED, REMEMBERED),
             found: Expiring::new(CACHED, CACHE_TIME),
         }
     }
@@ -98,6 +99,7 @@ impl Core {
         let known = self.lengths(&tenant).await?;
         if !known.contains(&(v6, prefix.prefix_len())) {
             // First, so that no line is there that isn't looked for.
+            let _changing = self.changing(&[About::tenant(&tenant)]).await?;
             self.store.put_document(KIND, &tenant, length).await?;
             self.lines.lengths.forget(&tenant);
         }
@@ -158,7 +160,8 @@ impl Core {
 
     /// Lengths of prefixes, the longest first; true: IPv6.
     async fn lengths(&self, tenant: &TenantId) -> Result<Arc<Vec<(bool, u8)>>> {
-        if let Some(known) = self.lines.lengths.get(tenant) {
+        let glance = self.glance(About::tenant(tenant));
+        if let Some(known) = self.lines.lengths.get(tenant, glance) {
             return Ok(known);
         }
         // At most 32 and 128.
@@ -170,9 +173,8 @@ impl Core {
         let mut lengths: Vec<(bool, u8)> = found.await?.into_iter().filter_map(read).collect();
         lengths.sort_unstable_by_key(|(_, length)| std::cmp::Reverse(*length));
         let lengths = Arc::new(lengths);
-        self.lines
-            .lengths
-            .insert(tenant.clone(), Arc::clone(&lengths));
+        let known = Arc::clone(&lengths);
+        self.lines.lengths.keep(tenant.clone(), glance, known);
         Ok(lengths)
     }
 

@@ -1,7 +1,9 @@
-//! What is remembered of who a device is, and how long that may be believed.
+//! What is remembered of who a device is and of what is set for its tenant, and how long that may
+//! be believed.
 //!
-//! Each Inform asks what an operator said of its device, and which credentials it has. Reading that
-//! each time would be all that an idle session costs in the store, so it is remembered for hours.
+//! Each Inform asks what an operator said of its device, which credentials it has, and what its
+//! tenant's policy is. Reading that each time would be all that an idle session costs in the store,
+//! so it is remembered for hours.
 //! Other processes change it, too: before one does, it says so in its note, which all read twice a
 //! second ([`crate::replicas`]), and goes on saying so for a while after. What is listed there is
 //! believed for [`SHORT`] only, and what was read before it was listed no more at all. Who can't
@@ -21,11 +23,13 @@ use quick_cache::Equivalent;
 
 use crate::core::Core;
 
+/// How long anything is remembered at most.
+pub const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// How long anything is believed, come what may: all processes have it within ten seconds.
 pub const SHORT: Duration = Duration::from_secs(3);
 /// What others change is known up to now while their notes were read so lately: a few beats, and no
 /// lease, which is to outlast a pause of the store.
-const HEARD: Duration = Duration::from_secs(2);
+pub const HEARD: Duration = Duration::from_secs(2);
 /// A change is listed for so long after it was made, and two leases.
 const LISTED: Duration = Duration::from_secs(5);
 /// More changes than this are listed as a change of everything.
@@ -49,6 +53,11 @@ impl About {
     /// The credential of a user name.
     pub fn user(tenant: &TenantId, username: &str) -> Self {
         Self::hash("user", tenant.as_str(), username)
+    }
+
+    /// What is set for a whole tenant: its policy, profiles, captures, lengths of lines' prefixes.
+    pub fn tenant(tenant: &TenantId) -> Self {
+        Self::hash("tenant", tenant.as_str(), "")
     }
 
     fn hash(kind: &str, tenant: &str, name: &str) -> Self {
@@ -114,6 +123,7 @@ impl State {
 #[derive(Debug, Clone, Copy)]
 pub struct Glance {
     now: u64,
+    at: Instant,
     /// What was read since then; nothing old at all if `None`.
     since: Option<u64>,
 }
@@ -135,6 +145,7 @@ impl Changes {
         let changed = state.changed.get(&about.0).copied().unwrap_or_default();
         Glance {
             now: state.now,
+            at: Instant::now(),
             since: (vouched && !state.is_changing(about)).then(|| changed.max(state.floor)),
         }
     }
@@ -157,6 +168,11 @@ impl Changes {
             true => vec![About::ALL.0],
             false => list,
         }
+    }
+
+    /// One that listed its changes is gone, perhaps before this process read them.
+    pub fn lost_one(&self) {
+        self.state.lock().change(About::ALL.0);
     }
 
     /// Takes in what the others list, `None` for one that doesn't, as it was at this time.
@@ -275,16 +291,17 @@ impl<K: Eq + Hash, V: Clone> Memory<K, V> {
 
     /// Remembers what was read, or written, after a glance.
     pub fn keep(&self, key: K, at: Glance, value: V) {
-        self.put(key, Some(at.now), value);
+        self.put(key, at, Some(at.now), value);
     }
 
     /// The same, for [`SHORT`].
-    pub fn keep_short(&self, key: K, value: V) {
-        self.put(key, None, value);
+    pub fn keep_short(&self, key: K, at: Glance, value: V) {
+        self.put(key, at, None, value);
     }
 
-    fn put(&self, key: K, read: Option<u64>, value: V) {
-        let since = Instant::now();
+    /// A read that took long is as old as its beginning.
+    fn put(&self, key: K, at: Glance, read: Option<u64>, value: V) {
+        let since = at.at;
         self.0.insert(key, Entry { since, read, value });
     }
 

@@ -20,14 +20,13 @@ use prost::Message;
 
 use crate::core::Core;
 use crate::errors::from_seal;
+use crate::memory::{About, Memory, REMEMBERED};
 use crate::prefix;
-use hearth_runtime::Expiring;
 
 /// The document.
 const KEY: &str = "edge-policy";
-/// Policies in memory, and for how long: another process may change one.
+/// Policies in memory.
 const CACHED: usize = 10_000;
-const CACHE_TIME: Duration = Duration::from_secs(3);
 
 const DAY: u32 = 24 * 3600;
 const YEAR: u32 = 365 * DAY;
@@ -36,11 +35,11 @@ const MAX_NETWORKS: usize = 1000;
 pub const MAX_LINE: usize = 128;
 
 /// Policies in memory, with their defaults.
-pub struct PolicyCache(Expiring<TenantId, Arc<EdgePolicy>>);
+pub struct PolicyCache(Memory<TenantId, Arc<EdgePolicy>>);
 
 impl PolicyCache {
     pub fn new() -> Self {
-        Self(Expiring::new(CACHED, CACHE_TIME))
+        Self(Memory::new(CACHED, REMEMBERED))
     }
 }
 
@@ -79,11 +78,13 @@ fields! {
 impl Core {
     /// A tenant's policy, with defaults for what it doesn't say.
     pub async fn policy(&self, tenant: &TenantId) -> Result<Arc<EdgePolicy>> {
-        if let Some(policy) = self.policies.0.get(tenant) {
+        let glance = self.glance(About::tenant(tenant));
+        if let Some(policy) = self.policies.0.get(tenant, glance) {
             return Ok(policy);
         }
         let policy = Arc::new(with_defaults(self.stored_policy(tenant).await?));
-        self.policies.0.insert(tenant.clone(), Arc::clone(&policy));
+        let known = Arc::clone(&policy);
+        self.policies.0.keep(tenant.clone(), glance, known);
         Ok(policy)
     }
 
@@ -150,6 +151,7 @@ impl Core {
             payload: policy.encode_to_vec(),
         };
         let kind = DocumentKind::Setting;
+        let _changing = self.changing(&[About::tenant(&tenant)]).await?;
         self.store.put_document(kind, &tenant, document).await?;
         self.policies.0.forget(&tenant);
         Ok(ds::UpdateEdgePolicyResponse {

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use crate::core::Core;
+use crate::memory::HEARD;
 use crate::parts::PARTS;
 
 const PREFIX: &str = "device-state/replica/";
@@ -36,7 +37,7 @@ const MOST: usize = 1000;
 const REMOVE_AFTER: u32 = 20;
 /// While it waits to be seen, a process beats so much more often.
 const HURRY: u32 = 5;
-/// Beats in a lease.
+/// Beats in a lease; in a long one more, since what others change is to be heard.
 const BEATS: u32 = 8;
 
 /// What a process writes of itself.
@@ -106,10 +107,12 @@ impl Replicas {
         self.written
     }
 
-    /// Takes in what all have written.
-    fn heard(&mut self, notes: Vec<(String, Note)>, now: Instant) {
+    /// Takes in what all have written; answers whether a process is gone, with what it listed.
+    fn heard(&mut self, notes: Vec<(String, Note)>, now: Instant) -> bool {
         let present: BTreeSet<&String> = notes.iter().map(|(id, _)| id).collect();
         // Who ends in order takes its note away.
+        let goes_on = |id: &String| present.iter().any(|other| process(other) == process(id));
+        let lost = !self.others.keys().all(goes_on);
         self.others.retain(|id, _| present.contains(id));
         for (id, note) in notes.into_iter().filter(|(id, _)| *id != self.id) {
             match self.others.get_mut(&id) {
@@ -123,6 +126,7 @@ impl Replicas {
         }
         let seen = |other: &Other| other.note.sees.contains(&self.id);
         self.joined = self.joined || self.living(now).all(|(_, other)| seen(other));
+        lost
     }
 
     fn living(&self, now: Instant) -> impl Iterator<Item = (&String, &Other)> {
@@ -162,6 +166,11 @@ impl Replicas {
     }
 }
 
+/// The process whose id this is, however often it came back.
+fn process(id: &str) -> &str {
+    id.split_once('.').map_or(id, |(process, _)| process)
+}
+
 fn weight_of(id: &String, part: u16) -> (u64, &String) {
     (weight(id, part), id)
 }
@@ -180,7 +189,7 @@ fn came_too_late(late: Duration, lease: Duration) -> bool {
 /// The same in every process: FNV-1a, mixed by MurmurHash3's finalizer. One that came back gets what
 /// it had.
 fn weight(id: &str, part: u16) -> u64 {
-    let process = id.split_once('.').map_or(id, |(process, _)| process);
+    let process = process(id);
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in process.bytes().chain(part.to_be_bytes()) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
@@ -204,7 +213,8 @@ pub async fn keep(core: Arc<Core>, stop: CancellationToken) {
             tracing::warn!(error, "other replicas can't be told of this one");
         }
         let waits = !replicas.lock().joined;
-        let pause = lease / BEATS / if waits { HURRY } else { 1 };
+        let beat = (lease / BEATS).min(HEARD / 3);
+        let pause = beat / if waits { HURRY } else { 1 };
         tokio::select! {
             () = stop.cancelled() => {}
             () = sleep(pause) => {}
@@ -235,10 +245,6 @@ impl Core {
             let gone = late.is_some_and(|late| !may_go_on(late, replicas.lease));
             (gone && replicas.joined).then(|| replicas.come_back())
         };
-        if let Some(was) = was {
-            tracing::warn!("this replica was silent for too long and joins the others again");
-            self.remove_note(&format!("{PREFIX}{was}")).await?;
-        }
         let (id, lease, sees) = {
             let replicas = replicas.lock();
             (replicas.id.clone(), replicas.lease, replicas.sees(begun))
@@ -254,6 +260,11 @@ impl Core {
         };
         self.write_note(&id, &note).await?;
         *told = Some(note.clone());
+        if let Some(was) = was {
+            tracing::warn!("this replica was silent for too long and joins the others again");
+            // Not before the new one lists what this process changes.
+            self.remove_note(&format!("{PREFIX}{was}")).await?;
+        }
         let late = self.parts.late();
         if replicas.lock().joined && late.is_some_and(|late| came_too_late(late, lease)) {
             // The next beat is another one's.
@@ -261,10 +272,13 @@ impl Core {
         }
         let tenant = TenantId::default();
         let kind = DocumentKind::Replica;
+        let asked = Instant::now();
         let documents = self.store.documents(kind, &tenant, PREFIX, None, MOST);
         let notes = documents.await?.into_iter().filter_map(|document| {
             let id = document.key.strip_prefix(PREFIX)?.to_owned();
-            Some((id, serde_json::from_slice(&document.payload).ok()?))
+            // One that can't be read may list anything: it is as one that lists nothing.
+            let note = serde_json::from_slice(&document.payload);
+            Some((id, note.unwrap_or_default()))
         });
         let notes: Vec<(String, Note)> = notes.collect();
         if !notes.contains(&(id.clone(), note.clone())) {
@@ -275,10 +289,12 @@ impl Core {
         let now = Instant::now();
         let others = notes.iter().filter(|(other, _)| *other != id);
         let changing = others.map(|(_, note)| note.changing.as_ref());
-        self.changes.hear(changing, begun.into_std());
+        self.changes.hear(changing, asked.into_std());
         let (owned, dead, sees_now) = {
             let mut replicas = replicas.lock();
-            replicas.heard(notes, now);
+            if replicas.heard(notes, now) {
+                self.changes.lost_one();
+            }
             (
                 replicas.owned(now),
                 replicas.long_dead(now),
@@ -407,8 +423,12 @@ mod tests {
         // a beats no more.
         let later = now + LEASE + LEASE / 2;
         assert_eq!(count(&b, later), usize::from(PARTS));
-        // b ends in order.
-        a.heard(notes(&[("a", note(3, &["b"]))]), now);
+        // b comes back, then ends in order.
+        assert!(!a.heard(
+            notes(&[("a", note(3, &["b"])), ("b.1", note(1, &["a"]))]),
+            now
+        ));
+        assert!(a.heard(notes(&[("a", note(4, &["b"]))]), now), "b is gone");
         assert_eq!(count(&a, now), usize::from(PARTS));
     }
 

@@ -125,11 +125,11 @@ impl Client {
             Some(after) => behind(after),
             None => prefix.to_owned(),
         };
-        let start = &start;
+        let (start, end) = (&start, &format!("{prefix}{}", char::MAX));
         let fetch = move |shard: i8, last: Option<Found>, size: usize| async move {
             let from = last.map_or_else(|| start.clone(), |last| behind(&last.0.key));
             let most = i32::try_from(size).unwrap_or(i32::MAX);
-            let values = (tenant.as_str(), name(kind), shard, from, most);
+            let values = (tenant.as_str(), name(kind), shard, from, end, most);
             let rows: Vec<(String, Vec<u8>, i64)> =
                 self.rows(Statement::DocumentList, values).await?;
             let found = rows.into_iter().map(|(key, payload, time)| {

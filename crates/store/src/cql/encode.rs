@@ -88,8 +88,17 @@ pub(super) const fn document_shards(kind: DocumentKind) -> i8 {
     }
 }
 
-/// The partition of a document. Those whose keys have the same first two of three parts or more,
-/// `waiting/of-whom/...`, are in one: what belongs to one device is read at once.
+/// Documents of which those of one owner are read together: their keys are `kind/owner/...`.
+const OWNED: [&str; 5] = [
+    "device",
+    "waking",
+    "alert",
+    "capture-session",
+    "capture-turn",
+];
+
+/// The partition of a document. Those of one owner are in one, and read at once; others are spread
+/// by their whole keys.
 pub(super) fn document_shard(kind: DocumentKind, key: &str) -> i8 {
     let together = shared_part(key).unwrap_or(key);
     shard(hash(together.as_bytes()), document_shards(kind))
@@ -106,10 +115,11 @@ pub(super) fn document_shards_of(kind: DocumentKind, prefix: &str) -> Range<i8> 
     }
 }
 
-/// The first two parts of a key that goes on behind them.
+/// The kind and the owner, of a key that goes on behind them.
 fn shared_part(key: &str) -> Option<&str> {
+    let (first, _) = key.split_once('/')?;
     let (end, _) = key.match_indices('/').nth(1)?;
-    Some(&key[..end])
+    OWNED.contains(&first).then(|| &key[..end])
 }
 
 fn shard(number: u64, shards: i8) -> i8 {
@@ -290,6 +300,7 @@ mod tests {
             places.collect::<std::collections::HashSet<_>>().len()
         };
         assert!(spread(|n| format!("user/{n}")) > 10);
+        assert!(spread(|n| format!("user/a/realm/{n}")) > 10);
         assert!(spread(|n| format!("device/{n}/user")) > 10);
         assert_eq!(document_shards_of(DocumentKind::Replica, "a/b/c"), 0..1);
     }

@@ -167,7 +167,7 @@ statements! {
     DocumentRead "document_read" "SELECT payload, WRITETIME(payload) FROM $.document \
         WHERE tenant = ? AND kind = ? AND shard = ? AND key = ?";
     DocumentList "document_list" "SELECT key, payload, WRITETIME(payload) FROM $.document \
-        WHERE tenant = ? AND kind = ? AND shard = ? AND key >= ? LIMIT ?";
+        WHERE tenant = ? AND kind = ? AND shard = ? AND key >= ? AND key < ? LIMIT ?";
     DocumentDelete "document_delete" "DELETE FROM $.document USING TIMESTAMP ? \
         WHERE tenant = ? AND kind = ? AND shard = ? AND key = ?";
 }

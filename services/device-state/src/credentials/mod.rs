@@ -116,7 +116,10 @@ impl Core {
         let is_old = |found| self.now().saturating_since(changed(found)) >= NEW;
         match found.as_ref().is_some_and(is_old) {
             true => self.credentials.users.keep(place, glance, found.clone()),
-            false => self.credentials.users.keep_short(place, found.clone()),
+            false => self
+                .credentials
+                .users
+                .keep_short(place, glance, found.clone()),
         }
         Ok(found)
     }

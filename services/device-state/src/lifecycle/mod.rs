@@ -9,8 +9,6 @@ pub mod alerts;
 pub mod heard;
 mod index;
 
-use std::time::Duration;
-
 use hearth_clients::{Error, Kind, Result};
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::types::v1::{DeviceState, EdgePolicy};
@@ -23,7 +21,7 @@ use prost::Message;
 use crate::columns;
 use crate::core::Core;
 use crate::history;
-use crate::memory::{About, Memory};
+use crate::memory::{About, Memory, REMEMBERED};
 use crate::page;
 
 /// The attribute of a state that an operator set, or of a device that never informed.
@@ -34,8 +32,6 @@ pub const FIRST_SEEN: &str = "first_seen";
 pub const DUE: &str = "due";
 
 const KIND: DocumentKind = DocumentKind::Setting;
-/// How long it is remembered what an operator said, unless that changes.
-pub const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// The longest reason, in characters.
 const MAX_REASON: usize = 256;
 const SECOND: i64 = 1_000_000;

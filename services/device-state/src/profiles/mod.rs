@@ -15,13 +15,13 @@ use hearth_clients::{Error, Kind, Result};
 use hearth_proto::convert::{micros, timestamp};
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::types::v1::{Profile, ProfileChoice};
-use hearth_runtime::Expiring;
 use hearth_store::{DeviceColumn, Document, DocumentKind};
 use hearth_types::{DeviceKey, TenantId, Timestamp};
 use prost::Message;
 
 use crate::columns::text;
 use crate::core::Core;
+use crate::memory::{About, Memory, REMEMBERED};
 use crate::page;
 use choose::{Profiles, Subject};
 
@@ -32,21 +32,20 @@ const VERSIONS: &str = "profile-version/";
 const MAX_PROFILES: usize = 500;
 const DEFAULT_PAGE: usize = 50;
 const MAX_PAGE: usize = 100;
-/// Tenants in memory, and for how long: another process may put a profile.
+/// Tenants in memory.
 const CACHED: usize = 10_000;
-const CACHE_TIME: Duration = Duration::from_secs(5);
 
 /// Profiles in memory.
 pub struct ProfileCache {
     builtin: Vec<Profile>,
-    tenants: Expiring<TenantId, Arc<Profiles>>,
+    tenants: Memory<TenantId, Arc<Profiles>>,
 }
 
 impl ProfileCache {
     pub fn new() -> Self {
         Self {
             builtin: builtin::all(),
-            tenants: Expiring::new(CACHED, CACHE_TIME),
+            tenants: Memory::new(CACHED, REMEMBERED),
         }
     }
 }
@@ -62,13 +61,14 @@ fn no_profile(id: &str) -> Error {
 impl Core {
     /// A tenant's profiles, made ready.
     async fn profiles(&self, tenant: &TenantId) -> Result<Arc<Profiles>> {
-        if let Some(found) = self.profiles.tenants.get(tenant) {
+        let glance = self.glance(About::tenant(tenant));
+        if let Some(found) = self.profiles.tenants.get(tenant, glance) {
             return Ok(found);
         }
         let all = self.all_profiles(tenant).await?;
         let ready = Arc::new(Profiles::new(all.into_values().collect()));
-        let place = tenant.clone();
-        self.profiles.tenants.insert(place, Arc::clone(&ready));
+        let known = Arc::clone(&ready);
+        self.profiles.tenants.keep(tenant.clone(), glance, known);
         Ok(ready)
     }
 
@@ -215,6 +215,7 @@ impl Core {
                 time: now,
                 payload: profile.encode_to_vec(),
             };
+            let _changing = self.changing(&[About::tenant(&tenant)]).await?;
             self.store.put_document(KIND, &tenant, document).await?;
             self.profiles.tenants.forget(&tenant);
         }
@@ -245,6 +246,7 @@ impl Core {
         };
         self.store.put_document(KIND, &tenant, last).await?;
         let key = key(&present.id);
+        let _changing = self.changing(&[About::tenant(&tenant)]).await?;
         let existed = self.store.delete_document(KIND, &tenant, &key).await?;
         self.profiles.tenants.forget(&tenant);
         Ok(ds::DeleteProfileResponse { existed, builtin })

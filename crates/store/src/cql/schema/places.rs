@@ -22,15 +22,14 @@ const AT_ONCE: usize = 32;
 
 /// A partition's tenant, kind and number.
 type Place = (String, String, i8);
-/// A document's key, payload and time.
-type Row = (String, Vec<u8>, i64);
+/// A document's key and time.
+type Row = (String, i64);
 
 impl Schema<'_> {
     /// Moves those that are elsewhere.
     pub(super) async fn place_documents(&self) -> Result<(), ConnectError> {
-        let all = "SELECT DISTINCT tenant, kind, shard FROM $.document";
         let mut moved = 0;
-        for place in self.read::<Place>(all, &()).await? {
+        for place in self.all_places().await? {
             moved += self.place_those_of(&place).await?;
         }
         if moved > 0 {
@@ -43,22 +42,37 @@ impl Schema<'_> {
         Ok(())
     }
 
+    /// All partitions, in pages: there are up to 16 of each tenant and kind.
+    async fn all_places(&self) -> Result<Vec<Place>, ConnectError> {
+        let all = self.named("SELECT DISTINCT tenant, kind, shard FROM $.document");
+        let pages = self.session.query_iter(all, ()).await;
+        let pages = pages.map_err(|error| self.damaged(error))?;
+        let rows = pages.rows_stream::<Place>();
+        let rows = rows.map_err(|error| self.damaged(error))?;
+        rows.map_err(|error| self.damaged(error))
+            .try_collect()
+            .await
+    }
+
+    fn damaged(&self, error: impl std::error::Error) -> ConnectError {
+        ConnectError::Schema {
+            keyspace: self.keyspace.to_owned(),
+            reason: error.to_string(),
+        }
+    }
+
     /// The rows that a query answers.
     async fn read<R: OwnedRow>(
         &self,
         text: &str,
         values: &impl SerializeRow,
     ) -> Result<Vec<R>, ConnectError> {
-        let damaged = |reason: String| ConnectError::Schema {
-            keyspace: self.keyspace.to_owned(),
-            reason,
-        };
         let found = self.ask(&self.named(text), values).await?;
         let found = found.into_rows_result();
-        let found = found.map_err(|error| damaged(error.to_string()))?;
+        let found = found.map_err(|error| self.damaged(error))?;
         let rows = found.rows::<R>();
-        let rows = rows.map_err(|error| damaged(error.to_string()))?;
-        rows.map(|row| row.map_err(|error| damaged(error.to_string())))
+        let rows = rows.map_err(|error| self.damaged(error))?;
+        rows.map(|row| row.map_err(|error| self.damaged(error)))
             .collect()
     }
 
@@ -74,14 +88,14 @@ impl Schema<'_> {
         let Some(known) = KINDS.into_iter().find(|known| name(*known) == kind) else {
             return Ok(0);
         };
-        let text = "SELECT key, payload, WRITETIME(payload) FROM $.document \
+        let text = "SELECT key, WRITETIME(payload) FROM $.document \
                     WHERE tenant = ? AND kind = ? AND shard = ? AND key > ? LIMIT ?";
         let (mut behind, mut moved) = (String::new(), 0);
         loop {
             let rows = self
                 .read::<Row>(text, &(tenant, kind, shard, &behind, PAGE))
                 .await?;
-            let Some((last, ..)) = rows.last() else {
+            let Some((last, _)) = rows.last() else {
                 return Ok(moved);
             };
             behind.clone_from(last);
@@ -100,7 +114,16 @@ impl Schema<'_> {
 
     /// Moves one.
     async fn place(&self, place: &Place, right: i8, row: Row) -> Result<(), ConnectError> {
-        let ((tenant, kind, wrong), (key, payload, time)) = (place, row);
+        let ((tenant, kind, wrong), (key, _)) = (place, row);
+        // Its payload and that payload's time.
+        let get = "SELECT payload, WRITETIME(payload) FROM $.document \
+                   WHERE tenant = ? AND kind = ? AND shard = ? AND key = ?";
+        let found = self
+            .read::<(Vec<u8>, i64)>(get, &(tenant, kind, wrong, &key))
+            .await?;
+        let Some((payload, time)) = found.into_iter().next() else {
+            return Ok(());
+        };
         let put = "INSERT INTO $.document (tenant, kind, shard, key, payload) \
                    VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
         self.ask(
