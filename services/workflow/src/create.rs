@@ -145,7 +145,8 @@ impl Inner {
         }
         let (ask, wake) = (!new.no_wake, !new.no_wake && !in_session);
         let key = new.idempotency_key.clone();
-        let mut work = new_work(self.ids.next_id(), new, now, wake);
+        let own = self.ids.next_id();
+        let mut work = new_work(own, new, now, wake);
         let row = work.next_row(now);
         let key = (!key.is_empty()).then_some(key.as_str());
         let created = self.ledger.store().create_task(row, key).await;
@@ -154,9 +155,13 @@ impl Inner {
             let first = first.ok_or_else(|| {
                 Error::internal(format!("task {id} of this idempotency key is gone"))
             })?;
-            // Perhaps this very call's: the ledger may have tried twice.
+            // The ledger may have tried twice: then it is this very call's.
+            if id == own {
+                self.metrics.created(first.label());
+                self.changes.tell(&first, "", now, &self.metrics);
+            }
             self.take_up(&first, now).await?;
-            return Ok((first.task, true));
+            return Ok((first.task, id != own));
         }
         self.metrics.created(work.label());
         self.changes.tell(&work, "", now, &self.metrics);

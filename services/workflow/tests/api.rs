@@ -148,6 +148,20 @@ async fn a_task_that_the_ledger_kept_unseen_is_worked_on_when_the_call_is_repeat
 }
 
 #[tokio::test]
+async fn a_task_that_the_ledger_was_given_twice_was_made_once() {
+    let world = World::new().await;
+    let mut request = create(read());
+    request.idempotency_key = "order-19".into();
+    world.store.try_twice.store(true, SeqCst);
+    let made = world.service.create_task(request).await.unwrap();
+    assert!(!made.existed, "it is this call's");
+    let text = world.registry.render();
+    let counted = "hearth_workflow_tasks_created_total{";
+    let mut counted = text.lines().filter(|line| line.starts_with(counted));
+    assert!(counted.any(|line| line.ends_with(" 1")), "{text}");
+}
+
+#[tokio::test]
 async fn a_full_ledger_takes_no_task() {
     let world = World::new().await;
     world.store.refuse.store(true, SeqCst);

@@ -25,6 +25,8 @@ pub struct FlakyStore {
     inner: EmbeddedStore,
     pub refuse: AtomicBool,
     pub lose_answer: AtomicBool,
+    /// A task is entered twice, as by a driver that had no answer to the first try.
+    pub try_twice: AtomicBool,
     pub puts: AtomicU32,
     /// Happens once, right before the next put of tasks.
     pub before_put: Mutex<Option<Meanwhile>>,
@@ -41,6 +43,7 @@ impl FlakyStore {
             inner,
             refuse: AtomicBool::default(),
             lose_answer: AtomicBool::default(),
+            try_twice: AtomicBool::default(),
             puts: AtomicU32::default(),
             hide_keys: AtomicBool::default(),
             before_put: Mutex::default(),
@@ -109,6 +112,9 @@ impl Store for FlakyStore {
     async fn create_task(&self, task: TaskRow, key: Option<&str>) -> StoreResult<Created> {
         if self.refuse.load(Ordering::SeqCst) {
             return Self::unavailable();
+        }
+        if self.try_twice.load(Ordering::SeqCst) {
+            self.inner.create_task(task.clone(), key).await?;
         }
         let created = self.inner.create_task(task, key).await?;
         match self.lose_answer.load(Ordering::SeqCst) {
