@@ -72,9 +72,10 @@ pub const SERVER_SECONDS: MetricDef = MetricDef::histogram(
 .labels(&["service", "method"]);
 
 /// When the certificate ends.
-pub const CERTIFICATE_EXPIRY: MetricDef = MetricDef::gauge(
-    "hearth_internal_certificate_expiry_seconds",
-    "Unix time at which this process's certificate for other processes ends; 0 without TLS",
+pub const TLS_EXPIRES: MetricDef = MetricDef::gauge(
+    "hearth_internal_tls_expires_seconds",
+    "Seconds until this process's certificate for other processes ends; below 0 when it has, +Inf \
+     without TLS",
 );
 
 /// All metrics of this crate.
@@ -88,7 +89,7 @@ pub const METRICS: &[MetricDef] = &[
     CLIENT_ENDPOINTS,
     SERVER_CALLS,
     SERVER_SECONDS,
-    CERTIFICATE_EXPIRY,
+    TLS_EXPIRES,
 ];
 
 /// The clients' handles.

@@ -247,13 +247,14 @@ async fn add_roles(
     if let Some(stats) = stats::register(&base.registry, &base.backends)? {
         runtime.add(stats);
     }
-    let own = identity.clone();
-    let expiry = &[hearth_clients::metrics::CERTIFICATE_EXPIRY];
-    base.registry.polled(expiry, move || {
+    let (own, clock) = (identity.clone(), SystemClock::shared());
+    let expires = &[hearth_clients::metrics::TLS_EXPIRES];
+    base.registry.polled(expires, move || {
+        let now = clock.now_micros() / 1_000_000;
         // Exact for some hundred million years.
         #[allow(clippy::cast_precision_loss)]
-        let seconds = own.as_ref().map_or(0, Identity::expires) as f64;
-        vec![seconds]
+        let left = |own: &Identity| (own.expires() - now) as f64;
+        vec![own.as_ref().map_or(f64::INFINITY, left)]
     })?;
     let mut links = Links::new(config, identity.clone(), &base.registry, readiness.clone())?;
     let mut onboarding = None;
