@@ -6,8 +6,8 @@ use hearth_runtime::Seldom;
 
 /// A store that is full or gone is told once in this time; each call is at debug level.
 const TOLD_EVERY: Duration = Duration::from_secs(5);
-static FULL: Seldom = Seldom::new(TOLD_EVERY);
-static UNAVAILABLE: Seldom = Seldom::new(TOLD_EVERY);
+static FULL: Seldom = Seldom::new(1, TOLD_EVERY);
+static UNAVAILABLE: Seldom = Seldom::new(1, TOLD_EVERY);
 
 /// What a call to a store brings.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -13,7 +13,7 @@ use hearth_cwmp::decode::is_empty_post;
 use hearth_cwmp::session::{Action, Delivery, Input, Phase};
 use hearth_cwmp::{DecodeError, Limits};
 use hearth_proto::workflow::v1::request_outcome::Kind;
-use hearth_runtime::Clock;
+use hearth_runtime::{Clock, Seldom};
 use hearth_runtime::http::PeerAddr;
 use hearth_telemetry::for_log;
 use hearth_types::TenantId;
@@ -29,7 +29,6 @@ use crate::cookie::{Cookies, Found, Session};
 use crate::heard::{Heard, decode, input_in, refused, turn_kind};
 use crate::http::{Bodies, ReadBody, Reply};
 use crate::line::Lines;
-use crate::logs::LogGate;
 use crate::metrics::{Metrics, TurnKind};
 use crate::noted::{Noted, Whose};
 use crate::proof::Proof;
@@ -61,7 +60,8 @@ pub(crate) struct Edge {
     pub default_tenant: TenantId,
     /// For `{host}` where the CPE's Host header is of no use.
     pub local_host: String,
-    pub refusal_log: LogGate,
+    /// A storm of refused devices is normal.
+    pub refusal_log: Seldom,
     pub noted: Noted,
     pub timeline: Timeline,
     pub captures: Arc<Captures>,
@@ -295,7 +295,7 @@ impl Edge {
             }
         );
         let expected = first && silent.is_none();
-        if let (false, Some(left_out)) = (expected, self.refusal_log.pass(now)) {
+        if !expected && let Some(left_out) = self.refusal_log.due() {
             tracing::info!(
                 peer = peer(parts).map(tracing::field::display),
                 status = refusal.status().as_u16(),

@@ -248,7 +248,7 @@ impl Turn {
     ) -> Result<Reply, Refusal> {
         self.edge.metrics.fault(fault.code.0);
         self.remember_fault(&fault, proof);
-        if let Some(left_out) = self.edge.refusal_log.pass(self.now) {
+        if let Some(left_out) = self.edge.refusal_log.due() {
             tracing::info!(
                 peer = self.peer.map(tracing::field::display),
                 code = fault.code.0,

@@ -33,7 +33,6 @@ mod http;
 mod inform;
 mod line;
 mod listeners;
-mod logs;
 mod metrics;
 mod noted;
 mod outcome;

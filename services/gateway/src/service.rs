@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hearth_auth::{KeyError, SecretKeys, labels};
@@ -11,7 +12,7 @@ use hearth_clients::{DeviceState, Workflow};
 use hearth_config::Documented;
 use hearth_cwmp::Limits;
 use hearth_runtime::http::{BindError, HttpServer};
-use hearth_runtime::{BoxError, Clock, Service, ServiceContext};
+use hearth_runtime::{BoxError, Clock, Seldom, Service, ServiceContext};
 use hearth_telemetry::{MetricError, Registry};
 use hearth_types::TenantId;
 use tokio::task::JoinSet;
@@ -25,7 +26,6 @@ use crate::edge::Edge;
 use crate::http::{Bodies, host_of};
 use crate::line::Lines;
 use crate::listeners::{Kind, ListenAddresses, Listeners, options};
-use crate::logs::LogGate;
 use crate::metrics::{Metrics, TimelineMetrics, followed, register_levels, register_tls};
 use crate::noted::{Noted, tell};
 use crate::redirect::Redirects;
@@ -33,6 +33,9 @@ use crate::timeline::{self, Timeline};
 use crate::tls::door::Door;
 use crate::tls::files::TlsError;
 use crate::tls::source::Tls;
+
+/// Refused requests that are told of in a second.
+const REFUSALS_TOLD: u32 = 10;
 
 /// What a gateway needs from the rest of the house.
 #[derive(Clone)]
@@ -165,7 +168,7 @@ pub(crate) fn edge(
         },
         default_tenant: TenantId::default(),
         local_host: local_host(&config, listening),
-        refusal_log: LogGate::default(),
+        refusal_log: Seldom::new(REFUSALS_TOLD, Duration::from_secs(1)),
         captures,
         timeline: Timeline::new(
             config.session_memory.as_usize(),
