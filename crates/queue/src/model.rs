@@ -150,6 +150,8 @@ pub struct Peek {
     pub ready: usize,
     /// Whether a session is open whose time has not passed.
     pub in_session: bool,
+    /// The oldest and the newest of those that the next session may have, by their ids.
+    pub ages: Option<(TaskId, TaskId)>,
 }
 
 /// How much there is.

@@ -5,6 +5,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use futures::future::join_all;
@@ -13,8 +14,12 @@ use tokio::process::Command;
 
 use super::disk;
 use super::proxy::{Mode, control};
-use super::subject::{Action, Front, Subject, answers};
+use super::subject::{Action, Front, Subject, answers, group};
 use super::valkey;
+
+/// How long a primary may refuse to be emptied.
+const FAILOVER: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// One line of `status --json`.
 #[derive(Clone, Debug, Deserialize)]
@@ -132,6 +137,25 @@ impl Cluster {
         ))
     }
 
+    /// Empties the primary. After a failover it may be another one in a moment, or lack replicas yet.
+    async fn flush(&mut self, mut member: String) -> Result<()> {
+        let members: Vec<String> = self.members();
+        let alike = |name: &&String| group(name) == group(&member);
+        let members: Vec<String> = members.iter().filter(alike).cloned().collect();
+        let until = Instant::now() + FAILOVER;
+        loop {
+            let at = self.told(&member)?.at("client");
+            let at = at.with_context(|| format!("{member} has no port"))?;
+            match valkey::flush(at).await {
+                Err(_) if Instant::now() < until => tokio::time::sleep(LOOK_AGAIN).await,
+                done => return done.with_context(|| format!("FLUSHALL at {member}")),
+            }
+            if let Some(primary) = self.primary(&members).await {
+                member = primary;
+            }
+        }
+    }
+
     /// Gives the space back. A NATS server that met a full disk goes on without JetStream until an
     /// operator starts it again; and none is well before most of them are.
     async fn drain(&self, members: &[String]) -> Result<()> {
@@ -207,7 +231,7 @@ async fn is_well(told: &Told) -> bool {
                 return true;
             };
             let connect = tokio::net::TcpStream::connect(at);
-            let limit = std::time::Duration::from_secs(1);
+            let limit = Duration::from_secs(1);
             return matches!(tokio::time::timeout(limit, connect).await, Ok(Ok(_)));
         }
     };
@@ -272,13 +296,7 @@ impl Subject for Cluster {
                 };
                 Ok(control::command(control, &command).await?)
             }
-            Action::Flush(member) => {
-                let at = self.told(member)?.at("client");
-                let at = at.with_context(|| format!("{member} has no port"))?;
-                valkey::flush(at)
-                    .await
-                    .with_context(|| format!("FLUSHALL at {member}"))
-            }
+            Action::Flush(member) => self.flush(member.clone()).await,
             Action::Fill(member) => disk::fill(&self.told(member)?.folder.join("data")),
             Action::Drain(members) => self.drain(members).await,
         }

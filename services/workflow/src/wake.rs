@@ -8,6 +8,7 @@ use hearth_proto::{
     wakeup::v1::{WakeOutcome, WakeRequest, WakeResponse},
     workflow::v1::PlannedWake,
 };
+use hearth_queue::Peek;
 use hearth_runtime::CancellationToken;
 use hearth_store::TaskQuery;
 use hearth_types::{DeviceKey, TaskId, Timestamp};
@@ -36,10 +37,22 @@ struct Due {
     at: Timestamp,
     /// How often it was asked without success.
     tries: usize,
-    /// It accepted, and its session is due by `at`.
-    accepted: bool,
+    /// It accepted, and its session is due.
+    accepted: Option<Accepted>,
     /// How often it was too busy, in a session most likely.
     busy: u32,
+}
+
+/// A connection request that a device has accepted.
+#[derive(Clone, Copy, Debug)]
+struct Accepted {
+    /// When its session is due.
+    until: Timestamp,
+    /// The newest task that it was for, where that is known. Another process may have had the
+    /// session: then all that wait are newer.
+    newest: Option<TaskId>,
+    /// There is a new task since.
+    again: bool,
 }
 
 #[derive(Default)]
@@ -59,15 +72,19 @@ impl Waker {
     /// Asks a device now; one that has accepted and not connected yet, a little later.
     pub(crate) fn ask(&self, device: &DeviceKey, now: Timestamp) {
         let mut agenda = self.agenda.lock();
-        let at = match agenda.devices.get(device) {
+        let accepted = match agenda.devices.get(device) {
             Some(due) if due.at <= now => return,
-            Some(due) if due.accepted => due.at.min(now.saturating_add(AFTER_ACCEPTED)),
-            _ => now,
+            Some(due) => due.accepted,
+            None => None,
         };
         agenda.put(
             device,
             Due {
-                at,
+                at: now,
+                accepted: accepted.map(|accepted| Accepted {
+                    again: true,
+                    ..accepted
+                }),
                 ..Due::default()
             },
         );
@@ -87,7 +104,7 @@ impl Waker {
             time_us: due.at.as_micros(),
             // The last one of all is told by so many.
             tries: u32::try_from(due.tries).unwrap_or(u32::MAX),
-            accepted: due.accepted,
+            accepted: due.accepted.is_some(),
         })
     }
 
@@ -130,6 +147,14 @@ impl Inner {
         if let Err(error) = self.queue.remind(device, at, self.now()).await {
             tracing::debug!(%error, %device, "a wake-up is planned in this process only");
         }
+    }
+}
+
+impl Accepted {
+    /// Whether all that it was for has been given out.
+    fn is_over(&self, peek: &Peek) -> bool {
+        let ages = self.newest.zip(peek.ages);
+        ages.is_some_and(|(newest, (oldest, _))| oldest > newest)
     }
 }
 
@@ -178,6 +203,7 @@ pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
 
 impl Inner {
     async fn wake(&self, device: DeviceKey, due: Due) {
+        let mut due = due;
         match self.queue.peek(&device, self.now()).await {
             Ok(peek) if peek.ready == 0 => return,
             // The session may have asked for work for the last time just before there was some.
@@ -185,16 +211,36 @@ impl Inner {
                 let at = self.now().saturating_add(AFTER_SESSION);
                 return self.waker.plan(&device, Due { at, ..due });
             }
-            Ok(_) => {}
+            Ok(peek) => {
+                // It has come, to another process.
+                due.accepted = due.accepted.filter(|accepted| !accepted.is_over(&peek));
+            }
             Err(_) => {
                 let at = self.now().saturating_add(UNANSWERED);
                 return self.waker.plan(&device, Due { at, ..due });
             }
         }
-        if due.accepted {
-            let reason = "the device accepted the connection request but did not connect";
-            self.not_woken(&device, due, reason, None).await;
-            return;
+        match due.accepted {
+            None => {}
+            Some(accepted) if accepted.again => {
+                let at = self
+                    .now()
+                    .saturating_add(AFTER_ACCEPTED)
+                    .min(accepted.until);
+                let accepted = None;
+                return self.waker.plan(
+                    &device,
+                    Due {
+                        at,
+                        accepted,
+                        ..due
+                    },
+                );
+            }
+            Some(_) => {
+                let reason = "the device accepted the connection request but did not connect";
+                return self.not_woken(&device, due, reason, None).await;
+            }
         }
         let request = WakeRequest {
             tenant: device.tenant.to_string(),
@@ -220,15 +266,23 @@ impl Inner {
         match outcome {
             WakeOutcome::Accepted => {
                 // A fast device has come, and perhaps gone, before its answer got here.
-                let peek = self.queue.peek(device, self.now()).await;
-                if peek.map_or(true, |peek| peek.ready > 0 && !peek.in_session) {
+                let peek = self.queue.peek(device, self.now()).await.ok();
+                if peek.is_none_or(|peek| peek.ready > 0 && !peek.in_session) {
                     let at = self.now().saturating_add(self.options.wake_patience.get());
-                    let accepted = Due {
-                        at,
-                        accepted: true,
-                        ..due
-                    };
-                    self.plan(device, accepted).await;
+                    let accepted = Some(Accepted {
+                        until: at,
+                        newest: peek.and_then(|peek| peek.ages).map(|(_, newest)| newest),
+                        again: false,
+                    });
+                    self.plan(
+                        device,
+                        Due {
+                            at,
+                            accepted,
+                            ..due
+                        },
+                    )
+                    .await;
                 }
             }
             // Nothing that time heals: the device's own Inform comes first.

@@ -102,6 +102,43 @@ async fn a_device_that_left_in_the_middle_is_woken() {
     assert_eq!(world.state(&id).await, TaskState::Succeeded);
 }
 
+/// Which replica has the session is chance: the one that woke the device may not hear of it.
+#[tokio::test]
+async fn a_device_that_came_to_another_replica_is_asked_at_once_for_the_next_task() {
+    let (mut world, mut cpe) = (World::new().await, Cpe::new());
+    let other = world.twin().await;
+    world.service.create_task(read()).await.unwrap();
+    asked(&world, 1).await;
+    // It has accepted, and that is known.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let open = world.open(&mut cpe).await;
+    let opened = other.service.open_session(open.clone()).await.unwrap();
+    let mut turn = common::turn(open, opened.epoch);
+    let mut requests = 0;
+    while let Some(request) =
+        common::request(other.service.next_request(turn.clone()).await.unwrap())
+    {
+        turn.outcome = Some(cpe.outcome(request));
+        requests += 1;
+    }
+    assert_eq!(requests, 1);
+    world.service.create_task(read()).await.unwrap();
+    asked(&world, 2).await;
+}
+
+#[tokio::test]
+async fn a_device_that_is_on_its_way_is_not_asked_at_once_for_the_next_task() {
+    let world = World::new().await;
+    world.service.create_task(read()).await.unwrap();
+    asked(&world, 1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.service.create_task(read()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(world.wakeup.asked.load(SeqCst), 1);
+    world.advance(5);
+    asked(&world, 2).await;
+}
+
 #[tokio::test]
 async fn a_task_whose_maker_went_away_is_worked_on() {
     let (mut world, mut cpe) = (World::new().await, Cpe::new());

@@ -72,7 +72,13 @@ pub(super) async fn delayed_and_parked_block_no_other(queue: Arc<dyn Queue>) {
     ok!(queue.complete(&device, id(3)));
     assert_eq!(claimed(&queue, &device, epoch, at(9)).await, None);
     let peek = ok!(queue.peek(&device, at(9)));
-    assert_eq!((peek.open, peek.ready), (2, 0));
+    assert_eq!((peek.open, peek.ready, peek.ages), (2, 0, None));
+    ok!(queue.enqueue(&device, pending(id(5))));
+    ok!(queue.enqueue(&device, pending(id(4))));
+    let peek = ok!(queue.peek(&device, at(9)));
+    assert_eq!((peek.ready, peek.ages), (2, Some((id(4), id(5)))));
+    ok!(queue.complete(&device, id(4)));
+    ok!(queue.complete(&device, id(5)));
     assert!(!ok!(queue.open_session(&device, "t", LEASE, at(9))).pending);
     let session = ok!(queue.open_session(&device, "u", LEASE, at(10)));
     assert!(session.pending && session.orphans.is_empty());
@@ -92,6 +98,7 @@ pub(super) async fn enqueue_is_idempotent(queue: Arc<dyn Queue>) {
         open: 1,
         ready: 0,
         in_session: true,
+        ages: None,
     };
     assert_eq!(ok!(queue.peek(&device, at(0))), peek);
     assert!(ok!(queue.contains(&device, id(1))));

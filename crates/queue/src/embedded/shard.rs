@@ -270,10 +270,15 @@ impl Shard {
     pub(super) fn peek(&self, device: &DeviceKey, now: Timestamp) -> Peek {
         self.devices
             .get(device)
-            .map_or_else(Peek::default, |record| Peek {
-                open: record.tasks.len(),
-                ready: record.tasks.iter().filter(|e| e.is_offered(now)).count(),
-                in_session: record.expires > now,
+            .map_or_else(Peek::default, |record| {
+                let ready = record.tasks.iter().filter(|entry| entry.is_offered(now));
+                let ids = ready.map(|entry| entry.task);
+                Peek {
+                    open: record.tasks.len(),
+                    ready: ids.clone().count(),
+                    in_session: record.expires > now,
+                    ages: ids.clone().min().zip(ids.max()),
+                }
             })
     }
 

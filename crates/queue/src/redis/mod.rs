@@ -353,6 +353,7 @@ impl Queue for RedisQueue {
             open: usize::try_from(open).unwrap_or(0),
             ready: answer.size()?,
             in_session: answer.flag()?,
+            ages: answer.task()?.zip(answer.task()?),
         })
     }
 

@@ -364,13 +364,15 @@ local function peek(k, a)
   elseif not record then
     return { 0, 0, 0 }
   end
-  local ready = 0
+  local ready, oldest, newest = 0, '', ''
   for _, task in ipairs(record[T]) do
     if is_ready(task, now) or (task[PHASE] == IN_FLIGHT and task[LEASE] <= now) then
       ready = ready + 1
+      oldest = (ready == 1 or task[ID] < oldest) and task[ID] or oldest
+      newest = task[ID] > newest and task[ID] or newest
     end
   end
-  return { #record[T], ready, record[X] > now and 1 or 0 }
+  return { #record[T], ready, record[X] > now and 1 or 0, oldest, newest }
 end
 
 local function remind(k, a)
