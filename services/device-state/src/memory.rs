@@ -124,8 +124,10 @@ impl State {
 pub struct Glance {
     now: u64,
     at: Instant,
-    /// What was read since then; nothing old at all if `None`.
-    since: Option<u64>,
+    /// What was read before this is known to be old.
+    since: u64,
+    /// Whether the rest may be believed for long.
+    vouched: bool,
 }
 
 impl Changes {
@@ -146,7 +148,8 @@ impl Changes {
         Glance {
             now: state.now,
             at: Instant::now(),
-            since: (vouched && !state.is_changing(about)).then(|| changed.max(state.floor)),
+            since: changed.max(state.floor),
+            vouched: vouched && !state.is_changing(about),
         }
     }
 
@@ -269,8 +272,17 @@ impl Core {
 #[derive(Clone)]
 struct Entry<V> {
     since: Instant,
-    read: Option<u64>,
+    read: u64,
+    /// It may be believed for [`SHORT`] only.
+    short: bool,
     value: V,
+}
+
+impl<V> Entry<V> {
+    fn counts(&self, at: Glance) -> bool {
+        let vouched = at.vouched && !self.short;
+        self.read >= at.since && (vouched || self.since.elapsed() < SHORT)
+    }
 }
 
 /// Things remembered by their keys.
@@ -285,24 +297,28 @@ impl<K: Eq + Hash, V: Clone> Memory<K, V> {
     /// What is remembered and may be believed.
     pub fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q, at: Glance) -> Option<V> {
         let entry = self.0.get(key)?;
-        let vouched = matches!((entry.read, at.since), (Some(read), Some(since)) if read >= since);
-        (vouched || entry.since.elapsed() < SHORT).then_some(entry.value)
+        entry.counts(at).then_some(entry.value)
     }
 
     /// Remembers what was read, or written, after a glance.
     pub fn keep(&self, key: K, at: Glance, value: V) {
-        self.put(key, at, Some(at.now), value);
+        self.put(key, at, false, value);
     }
 
     /// The same, for [`SHORT`].
     pub fn keep_short(&self, key: K, at: Glance, value: V) {
-        self.put(key, at, None, value);
+        self.put(key, at, true, value);
     }
 
     /// A read that took long is as old as its beginning.
-    fn put(&self, key: K, at: Glance, read: Option<u64>, value: V) {
-        let since = at.at;
-        self.0.insert(key, Entry { since, read, value });
+    fn put(&self, key: K, at: Glance, short: bool, value: V) {
+        let entry = Entry {
+            since: at.at,
+            read: at.now,
+            short,
+            value,
+        };
+        self.0.insert(key, entry);
     }
 
     pub fn forget<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) {
@@ -326,7 +342,9 @@ mod tests {
     /// Whether an entry that is older than [`SHORT`] is believed.
     fn believed(memory: &Memory<u8, &'static str>, at: Glance) -> bool {
         let entry = memory.0.get(&1).unwrap_or_else(|| panic!("nothing kept"));
-        matches!((entry.read, at.since), (Some(read), Some(since)) if read >= since)
+        let since = Instant::now().checked_sub(SHORT);
+        let since = since.unwrap_or_else(|| panic!("the clock has just begun"));
+        Entry { since, ..entry }.counts(at)
     }
 
     #[test]
@@ -348,6 +366,21 @@ mod tests {
         assert!(believed(&memory, changes.glance(ONE, true)));
         hear(&[0]);
         assert!(!believed(&memory, changes.glance(ONE, true)));
+    }
+
+    #[test]
+    fn what_is_known_to_be_old_is_not_believed_for_a_moment() {
+        let (changes, memory) = world();
+        let before = changes.glance(ONE, true);
+        changes.begin(&[ONE]);
+        // A slow read that began before the change.
+        memory.keep(1, before, "before");
+        assert_eq!(memory.get(&1, changes.glance(ONE, true)), None);
+        memory.keep(1, changes.glance(ONE, true), "meanwhile");
+        assert_eq!(memory.get(&1, changes.glance(ONE, true)), Some("meanwhile"));
+        assert!(!believed(&memory, changes.glance(ONE, true)));
+        changes.end(&[ONE]);
+        assert_eq!(memory.get(&1, changes.glance(ONE, true)), None);
     }
 
     #[test]
@@ -385,12 +418,12 @@ mod tests {
         assert_eq!(changes.list(), [1, 2]);
         changes.end(&[ONE, OTHER]);
         assert_eq!(changes.list(), [1, 2]);
-        assert!(changes.glance(ONE, true).since.is_none());
+        assert!(!changes.glance(ONE, true).vouched);
         for (_, at) in &mut changes.state.lock().mine {
             *at = Instant::now().checked_sub(changes.listed);
         }
         assert!(changes.list().is_empty());
-        assert!(changes.glance(ONE, true).since.is_some());
+        assert!(changes.glance(ONE, true).vouched);
         let many: Vec<About> = (1..=300).map(About).collect();
         changes.begin(&many);
         assert_eq!(changes.list(), [About::ALL.0]);

@@ -65,6 +65,7 @@ async fn who_was_taken_for_dead_lets_go_and_joins_again() {
     assert!(a.heard(told(note(9, &[])), now), "b has not seen it since");
     assert_eq!(count(&a, now), 0);
     assert_eq!(a.come_back(), "a");
+    let told = |of_b: Note| notes(&[("a.1", note(8, &["b"])), ("b", of_b)]);
     a.heard(told(note(10, &[])), now);
     assert_eq!(count(&a, now), 0, "not before b sees it");
     a.heard(told(note(11, &["a.1"])), now);
