@@ -288,7 +288,7 @@ impl Schema<'_> {
             }
             let number = i32::try_from(place + 1).unwrap_or(i32::MAX);
             if number == places::SINCE {
-                self.place_documents().await?;
+                Box::pin(self.place_documents()).await?;
             }
             let text = format!(
                 "INSERT INTO {}.schema_version (part, version) VALUES (?, ?)",
