@@ -213,9 +213,14 @@ impl Schema<'_> {
         self.define(text).await
     }
 
+    /// A text with the keyspace's name for `$`.
+    fn named(&self, text: &str) -> String {
+        text.replace("$.", &format!("{}.", self.keyspace))
+    }
+
     /// Makes what the text says; again while a keyspace that another process has just made is not there for all nodes.
     async fn define(&self, text: String) -> Result<(), ConnectError> {
-        let mut statement = Statement::new(text.replace("$.", &format!("{}.", self.keyspace)));
+        let mut statement = Statement::new(self.named(&text));
         statement.set_request_timeout(Some(DDL_TIMEOUT));
         let deadline = Instant::now() + AGREEMENT;
         loop {

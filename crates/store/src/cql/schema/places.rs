@@ -22,8 +22,6 @@ const AT_ONCE: usize = 32;
 
 /// A partition's tenant, kind and number.
 type Place = (String, String, i8);
-/// A document's key and time.
-type Row = (String, i64);
 
 impl Schema<'_> {
     /// Moves those that are elsewhere.
@@ -76,11 +74,6 @@ impl Schema<'_> {
             .collect()
     }
 
-    /// A text with the keyspace's name.
-    fn named(&self, text: &str) -> String {
-        text.replace("$.", &format!("{}.", self.keyspace))
-    }
-
     /// Moves those of a partition that belong elsewhere; answers how many.
     async fn place_those_of(&self, place: &Place) -> Result<usize, ConnectError> {
         let (tenant, kind, shard) = place;
@@ -88,33 +81,33 @@ impl Schema<'_> {
         let Some(known) = KINDS.into_iter().find(|known| name(*known) == kind) else {
             return Ok(0);
         };
-        let text = "SELECT key, WRITETIME(payload) FROM $.document \
+        let text = "SELECT key FROM $.document \
                     WHERE tenant = ? AND kind = ? AND shard = ? AND key > ? LIMIT ?";
         let (mut behind, mut moved) = (String::new(), 0);
         loop {
             let rows = self
-                .read::<Row>(text, &(tenant, kind, shard, &behind, PAGE))
+                .read::<(String,)>(text, &(tenant, kind, shard, &behind, PAGE))
                 .await?;
-            let Some((last, _)) = rows.last() else {
+            let Some((last,)) = rows.last() else {
                 return Ok(moved);
             };
             behind.clone_from(last);
-            let elsewhere: Vec<(i8, Row)> = rows
+            let elsewhere: Vec<(i8, String)> = rows
                 .into_iter()
-                .map(|row| (document_shard(known, &row.0), row))
+                .map(|(key,)| (document_shard(known, &key), key))
                 .filter(|(right, _)| right != shard)
                 .collect();
             moved += elsewhere.len();
             stream::iter(elsewhere.into_iter().map(Ok))
-                .try_for_each_concurrent(AT_ONCE, |(right, row)| self.place(place, right, row))
+                .try_for_each_concurrent(AT_ONCE, |(right, key)| self.place(place, right, key))
                 .await?;
             tracing::debug!(tenant, kind, shard, moved, "documents are being moved");
         }
     }
 
     /// Moves one.
-    async fn place(&self, place: &Place, right: i8, row: Row) -> Result<(), ConnectError> {
-        let ((tenant, kind, wrong), (key, _)) = (place, row);
+    async fn place(&self, place: &Place, right: i8, key: String) -> Result<(), ConnectError> {
+        let (tenant, kind, wrong) = place;
         // Its payload and that payload's time.
         let get = "SELECT payload, WRITETIME(payload) FROM $.document \
                    WHERE tenant = ? AND kind = ? AND shard = ? AND key = ?";
