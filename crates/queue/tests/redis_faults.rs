@@ -173,7 +173,7 @@ async fn stopped_and_gone_on() {
     let server = Server::start(&program, &[]);
     let queue = connect(&config(server.url())).await;
     rebuild(&queue, &[]).await;
-    server.signal("-STOP");
+    server.pause();
     // Each of the connections is found silent once; from then on calls fail at once.
     for _ in 0..2 {
         fails_within(&queue, Duration::from_millis(700)).await;
@@ -182,7 +182,7 @@ async fn stopped_and_gone_on() {
     for _ in 0..20 {
         fails_within(&queue, Duration::from_millis(50)).await;
     }
-    server.signal("-CONT");
+    server.resume();
     println!("back after {:?}", recovers(&queue).await);
     assert_eq!(
         queue.suspects(EVERY, at(0)).await.unwrap(),

@@ -12,7 +12,7 @@ use super::catalogue::{ALL, Fault, Kind};
 use super::proxy::belongs;
 use super::report::{self, HERD, Latencies, Occurrence, Row, Spread};
 use super::subject::{Action, Subject};
-use super::watch::Watch;
+use super::watch::{Song, Watch};
 use crate::kill::api::Api;
 use crate::kill::evidence::{self, Evidence};
 use crate::kill::fleet::{self, Login};
@@ -41,6 +41,8 @@ const BEHIND: Duration = Duration::from_secs(600);
 /// A time in which something was broken.
 struct Window {
     begin: SystemTime,
+    /// The same moment.
+    from: Instant,
     end: SystemTime,
     edge: EdgeCounts,
 }
@@ -202,8 +204,8 @@ impl<S: Subject> Chapter<'_, S> {
         };
         let (recovered, requests_after) = tokio::join!(self.recovered(from, end), herd);
         let edge = self.watch.edge().since(&edge);
-        let songs = self.watch.songs_since(begin);
-        let occurrence = Occurrence {
+        let songs = self.watch.songs_made(begin, None);
+        let mut occurrence = Occurrence {
             fault: self.fault.name(),
             number,
             member: match members.len() {
@@ -215,18 +217,15 @@ impl<S: Subject> Chapter<'_, S> {
             open,
             edge,
             recovered_ms: recovered.map(|at| millis(at.saturating_duration_since(from))),
-            canaries: songs.len(),
-            slowest_canary_ms: songs
-                .iter()
-                .map(|song| millis(song.ended - song.made))
-                .max()
-                .unwrap_or(0),
             requests_after,
             requests_calm: self.requests_calm,
+            ..Occurrence::default()
         };
+        heard(&mut occurrence, &songs);
         println!("{}", occurrence.line());
         self.windows.push(Window {
             begin: since,
+            from: begin,
             end: since + recovered.unwrap_or_else(Instant::now).duration_since(begin),
             edge,
         });
@@ -296,6 +295,17 @@ impl<S: Subject> Chapter<'_, S> {
         None
     }
 
+    /// A canary's task belongs to the fault in which it was made, though it may have ended in one
+    /// of the next.
+    fn sung(&mut self) {
+        let ends = self.windows.iter().skip(1).map(|next| Some(next.from));
+        let windows = self.windows.iter().zip(ends.chain([None]));
+        for (occurrence, (window, end)) in self.occurrences.iter_mut().zip(windows) {
+            let songs = self.watch.songs_made(window.from, end);
+            heard(occurrence, &songs);
+        }
+    }
+
     /// Lets the work end, has the fault happen once more right then, and verifies.
     async fn end(mut self, others: &mut BTreeSet<String>, dice: &mut Dice) -> Result<Row> {
         let settled = self.scene.settle().await;
@@ -304,6 +314,7 @@ impl<S: Subject> Chapter<'_, S> {
         self.once(number, dice).await?;
         let (canaries, trouble) = self.watch.stop(self.options.limit).await;
         self.accidents.extend(trouble);
+        self.sung();
         let edge = self.scene.fleet.edge();
         self.scene.fleet.stop().await;
         self.accidents.extend(self.subject.accidents().await);
@@ -385,6 +396,15 @@ impl<S: Subject> Chapter<'_, S> {
             occurrences: self.occurrences,
             not_run: None,
         }
+    }
+}
+
+/// What the canaries' tasks say of it.
+fn heard(occurrence: &mut Occurrence, songs: &[Song]) {
+    occurrence.canaries = songs.len();
+    if let Some(slowest) = songs.iter().max_by_key(|song| song.ended - song.made) {
+        occurrence.slowest_canary_ms = millis(slowest.ended - slowest.made);
+        occurrence.slowest_canary_told.clone_from(&slowest.told);
     }
 }
 

@@ -30,10 +30,13 @@ pub struct Occurrence {
     pub edge: EdgeCounts,
     /// How long until all was well again; `None` if it was not within the limit.
     pub recovered_ms: Option<u64>,
-    /// Canaries' tasks that ended meanwhile.
+    /// Canaries' tasks that were made from its begin on, until the next one's.
     pub canaries: usize,
     /// The slowest of them.
     pub slowest_canary_ms: u64,
+    /// What that one last said of why it waited.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub slowest_canary_told: String,
     /// Requests of devices in the first 5 s after its end: do they all come at once?
     #[serde(default)]
     pub requests_after: u64,
@@ -52,9 +55,13 @@ impl Occurrence {
             Some(ms) => format!("well after {ms} ms"),
             None => "NOT WELL AGAIN".to_owned(),
         };
+        let told = match self.slowest_canary_told.as_str() {
+            "" => String::new(),
+            told => format!(" (it waited: {told})"),
+        };
         format!(
             "{} {}: {} with {} tasks open, broken for {} ms; {recovered}; {} of {} requests failed; \
-             slowest of {} canaries {} ms; {} requests in the {} s after it, {} in calm",
+             slowest of {} canaries {} ms{told}; {} requests in the {} s after it, {} in calm",
             self.fault,
             self.number,
             self.member,

@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_millis(150);
 const REST: Duration = Duration::from_millis(500);
 
 /// A canary's task that has ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Song {
     /// When its first create was sent.
     pub made: Instant,
@@ -32,6 +32,8 @@ pub struct Song {
     pub ended: Instant,
     /// It succeeded.
     pub well: bool,
+    /// What the task last said of why it waited.
+    pub told: String,
 }
 
 #[derive(Default)]
@@ -116,11 +118,13 @@ impl Watch {
         songs.map(|song| song.ended).min()
     }
 
-    /// The canaries' tasks that ended from then on.
-    pub fn songs_since(&self, time: Instant) -> Vec<Song> {
+    /// The canaries' tasks that were made from `begin` on, before `end`, and have ended.
+    pub fn songs_made(&self, begin: Instant, end: Option<Instant>) -> Vec<Song> {
         let seen = self.seen.lock();
-        let songs = seen.songs.iter().filter(|song| song.ended >= time);
-        songs.copied().collect()
+        let songs = seen.songs.iter();
+        let songs =
+            songs.filter(|song| song.made >= begin && end.is_none_or(|end| song.made < end));
+        songs.cloned().collect()
     }
 
     async fn look(self: Arc<Self>) {
@@ -159,8 +163,9 @@ impl Canary {
         while !stop.is_cancelled() {
             verse += 1;
             let made = Instant::now();
-            let end = self.song(verse).await;
-            self.sung(made, end);
+            let mut told = String::new();
+            let end = self.song(verse, &mut told).await;
+            self.sung(made, end, told);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(REST) => {}
@@ -168,12 +173,13 @@ impl Canary {
         }
     }
 
-    fn sung(&self, made: Instant, end: Result<(), String>) {
+    fn sung(&self, made: Instant, end: Result<(), String>, told: String) {
         let mut seen = self.watch.seen.lock();
         seen.songs.push(Song {
             made,
             ended: Instant::now(),
             well: end.is_ok(),
+            told,
         });
         if let Err(trouble) = end {
             let device = &self.device;
@@ -182,7 +188,7 @@ impl Canary {
     }
 
     /// One task, until its end.
-    async fn song(&self, verse: u64) -> Result<(), String> {
+    async fn song(&self, verse: u64, told: &mut String) -> Result<(), String> {
         let spec = task_spec::Kind::GetParameterValues(GetParameterValues {
             paths: vec![self.path.clone()],
         });
@@ -221,7 +227,8 @@ impl Canary {
                         task.reason
                     ));
                 }
-                _ => {}
+                _ if task.reason.is_empty() => {}
+                _ => *told = task.reason,
             }
         }
     }

@@ -171,7 +171,6 @@ impl Core {
         };
         let _changing = self.changing(&[About::tenant(tenant)]).await?;
         self.store.put_document(KIND, tenant, document).await?;
-        self.captures.0.forget(tenant);
         Ok(())
     }
 

@@ -101,7 +101,6 @@ impl Core {
             // First, so that no line is there that isn't looked for.
             let _changing = self.changing(&[About::tenant(&tenant)]).await?;
             self.store.put_document(KIND, &tenant, length).await?;
-            self.lines.lengths.forget(&tenant);
         }
         let document = Document {
             key: key(&prefix),

@@ -153,7 +153,6 @@ impl Core {
         let kind = DocumentKind::Setting;
         let _changing = self.changing(&[About::tenant(&tenant)]).await?;
         self.store.put_document(kind, &tenant, document).await?;
-        self.policies.0.forget(&tenant);
         Ok(ds::UpdateEdgePolicyResponse {
             policy: Some(with_defaults(policy)),
         })

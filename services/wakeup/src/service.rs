@@ -251,8 +251,7 @@ impl Inner {
             }
         };
         let nothing = || {
-            let detail = "the device has not told a ConnectionRequestURL yet; \
-                          the task waits for its next Inform";
+            let detail = "the device has not told a ConnectionRequestURL yet";
             (
                 WakeOutcome::NoAddress,
                 WakeWay::Unspecified,

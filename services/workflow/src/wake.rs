@@ -2,6 +2,7 @@
 //! device's lock.
 
 use crate::service::Inner;
+use futures::{StreamExt, stream};
 use hearth_clients::Error;
 use hearth_proto::{
     types::v1::TaskState,
@@ -15,10 +16,16 @@ use hearth_types::{DeviceKey, TaskId, Timestamp};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::Notify,
+    task::{self, JoinSet},
+};
 
 /// How long a connection request may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -66,6 +73,8 @@ struct Agenda {
 pub(crate) struct Waker {
     agenda: Mutex<Agenda>,
     changed: Notify,
+    /// This process ends: what is planned from here on is another one's.
+    leaving: AtomicBool,
 }
 
 impl Waker {
@@ -127,6 +136,13 @@ impl Waker {
         }
         taken
     }
+
+    /// All that is planned.
+    fn take_all(&self) -> Vec<(DeviceKey, Due)> {
+        let mut agenda = self.agenda.lock();
+        agenda.by_time.clear();
+        agenda.devices.drain().collect()
+    }
 }
 
 impl Inner {
@@ -134,12 +150,21 @@ impl Inner {
     /// die, the queue tells another one of the device later.
     pub(crate) async fn ask(&self, device: &DeviceKey, now: Timestamp) {
         self.waker.ask(device, now);
-        self.remind(device, now.saturating_add(MISSED)).await;
+        self.remind_after(device, now).await;
     }
 
     async fn plan(&self, device: &DeviceKey, due: Due) {
         self.waker.plan(device, due);
-        self.remind(device, due.at.saturating_add(MISSED)).await;
+        self.remind_after(device, due.at).await;
+    }
+
+    /// The queue tells of the device when what is planned for `at` was missed.
+    async fn remind_after(&self, device: &DeviceKey, at: Timestamp) {
+        let missed = match self.waker.leaving.load(Ordering::Acquire) {
+            true => Duration::ZERO,
+            false => MISSED,
+        };
+        self.remind(device, at.saturating_add(missed)).await;
     }
 
     async fn remind(&self, device: &DeviceKey, at: Timestamp) {
@@ -182,22 +207,64 @@ const SOON_AGAIN: u32 = 3;
 /// How soon a device is asked again for a new task that has accepted for an earlier one.
 const AFTER_ACCEPTED: Duration = Duration::from_secs(5);
 
-/// Works on the agenda until `stop`.
+/// How long requests that are under way may take once this process is to end.
+const LAST: Duration = Duration::from_secs(2);
+
+/// How long telling the queue of all plans may take then, and of how many at once.
+const HAND_OVER: Duration = Duration::from_secs(5);
+const HANDED_AT_ONCE: usize = 64;
+
+/// Works on the agenda until `stop`, and hands over what is left of it.
 pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
     let mut asking = JoinSet::new();
+    let mut under_way = HashMap::new();
     loop {
-        while asking.try_join_next().is_some() {}
         let room = inner.options.wake_concurrency.saturating_sub(asking.len());
         for (device, due) in inner.waker.take_due(inner.now(), room) {
-            let inner = Arc::clone(&inner);
-            asking.spawn(async move { inner.wake(device, due).await });
+            let (inner, asked) = (Arc::clone(&inner), device.clone());
+            let task = asking.spawn(async move { inner.wake(asked, due).await });
+            under_way.insert(task.id(), (device, due));
         }
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             () = inner.waker.changed.notified() => {}
-            Some(_) = asking.join_next() => {}
+            Some(ended) = asking.join_next_with_id() => {
+                under_way.remove(&id_of(&ended));
+            }
             () = tokio::time::sleep(Duration::from_millis(250)) => {}
         }
+        while let Some(ended) = asking.try_join_next_with_id() {
+            under_way.remove(&id_of(&ended));
+        }
+    }
+    inner.waker.leaving.store(true, Ordering::Release);
+    let last = async {
+        while let Some(ended) = asking.join_next_with_id().await {
+            under_way.remove(&id_of(&ended));
+        }
+    };
+    // Whoever takes longer is asked by another process, perhaps once more.
+    let _ = tokio::time::timeout(LAST, last).await;
+    asking.shutdown().await;
+    let mut left = inner.waker.take_all();
+    left.extend(under_way.into_values());
+    let all = left.len();
+    let told = stream::iter(left).for_each_concurrent(HANDED_AT_ONCE, async |(device, due)| {
+        inner.remind(&device, due.at).await;
+    });
+    if tokio::time::timeout(HAND_OVER, told).await.is_err() {
+        tracing::warn!(
+            planned = all,
+            "the queue is slow: some wake-ups are made by another process only {} s late",
+            MISSED.as_secs()
+        );
+    }
+}
+
+fn id_of(ended: &Result<(task::Id, ()), task::JoinError>) -> task::Id {
+    match ended {
+        Ok((id, ())) => *id,
+        Err(lost) => lost.id(),
     }
 }
 
@@ -286,7 +353,7 @@ impl Inner {
                 }
             }
             // Nothing that time heals: the device's own Inform comes first.
-            WakeOutcome::NoAddress | WakeOutcome::Forbidden | WakeOutcome::Credentials => {
+            WakeOutcome::Forbidden | WakeOutcome::Credentials => {
                 let last = Due {
                     tries: usize::MAX,
                     ..due
@@ -307,7 +374,9 @@ impl Inner {
                 };
                 self.plan(device, next).await;
             }
+            // The Inform with the address may have been accepted and not applied yet.
             WakeOutcome::Unspecified
+            | WakeOutcome::NoAddress
             | WakeOutcome::Unreachable
             | WakeOutcome::Offline
             | WakeOutcome::Busy => {

@@ -100,8 +100,11 @@ async fn another_process_wakes_for_one_that_died() {
     let id = made.task.unwrap().id;
     asked(&world, 1).await;
     world.wait_for(&id, TaskState::Queued).await;
-    drop(twin);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // It can tell nobody of its plans any more.
+    world.queue.down.store(true, SeqCst);
+    twin.end().await;
+    world.queue.down.store(false, SeqCst);
     // Its next try was due after 10 s.
     world.advance(60);
     asked(&world, 1).await;
@@ -114,7 +117,8 @@ async fn another_process_wakes_for_one_that_died() {
 #[tokio::test]
 async fn a_device_that_no_one_can_wake_is_left_alone() {
     let world = World::new().await;
-    world.wakeup.will(WakeOutcome::NoAddress, "no address");
+    let outcome = WakeOutcome::Forbidden;
+    world.wakeup.will(outcome, "its address may not be called");
     world.service.create_task(wanted()).await.unwrap();
     asked(&world, 1).await;
     for _ in 0..5 {

@@ -83,6 +83,20 @@ async fn a_task_made_in_an_idle_session_wakes_its_device_until_it_comes() {
 }
 
 #[tokio::test]
+async fn a_device_whose_address_is_not_known_yet_is_asked_again() {
+    let world = World::new().await;
+    world.wakeup.will(WakeOutcome::NoAddress, "no address yet");
+    let made = world.service.create_task(read()).await.unwrap();
+    asked(&world, 1).await;
+    let waits = world
+        .wait_for(&made.task.unwrap().id, TaskState::Queued)
+        .await;
+    assert!(waits.reason.contains("no address yet"), "{}", waits.reason);
+    world.advance(11);
+    asked(&world, 2).await;
+}
+
+#[tokio::test]
 async fn a_device_that_left_in_the_middle_is_woken() {
     let (mut world, mut cpe) = (World::new().await, Cpe::new());
     // The first connection request is for naught: the device comes by itself.
@@ -137,6 +151,28 @@ async fn a_device_that_is_on_its_way_is_not_asked_at_once_for_the_next_task() {
     assert_eq!(world.wakeup.asked.load(SeqCst), 1);
     world.advance(5);
     asked(&world, 2).await;
+}
+
+/// A replica that is replaced takes no wake-up with it, be it for later or under way.
+#[tokio::test]
+async fn a_replica_that_ends_hands_its_wake_ups_over() {
+    let world = World::new().await;
+    let other = world.twin().await;
+    world.wakeup.will(WakeOutcome::Unreachable, "no answer");
+    other.service.create_task(read()).await.unwrap();
+    asked(&world, 1).await;
+    // It is asked again after ten seconds, and by whom is all the same.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let last = other.service.clone();
+    other.end().await;
+    world.advance(11);
+    asked(&world, 2).await;
+    // What still reached it goes the same way.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    last.create_task(read()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.advance(5);
+    asked(&world, 3).await;
 }
 
 #[tokio::test]

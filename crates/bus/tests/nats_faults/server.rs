@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 pub struct Server {
@@ -98,17 +98,18 @@ impl Server {
         }
     }
 
-    fn signal(&self, signal: Signal) {
-        let child = self.child.as_ref().unwrap();
-        kill_process(Pid::from_child(child), signal).unwrap();
+    fn pid(&self) -> Pid {
+        Pid::from_child(self.child.as_ref().unwrap())
     }
 
+    /// Holds it. Not before the last of its threads stands still it does nothing more.
     pub fn pause(&self) {
-        self.signal(Signal::STOP);
+        kill_process(self.pid(), Signal::STOP).unwrap();
+        waitid(WaitId::Pid(self.pid()), WaitIdOptions::STOPPED).unwrap();
     }
 
     pub fn resume(&self) {
-        self.signal(Signal::CONT);
+        kill_process(self.pid(), Signal::CONT).unwrap();
     }
 
     /// Deletes what it stored.

@@ -1,6 +1,7 @@
 //! Redis servers of a test's own, on free ports of the loopback: one, with Sentinels, or a cluster.
 
 use redis::{ClientTlsConfig, RedisResult, TlsCertificates, Value};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::{
     collections::HashMap,
     net::TcpListener,
@@ -214,11 +215,18 @@ impl Server {
         std::fs::remove_dir_all(self.folder.path()).unwrap();
     }
 
-    /// SIGSTOP or SIGCONT.
-    pub(crate) fn signal(&self, name: &str) {
-        let id = self.child.as_ref().unwrap().id().to_string();
-        let sent = Command::new("kill").args([name, &id]).status().unwrap();
-        assert!(sent.success());
+    fn pid(&self) -> Pid {
+        Pid::from_child(self.child.as_ref().unwrap())
+    }
+
+    /// Holds it. Not before the last of its threads stands still it does nothing more.
+    pub(crate) fn pause(&self) {
+        kill_process(self.pid(), Signal::STOP).unwrap();
+        waitid(WaitId::Pid(self.pid()), WaitIdOptions::STOPPED).unwrap();
+    }
+
+    pub(crate) fn resume(&self) {
+        kill_process(self.pid(), Signal::CONT).unwrap();
     }
 
     /// A command, without the library under test.

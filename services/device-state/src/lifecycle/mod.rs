@@ -333,15 +333,13 @@ impl Core {
         }
     }
 
-    /// Forgets all that is kept of a device's life beside its row.
+    /// Forgets all that is kept of a device's life beside its row. The caller has said that the
+    /// device changes.
     pub async fn forget_life(&self, device: &DeviceKey) -> Result<()> {
         let tenant = &device.tenant;
-        let _changing = self.changing(&[About::device(device)]).await?;
         self.store
             .delete_document(KIND, tenant, &key(device))
             .await?;
-        self.stances.0.forget(device);
-        self.expected.forget(device);
         self.forget_heard(device).await?;
         self.forget_alerts(device).await
     }

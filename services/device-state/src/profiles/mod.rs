@@ -217,7 +217,6 @@ impl Core {
             };
             let _changing = self.changing(&[About::tenant(&tenant)]).await?;
             self.store.put_document(KIND, &tenant, document).await?;
-            self.profiles.tenants.forget(&tenant);
         }
         Ok(ds::PutProfileResponse {
             profile: Some(profile),
@@ -248,7 +247,6 @@ impl Core {
         let key = key(&present.id);
         let _changing = self.changing(&[About::tenant(&tenant)]).await?;
         let existed = self.store.delete_document(KIND, &tenant, &key).await?;
-        self.profiles.tenants.forget(&tenant);
         Ok(ds::DeleteProfileResponse { existed, builtin })
     }
 

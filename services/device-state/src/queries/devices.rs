@@ -8,6 +8,7 @@ use prost::Message as _;
 
 use super::no_device;
 use crate::core::Core;
+use crate::memory::About;
 
 impl Core {
     pub async fn get_device(&self, request: ds::GetDeviceRequest) -> Result<ds::GetDeviceResponse> {
@@ -68,6 +69,8 @@ impl Core {
             // Who works on the device must forget it, or it would go on writing only what changes.
             self.publish_deleted(&device).await?;
         }
+        // From before the row goes: nobody may go on believing that it is there.
+        let _changing = self.changing(&[About::device(&device)]).await?;
         self.forget_noted(&device).await?;
         self.forget_captured(&device).await?;
         let deleted = self.store.delete_device(&device).await;

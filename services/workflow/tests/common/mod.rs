@@ -70,6 +70,14 @@ pub struct Replica {
     running: Running,
 }
 
+impl Replica {
+    /// It is told to end, and ends.
+    pub async fn end(mut self) {
+        self.running.stop.cancel();
+        (&mut self.running.task).await.unwrap();
+    }
+}
+
 impl Drop for Replica {
     fn drop(&mut self) {
         self.running.stop.cancel();
