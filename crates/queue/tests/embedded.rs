@@ -5,7 +5,7 @@ use hearth_queue::{EmbeddedQueue, Queue, conformance};
 use hearth_types::{DeviceKey, Timestamp};
 use std::{sync::Arc, time::Duration};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_contract() {
     conformance::all(|| async { Arc::new(EmbeddedQueue::new()) as Arc<dyn Queue> }).await;
 }

@@ -7,13 +7,10 @@
 mod server;
 
 use hearth_config::HumanDuration;
-use hearth_queue::{
-    Claim, Due, Enqueue, Error, Phase, Queue, RedisConfig, RedisQueue, conformance,
-};
+use hearth_queue::{Claim, Enqueue, Error, Phase, Queue, RedisConfig, RedisQueue, conformance};
 use hearth_telemetry::Registry;
 use hearth_types::{DeviceKey, TaskId, Timestamp};
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -52,8 +49,7 @@ macro_rules! on_each_server {
 
 on_each_server! {
     the_contract
-    concurrent_claims
-    what_is_due_is_told_to_one
+    the_contract_for_two
     a_wipe_in_mid_session
     epochs_grow_through_wipes
     epochs_grow_through_wipes_with_clocks_apart
@@ -93,6 +89,14 @@ impl Made {
         let queue = connect(&config(server)).await;
         self.0.lock().push(Arc::clone(&queue));
         queue
+    }
+
+    /// Two handles of one, as two processes have.
+    async fn two(&self, server: &str) -> [Arc<RedisQueue>; 2] {
+        let config = config(server);
+        let queues = [connect(&config).await, connect(&config).await];
+        self.0.lock().push(Arc::clone(&queues[0]));
+        queues
     }
 
     async fn delete(&self) {
@@ -141,97 +145,11 @@ async fn the_contract(server: &str) {
     made.delete().await;
 }
 
-/// Sessions of two processes on the same devices: each task is given out once.
-async fn concurrent_claims(server: &str) {
-    let config = config(server);
-    let queues = [connect(&config).await, connect(&config).await];
-    build(&queues[0]).await;
-    let mut tasks = Vec::new();
-    for serial in 0..20 {
-        for _ in 0..5 {
-            let task = pending();
-            queues[serial % 2]
-                .enqueue(&device(serial), task)
-                .await
-                .unwrap();
-            tasks.push(task.task);
-        }
-    }
-    let run = |queue: Arc<RedisQueue>, process: usize| async move {
-        let mut given = Vec::new();
-        for serial in 0..20 {
-            let (device, id) = (device(serial), format!("{process}-{serial}"));
-            let session = queue
-                .open_session(&device, &id, LEASE, at(1))
-                .await
-                .unwrap();
-            loop {
-                let claim = queue
-                    .claim(&device, session.epoch, LEASE, None, at(1))
-                    .await;
-                let Claim::Task {
-                    task, orphan_of, ..
-                } = claim.unwrap()
-                else {
-                    break;
-                };
-                given.push((task, orphan_of));
-                tokio::task::yield_now().await;
-                queue.complete(&device, task).await.unwrap();
-            }
-        }
-        given
-    };
-    let (one, other) = (Arc::clone(&queues[0]), Arc::clone(&queues[1]));
-    let runs = [tokio::spawn(run(one, 0)), tokio::spawn(run(other, 1))];
-    let mut first: BTreeMap<TaskId, usize> = BTreeMap::new();
-    for given in runs {
-        for (task, orphan_of) in given.await.unwrap() {
-            // One that another session had is told as such: the ledger decides.
-            *first.entry(task).or_default() += usize::from(orphan_of.is_none());
-        }
-    }
-    assert_eq!(first.len(), tasks.len(), "each task was given out");
-    assert!(first.values().all(|count| *count == 1), "{first:?}");
-    assert_eq!(queues[0].depth().await.unwrap().open, 0);
-    queues[0].wipe().await.unwrap();
-}
-
-/// Two processes that ask at once are not both told.
-async fn what_is_due_is_told_to_one(server: &str) {
-    let config = config(server);
-    let queues = [connect(&config).await, connect(&config).await];
-    build(&queues[0]).await;
-    for serial in 0..300 {
-        let task = Enqueue {
-            deadline: at(10),
-            ..pending()
-        };
-        queues[0].enqueue(&device(serial), task).await.unwrap();
-    }
-    let run = |queue: Arc<RedisQueue>| async move {
-        let mut told: Vec<Due> = Vec::new();
-        loop {
-            let due = queue.due(at(11), LEASE, 17).await.unwrap();
-            assert!(due.len() <= 17);
-            if due.is_empty() {
-                return told;
-            }
-            told.extend(due);
-        }
-    };
-    let [one, other] = queues.clone().map(|queue| tokio::spawn(run(queue)));
-    let mut told = one.await.unwrap();
-    told.extend(other.await.unwrap());
-    let mut tasks: Vec<_> = told.iter().map(|due| due.task).collect();
-    tasks.sort_unstable();
-    tasks.dedup();
-    assert_eq!((told.len(), tasks.len()), (300, 300));
-    assert_eq!(
-        queues[1].due(at(11 + 30), LEASE, 1000).await.unwrap().len(),
-        300
-    );
-    queues[0].wipe().await.unwrap();
+async fn the_contract_for_two(server: &str) {
+    let made = Made::default();
+    conformance::of_two(|| async { made.two(server).await.map(|queue| queue as Arc<dyn Queue>) })
+        .await;
+    made.delete().await;
 }
 
 async fn a_wipe_in_mid_session(server: &str) {

@@ -103,7 +103,9 @@ impl Fault {
                 (!among(links)).then(|| format!("no proxy stands before {}", self.group))
             }
             Kind::Flush if self.group != "redis" => Some("only redis can be flushed".to_owned()),
-            Kind::Full if self.group != "nats" => Some("only nats can be filled".to_owned()),
+            Kind::Full if !["nats", "redis"].contains(&self.group.as_str()) => {
+                Some("only nats and redis can be filled".to_owned())
+            }
             _ if !among(members) => Some(format!("there is no member {}", self.group)),
             _ => None,
         }
@@ -128,7 +130,7 @@ impl Fault {
             let groups: BTreeSet<&str> = links.iter().map(|link| group(link)).collect();
             out.extend(groups.into_iter().map(|group| fault(kind, group)));
         }
-        out.push(fault(Kind::Full, "nats"));
+        out.extend(["nats", "redis"].map(|group| fault(Kind::Full, group)));
         out.push(fault(Kind::Restart, ALL));
         out.retain(|fault| fault.impossible(members, links).is_none());
         out
@@ -254,6 +256,7 @@ mod tests {
                 "slow-nats",
                 "slow-redis",
                 "full-nats",
+                "full-redis",
                 "restart-all"
             ]
         );

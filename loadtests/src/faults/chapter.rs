@@ -2,6 +2,7 @@
 //! all is well again, and whether anything was lost.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -41,9 +42,9 @@ const BEHIND: Duration = Duration::from_secs(600);
 /// A time in which something was broken.
 struct Window {
     begin: SystemTime,
-    /// The same moment.
-    from: Instant,
     end: SystemTime,
+    /// The same moments.
+    instants: RangeInclusive<Instant>,
     edge: EdgeCounts,
 }
 
@@ -164,12 +165,15 @@ impl<S: Subject> Chapter<'_, S> {
         if self.fault.kind.is_link() {
             return vec![self.fault.group.clone()];
         }
-        // The disk of one of three would not be missed.
-        if self.fault.kind == Kind::Full {
+        if self.fault.kind == Kind::Restart {
             return members;
         }
         if let Some(primary) = self.subject.primary(&members).await {
             return vec![primary];
+        }
+        // The disk of one of three would not be missed.
+        if self.fault.kind == Kind::Full {
+            return members;
         }
         let at = dice.number().checked_rem(members.len() as u64);
         let one = at.and_then(|at| members.get(at as usize)).cloned();
@@ -204,7 +208,13 @@ impl<S: Subject> Chapter<'_, S> {
         };
         let (recovered, requests_after) = tokio::join!(self.recovered(from, end), herd);
         let edge = self.watch.edge().since(&edge);
-        let songs = self.watch.songs_made(begin, None);
+        let well_at = recovered.unwrap_or_else(Instant::now);
+        self.windows.push(Window {
+            begin: since,
+            end: since + well_at.duration_since(begin),
+            instants: begin..=well_at,
+            edge,
+        });
         let mut occurrence = Occurrence {
             fault: self.fault.name(),
             number,
@@ -221,14 +231,8 @@ impl<S: Subject> Chapter<'_, S> {
             requests_calm: self.requests_calm,
             ..Occurrence::default()
         };
-        heard(&mut occurrence, &songs);
+        heard(&mut occurrence, self.songs_of(self.windows.len() - 1));
         println!("{}", occurrence.line());
-        self.windows.push(Window {
-            begin: since,
-            from: begin,
-            end: since + recovered.unwrap_or_else(Instant::now).duration_since(begin),
-            edge,
-        });
         let well = occurrence.recovered_ms.is_some();
         if !well {
             let limit = self.options.limit.as_secs();
@@ -295,14 +299,18 @@ impl<S: Subject> Chapter<'_, S> {
         None
     }
 
-    /// A canary's task belongs to the fault in which it was made, though it may have ended in one
-    /// of the next.
+    /// The canaries' tasks that are charged to a fault, by its place.
+    fn songs_of(&self, place: usize) -> Vec<Song> {
+        let mut songs = self.watch.songs();
+        songs.retain(|song| charged(&self.windows, song) == Some(place));
+        songs
+    }
+
+    /// Some of the canaries' tasks have ended long after the fault in which they were made.
     fn sung(&mut self) {
-        let ends = self.windows.iter().skip(1).map(|next| Some(next.from));
-        let windows = self.windows.iter().zip(ends.chain([None]));
-        for (occurrence, (window, end)) in self.occurrences.iter_mut().zip(windows) {
-            let songs = self.watch.songs_made(window.from, end);
-            heard(occurrence, &songs);
+        for place in 0..self.occurrences.len() {
+            let songs = self.songs_of(place);
+            heard(&mut self.occurrences[place], songs);
         }
     }
 
@@ -399,12 +407,24 @@ impl<S: Subject> Chapter<'_, S> {
     }
 }
 
+/// Which fault a canary's task is charged to: that in which it was made, or else the first that came
+/// upon it.
+fn charged(windows: &[Window], song: &Song) -> Option<usize> {
+    let made_in = |window: &Window| window.instants.contains(&song.made);
+    let met = |window: &Window| {
+        let begin = *window.instants.start();
+        song.made < begin && begin < song.ended
+    };
+    let place = windows.iter().rposition(made_in);
+    place.or_else(|| windows.iter().position(met))
+}
+
 /// What the canaries' tasks say of it.
-fn heard(occurrence: &mut Occurrence, songs: &[Song]) {
+fn heard(occurrence: &mut Occurrence, songs: Vec<Song>) {
     occurrence.canaries = songs.len();
-    if let Some(slowest) = songs.iter().max_by_key(|song| song.ended - song.made) {
+    if let Some(slowest) = songs.into_iter().max_by_key(|song| song.ended - song.made) {
         occurrence.slowest_canary_ms = millis(slowest.ended - slowest.made);
-        occurrence.slowest_canary_told.clone_from(&slowest.told);
+        occurrence.slowest_canary_told = slowest.told;
     }
 }
 
@@ -413,5 +433,37 @@ pub fn name_of(faults: &[Fault]) -> String {
     match faults {
         [one] => one.name(),
         all => format!("{} together", all.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canary_is_charged_to_the_fault_that_made_it_wait() {
+        let (start, now) = (Instant::now(), SystemTime::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let windows = [(10, 20), (30, 40), (50, 60)].map(|(from, to)| Window {
+            begin: now,
+            end: now,
+            instants: at(from)..=at(to),
+            edge: EdgeCounts::default(),
+        });
+        let charged_to = |made, ended| {
+            let song = Song {
+                made: at(made),
+                ended: at(ended),
+                well: true,
+                told: String::new(),
+            };
+            charged(&windows, &song)
+        };
+        assert_eq!(charged_to(1, 5), None, "in peace");
+        assert_eq!(charged_to(22, 24), None, "in peace");
+        assert_eq!(charged_to(1, 12), Some(0), "it came upon it");
+        assert_eq!(charged_to(22, 55), Some(1), "the first that came upon it");
+        assert_eq!(charged_to(15, 55), Some(0), "made in it");
+        assert_eq!(charged_to(40, 41), Some(1), "made in it");
     }
 }

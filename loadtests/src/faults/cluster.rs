@@ -61,6 +61,8 @@ pub struct Cluster {
     members: Vec<Told>,
     /// How far each log has been read.
     read: HashMap<String, u64>,
+    /// How much memory the Redis servers had that are full now.
+    memory: HashMap<String, String>,
 }
 
 impl Cluster {
@@ -89,6 +91,7 @@ impl Cluster {
             proxy,
             members: Vec::new(),
             read: HashMap::new(),
+            memory: HashMap::new(),
         };
         cluster.members = cluster.status().await?;
         let unwell = cluster.members.iter().find(|told| told.state != "healthy");
@@ -156,11 +159,27 @@ impl Cluster {
         }
     }
 
+    /// Leaves it no space: memory for Redis, the disk for others.
+    async fn fill(&mut self, member: &str) -> Result<()> {
+        let told = self.told(member)?;
+        let Some(at) = told.at("client").filter(|_| told.kind == "valkey") else {
+            return disk::fill(&told.folder.join("data"));
+        };
+        let before = valkey::fill(at).await.with_context(|| member.to_owned())?;
+        self.memory.insert(member.to_owned(), before);
+        Ok(())
+    }
+
     /// Gives the space back. A NATS server that met a full disk goes on without JetStream until an
     /// operator starts it again; and none is well before most of them are.
-    async fn drain(&self, members: &[String]) -> Result<()> {
+    async fn drain(&mut self, members: &[String]) -> Result<()> {
         for member in members {
-            disk::drain(&self.told(member)?.folder.join("data"))?;
+            let told = self.told(member)?;
+            match (self.memory.get(member), told.at("client")) {
+                (Some(bytes), Some(at)) => valkey::allow(at, bytes).await?,
+                _ => disk::drain(&told.folder.join("data"))?,
+            }
+            self.memory.remove(member);
         }
         let mut ill = Vec::new();
         for member in members {
@@ -297,7 +316,7 @@ impl Subject for Cluster {
                 Ok(control::command(control, &command).await?)
             }
             Action::Flush(member) => self.flush(member.clone()).await,
-            Action::Fill(member) => disk::fill(&self.told(member)?.folder.join("data")),
+            Action::Fill(member) => self.fill(member).await,
             Action::Drain(members) => self.drain(members).await,
         }
     }

@@ -30,11 +30,11 @@ pub struct Occurrence {
     pub edge: EdgeCounts,
     /// How long until all was well again; `None` if it was not within the limit.
     pub recovered_ms: Option<u64>,
-    /// Canaries' tasks that were made from its begin on, until the next one's.
+    /// Canaries' tasks that were made until all was well again, or were under way when it began.
     pub canaries: usize,
     /// The slowest of them.
     pub slowest_canary_ms: u64,
-    /// What that one last said of why it waited.
+    /// Which task that was, and what it waited for longest.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub slowest_canary_told: String,
     /// Requests of devices in the first 5 s after its end: do they all come at once?

@@ -36,7 +36,7 @@ pub enum Action {
     Link(String, Mode),
     /// Deletes everything in a member of the group `redis`.
     Flush(String),
-    /// Fills the store of a member of the group `nats`.
+    /// Fills the store of a member of the group `nats` or `redis`.
     Fill(String),
     /// Takes out again what [`Action::Fill`] has put in these members, and starts those again that
     /// gave up.

@@ -1,4 +1,4 @@
-//! The two commands that the harness gives to a Redis or Valkey server itself, as inline commands.
+//! The commands that the harness gives to a Redis or Valkey server itself, as inline commands.
 
 use std::io::Error;
 use std::net::SocketAddr;
@@ -46,6 +46,32 @@ pub async fn flush(at: SocketAddr) -> Result<()> {
     }
 }
 
+/// Takes no more: less memory than it has. What it had before, for [`allow`].
+///
+/// # Errors
+/// When it isn't there, or refuses.
+pub async fn fill(at: SocketAddr) -> Result<String> {
+    // `*2`, `$9`, `maxmemory`, `$9`, `536870912`
+    let told = ask(at, "CONFIG GET maxmemory", 5).await?;
+    let Some(before) = told.lines().nth(4) else {
+        bail!("it answered `{}`", told.trim());
+    };
+    allow(at, "1").await?;
+    Ok(before.to_owned())
+}
+
+/// Gives it so many bytes; 0 for any number.
+///
+/// # Errors
+/// When it isn't there, or refuses.
+pub async fn allow(at: SocketAddr, bytes: &str) -> Result<()> {
+    let command = format!("CONFIG SET maxmemory {bytes}");
+    match ask(at, &command, 1).await?.trim() {
+        "+OK" => Ok(()),
+        other => bail!("it answered `{other}`"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -73,5 +99,8 @@ mod tests {
         assert!(flush(server("+OK\r\n").await).await.is_ok());
         let refused = flush(server("-READONLY no\r\n").await).await.unwrap_err();
         assert!(refused.to_string().contains("READONLY"));
+        let told = "*2\r\n$9\r\nmaxmemory\r\n$2\r\n77\r\n";
+        assert!(allow(server(told).await, "0").await.is_err());
+        assert!(allow(server("+OK\r\n").await, "0").await.is_ok());
     }
 }

@@ -20,6 +20,8 @@ use crate::{EdgeCounts, Fleet};
 const LOOK: Duration = Duration::from_millis(50);
 /// How often a canary's task is looked at.
 const POLL: Duration = Duration::from_millis(150);
+/// Longer than a look at a task takes.
+const SLOW: Duration = Duration::from_secs(1);
 /// The pause between two tasks of a canary.
 const REST: Duration = Duration::from_millis(500);
 
@@ -32,8 +34,41 @@ pub struct Song {
     pub ended: Instant,
     /// It succeeded.
     pub well: bool,
-    /// What the task last said of why it waited.
+    /// Which task, and what it waited for longest.
     pub told: String,
+}
+
+/// What a task waited for, one thing after the other.
+struct Waits {
+    past: Vec<(String, Duration)>,
+    now: String,
+    since: Instant,
+}
+
+impl Waits {
+    fn new() -> Self {
+        Self {
+            past: Vec::new(),
+            now: "its create was not answered".to_owned(),
+            since: Instant::now(),
+        }
+    }
+
+    /// From now on for this.
+    fn turn_to(&mut self, what: &str) {
+        if self.now != what {
+            let now = std::mem::replace(&mut self.now, what.to_owned());
+            self.past.push((now, self.since.elapsed()));
+            self.since = Instant::now();
+        }
+    }
+
+    fn longest(mut self, task: &str) -> String {
+        self.turn_to("");
+        let longest = self.past.into_iter().max_by_key(|(_, took)| *took);
+        let (what, took) = longest.unwrap_or_default();
+        format!("{task}: {what}, for {:.0} s", took.as_secs_f64())
+    }
 }
 
 #[derive(Default)]
@@ -118,13 +153,9 @@ impl Watch {
         songs.map(|song| song.ended).min()
     }
 
-    /// The canaries' tasks that were made from `begin` on, before `end`, and have ended.
-    pub fn songs_made(&self, begin: Instant, end: Option<Instant>) -> Vec<Song> {
-        let seen = self.seen.lock();
-        let songs = seen.songs.iter();
-        let songs =
-            songs.filter(|song| song.made >= begin && end.is_none_or(|end| song.made < end));
-        songs.cloned().collect()
+    /// The canaries' tasks that have ended.
+    pub fn songs(&self) -> Vec<Song> {
+        self.seen.lock().songs.clone()
     }
 
     async fn look(self: Arc<Self>) {
@@ -163,9 +194,9 @@ impl Canary {
         while !stop.is_cancelled() {
             verse += 1;
             let made = Instant::now();
-            let mut told = String::new();
-            let end = self.song(verse, &mut told).await;
-            self.sung(made, end, told);
+            let (mut waits, mut task) = (Waits::new(), String::new());
+            let end = self.song(verse, &mut task, &mut waits).await;
+            self.sung(made, end, waits.longest(id_of(&task)));
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(REST) => {}
@@ -188,7 +219,7 @@ impl Canary {
     }
 
     /// One task, until its end.
-    async fn song(&self, verse: u64, told: &mut String) -> Result<(), String> {
+    async fn song(&self, verse: u64, name: &mut String, waits: &mut Waits) -> Result<(), String> {
         let spec = task_spec::Kind::GetParameterValues(GetParameterValues {
             paths: vec![self.path.clone()],
         });
@@ -207,16 +238,24 @@ impl Canary {
             async move { tasks.create_task(request).await }
         };
         let made = insist(create).await.map_err(|e| format!("create: {e}"))?;
-        let name = made.task.unwrap_or_default().name;
-        self.watch.seen.lock().tasks.insert(id_of(&name).to_owned());
+        *name = made.task.unwrap_or_default().name;
+        waits.turn_to("nothing was told of it");
+        self.watch.seen.lock().tasks.insert(id_of(name).to_owned());
         loop {
             tokio::time::sleep(POLL).await;
+            let asked = Instant::now();
             let get = || {
                 let mut tasks = self.api.tasks.clone();
                 let request = nb::GetTaskRequest { name: name.clone() };
                 async move { tasks.get_task(request).await }
             };
             let found = insist(get).await.map_err(|e| format!("{name}: {e}"))?;
+            if asked.elapsed() > SLOW {
+                waits
+                    .past
+                    .push(("the API did not answer".to_owned(), asked.elapsed()));
+                waits.since = Instant::now();
+            }
             let task = found.task.unwrap_or_default();
             match task.state() {
                 TaskState::Succeeded => return Ok(()),
@@ -227,8 +266,7 @@ impl Canary {
                         task.reason
                     ));
                 }
-                _ if task.reason.is_empty() => {}
-                _ => *told = task.reason,
+                _ => waits.turn_to(&task.reason),
             }
         }
     }

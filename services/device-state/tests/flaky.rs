@@ -44,6 +44,8 @@ pub enum Trap {
     /// While it is set nothing but history can be written: half of a batch, as when a cluster dies
     /// in the middle of it.
     Outage(Arc<AtomicBool>),
+    /// Once: what is to be deleted behind a device's row stays.
+    CutOff(Arc<AtomicU32>),
 }
 
 impl Flaky {
@@ -151,6 +153,9 @@ impl Store for Flaky {
     }
 
     async fn delete_device(&self, device: &DeviceKey) -> Result<()> {
+        if let Trap::CutOff(now) = &self.trap {
+            let _ = now.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
+        }
         self.store.delete_device(device).await
     }
 
@@ -243,6 +248,11 @@ impl Store for Flaky {
         tenant: &TenantId,
         key: &str,
     ) -> Result<bool> {
+        if let Trap::CutOff(now) = &self.trap
+            && now.compare_exchange(1, 2, Ordering::Relaxed, Ordering::Relaxed) == Ok(1)
+        {
+            return Err(Error::Unavailable("cut off".into()));
+        }
         self.store.delete_document(kind, tenant, key).await
     }
 }

@@ -1,9 +1,12 @@
 //! A device's life, its line, what is odd about its identity; credentials in bulk.
 
 use crate::common::{self, SECOND, START, TENANT, World, config, inform};
+use crate::flaky::{Flaky, Trap};
 use hearth_clients::{DeviceState as _, Kind, Result};
+use hearth_engine::EngineOptions;
 use hearth_proto::devicestate::v1 as ds;
 use hearth_proto::types::v1::{DeviceState, EdgePolicy, IdentityProof, Line, TrustedNetwork};
+use std::sync::Arc;
 
 const ID: &str = "00D09E-Box-7";
 const DAY: i64 = 86_400 * SECOND;
@@ -126,6 +129,32 @@ async fn a_device_from_expected_to_retired() {
     assert_eq!(refused(&world, coming(unseen, &user)).await, "blocked");
     let error = set(&world, unseen, DeviceState::Silent).await.unwrap_err();
     assert_eq!(error.field, "state");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_delete_that_was_cut_off_is_finished_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrap = |store| Flaky::with(store, Trap::CutOff(Arc::default()));
+    let mut world = World::over(EngineOptions::new(dir.path()), config(), wrap).await;
+    world.run().await;
+    let user = onboarding(&world).await;
+    set(&world, ID, DeviceState::Blocked).await.unwrap();
+    let request = ds::DeleteDeviceRequest {
+        tenant: TENANT.into(),
+        device: ID.into(),
+    };
+    let error = world
+        .state
+        .delete_device(request.clone())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, Kind::Unavailable, "{error}");
+    assert_eq!(refused(&world, coming(ID, &user)).await, "blocked");
+    // The second call: there is no such device any more, nor anything that was said of it.
+    let error = world.state.delete_device(request).await.unwrap_err();
+    assert_eq!(error.kind, Kind::NotFound, "{error}");
+    assert_eq!(refused(&world, coming(ID, &user)).await, "");
     world.stop().await;
 }
 

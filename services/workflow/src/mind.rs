@@ -30,7 +30,7 @@ impl Inner {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(self.options.tick.get()) => {}
             }
-            if let Err(error) = self.mind_once().await {
+            if let Err(error) = self.mind_once(stop).await {
                 tracing::warn!(%error, "deadlines can't be looked at now");
             }
             if round.is_multiple_of(DEPTH_EVERY) {
@@ -46,21 +46,27 @@ impl Inner {
     }
 
     /// Works on everything that is due now.
-    pub(crate) async fn mind_once(&self) -> Result<()> {
+    async fn mind_once(&self, stop: &CancellationToken) -> Result<()> {
         loop {
             let due = self.queue.due(self.now(), AGAIN, BATCH).await;
             let due = due.map_err(queue_error)?;
             let full = due.len() == BATCH;
             for due in due {
-                let done = match due.kind {
-                    DueKind::Ready => self.wake_for(&due).await,
-                    _ => self.timed_out(&due).await,
+                let done = match (due.kind, stop.is_cancelled()) {
+                    // This is told once only; the rest another process is told of again.
+                    (DueKind::Ready, true) => {
+                        self.ask(&due.device, self.now()).await;
+                        Ok(())
+                    }
+                    (_, true) => Ok(()),
+                    (DueKind::Ready, false) => self.wake_for(&due).await,
+                    (_, false) => self.timed_out(&due).await,
                 };
                 if let Err(error) = done {
                     tracing::warn!(%error, task = %due.task, "a due task can't be settled now");
                 }
             }
-            if !full {
+            if !full || stop.is_cancelled() {
                 return Ok(());
             }
         }
@@ -69,12 +75,18 @@ impl Inner {
     /// A retry's delay has passed.
     async fn wake_for(&self, due: &Due) -> Result<()> {
         let work = self.ledger.sound(&due.device.tenant, due.task).await;
-        let asks = |work: Work| work.is_open() && !work.progress.no_wake;
-        // It is told once: rather a request too many than none.
-        if work
-            .as_ref()
-            .map_or(true, |work| work.clone().is_some_and(asks))
-        {
+        let asks = |work: &Work| work.is_open() && !work.progress.no_wake;
+        // A reminder may stand at any task of the device; and it is told once: rather a request too
+        // many than none.
+        let is_wanted = match &work {
+            Ok(Some(work)) if asks(work) => true,
+            Ok(_) => match self.open_tasks_of(&due.device).await {
+                Ok(all) => all.iter().any(asks),
+                Err(_) => true,
+            },
+            Err(_) => true,
+        };
+        if is_wanted {
             self.ask(&due.device, self.now()).await;
         }
         work.map(drop)

@@ -9,7 +9,7 @@ use crate::{
     publish::{self, Changes},
     retention,
     secrets::Secrets,
-    wake::{self, Waker},
+    wake::{self, Asking, Waker},
 };
 use async_trait::async_trait;
 use hearth_auth::Sealer;
@@ -17,7 +17,7 @@ use hearth_bus::{Bus, Publish};
 use hearth_clients::{DeviceState, Error, Files, Result, Wakeup, Workflow};
 use hearth_proto::workflow::v1 as wf;
 use hearth_queue::Queue;
-use hearth_runtime::{Backoff, BoxError, Clock, Service, ServiceContext};
+use hearth_runtime::{Backoff, BoxError, CancellationToken, Clock, Service, ServiceContext};
 use hearth_store::Store;
 use hearth_telemetry::{MetricError, Registry};
 use hearth_types::{DeviceKey, TaskId, TaskIds, TenantId, Timestamp};
@@ -197,33 +197,35 @@ impl Service for WorkflowRunner {
         let owner = inner.ids.next_id().to_string();
         let longest = std::time::Duration::from_secs(1);
         let mut backoff = Backoff::new(longest / 4, longest);
-        loop {
-            let rebuilt = tokio::select! {
-                () = ctx.stop.cancelled() => return Ok(()),
-                rebuilt = inner.rebuild(&owner) => rebuilt,
-            };
-            match rebuilt {
-                Ok(count) => {
-                    tracing::info!(open_tasks = count, "task queues are rebuilt");
-                    break;
+        let rebuild = async {
+            loop {
+                match inner.rebuild(&owner).await {
+                    Ok(count) => return count,
+                    Err(error) => ctx.readiness.not_ready(error.to_string()),
                 }
-                Err(error) => {
-                    ctx.readiness.not_ready(error.to_string());
-                    if !backoff.wait_unless(&ctx.stop).await {
-                        return Ok(());
-                    }
-                }
+                backoff.wait().await;
             }
+        };
+        tokio::select! {
+            () = ctx.stop.cancelled() => {
+                inner.hand_over(Asking::default()).await;
+                return Ok(());
+            }
+            count = rebuild => tracing::info!(open_tasks = count, "task queues are rebuilt"),
         }
         inner.ready.store(true, Ordering::Release);
         ctx.readiness.ready();
+        // These end in this order: what is planned is handed over when nothing plans any more, and
+        // what that changes is published.
+        let (planned, told) = (CancellationToken::new(), CancellationToken::new());
+        let _ended = [&planned, &told].map(|token| token.clone().drop_guard());
         let publisher = tokio::spawn(publish::run(
             Arc::clone(&inner.bus),
             self.changes,
             Arc::clone(&inner.metrics),
-            ctx.stop.clone(),
+            told.clone(),
         ));
-        let waker = tokio::spawn(wake::run(Arc::clone(&inner), ctx.stop.clone()));
+        let waker = tokio::spawn(wake::run(Arc::clone(&inner), planned.clone()));
         let trimmer = tokio::spawn(retention::run(Arc::clone(&inner), ctx.stop.clone()));
         let keeper = {
             let (inner, stop) = (Arc::clone(&inner), ctx.stop.clone());
@@ -232,7 +234,9 @@ impl Service for WorkflowRunner {
         inner.mind(&ctx.stop).await;
         keeper.await?;
         trimmer.await?;
+        planned.cancel();
         waker.await?;
+        told.cancel();
         publisher.await?;
         Ok(())
     }

@@ -2,7 +2,6 @@
 //! device's lock.
 
 use crate::service::Inner;
-use futures::{StreamExt, stream};
 use hearth_clients::Error;
 use hearth_proto::{
     types::v1::TaskState,
@@ -22,10 +21,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{
-    sync::Notify,
-    task::{self, JoinSet},
-};
+use tokio::sync::Notify;
+
+mod hand_over;
+pub(crate) use hand_over::Asking;
 
 /// How long a connection request may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -207,65 +206,25 @@ const SOON_AGAIN: u32 = 3;
 /// How soon a device is asked again for a new task that has accepted for an earlier one.
 const AFTER_ACCEPTED: Duration = Duration::from_secs(5);
 
-/// How long requests that are under way may take once this process is to end.
-const LAST: Duration = Duration::from_secs(2);
-
-/// How long telling the queue of all plans may take then, and of how many at once.
-const HAND_OVER: Duration = Duration::from_secs(5);
-const HANDED_AT_ONCE: usize = 64;
-
 /// Works on the agenda until `stop`, and hands over what is left of it.
 pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
-    let mut asking = JoinSet::new();
-    let mut under_way = HashMap::new();
+    let mut asking = Asking::default();
     loop {
         let room = inner.options.wake_concurrency.saturating_sub(asking.len());
         for (device, due) in inner.waker.take_due(inner.now(), room) {
             let (inner, asked) = (Arc::clone(&inner), device.clone());
-            let task = asking.spawn(async move { inner.wake(asked, due).await });
-            under_way.insert(task.id(), (device, due));
+            let ask = async move { inner.wake(asked, due).await };
+            asking.begin(&device, due, ask);
         }
         tokio::select! {
             () = stop.cancelled() => break,
             () = inner.waker.changed.notified() => {}
-            Some(ended) = asking.join_next_with_id() => {
-                under_way.remove(&id_of(&ended));
-            }
+            () = asking.one_ends() => {}
             () = tokio::time::sleep(Duration::from_millis(250)) => {}
         }
-        while let Some(ended) = asking.try_join_next_with_id() {
-            under_way.remove(&id_of(&ended));
-        }
+        asking.sweep();
     }
-    inner.waker.leaving.store(true, Ordering::Release);
-    let last = async {
-        while let Some(ended) = asking.join_next_with_id().await {
-            under_way.remove(&id_of(&ended));
-        }
-    };
-    // Whoever takes longer is asked by another process, perhaps once more.
-    let _ = tokio::time::timeout(LAST, last).await;
-    asking.shutdown().await;
-    let mut left = inner.waker.take_all();
-    left.extend(under_way.into_values());
-    let all = left.len();
-    let told = stream::iter(left).for_each_concurrent(HANDED_AT_ONCE, async |(device, due)| {
-        inner.remind(&device, due.at).await;
-    });
-    if tokio::time::timeout(HAND_OVER, told).await.is_err() {
-        tracing::warn!(
-            planned = all,
-            "the queue is slow: some wake-ups are made by another process only {} s late",
-            MISSED.as_secs()
-        );
-    }
-}
-
-fn id_of(ended: &Result<(task::Id, ()), task::JoinError>) -> task::Id {
-    match ended {
-        Ok((id, ())) => *id,
-        Err(lost) => lost.id(),
-    }
+    inner.hand_over(asking).await;
 }
 
 impl Inner {
@@ -352,8 +311,12 @@ impl Inner {
                     .await;
                 }
             }
+            // The Inform with its address may have been accepted and not applied yet.
+            WakeOutcome::NoAddress if due.tries == 0 => {
+                self.not_woken(device, due, &answer.detail, None).await;
+            }
             // Nothing that time heals: the device's own Inform comes first.
-            WakeOutcome::Forbidden | WakeOutcome::Credentials => {
+            WakeOutcome::NoAddress | WakeOutcome::Forbidden | WakeOutcome::Credentials => {
                 let last = Due {
                     tries: usize::MAX,
                     ..due
@@ -374,9 +337,7 @@ impl Inner {
                 };
                 self.plan(device, next).await;
             }
-            // The Inform with the address may have been accepted and not applied yet.
             WakeOutcome::Unspecified
-            | WakeOutcome::NoAddress
             | WakeOutcome::Unreachable
             | WakeOutcome::Offline
             | WakeOutcome::Busy => {

@@ -92,15 +92,22 @@ async fn a_device_whose_address_is_not_known_yet_is_asked_again() {
         .wait_for(&made.task.unwrap().id, TaskState::Queued)
         .await;
     assert!(waits.reason.contains("no address yet"), "{}", waits.reason);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.wakeup.will(WakeOutcome::NoAddress, "still none");
     world.advance(11);
     asked(&world, 2).await;
+    // It does not tell any: its own Inform is waited for.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.advance(500);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(world.wakeup.asked.load(SeqCst), 2);
 }
 
 #[tokio::test]
 async fn a_device_that_left_in_the_middle_is_woken() {
     let (mut world, mut cpe) = (World::new().await, Cpe::new());
     // The first connection request is for naught: the device comes by itself.
-    world.wakeup.will(WakeOutcome::NoAddress, "no address");
+    world.wakeup.will(WakeOutcome::Forbidden, "not allowed");
     let made = world.service.create_task(read()).await.unwrap();
     let id = made.task.unwrap().id;
     asked(&world, 1).await;
@@ -153,11 +160,16 @@ async fn a_device_that_is_on_its_way_is_not_asked_at_once_for_the_next_task() {
     asked(&world, 2).await;
 }
 
-/// A replica that is replaced takes no wake-up with it, be it for later or under way.
+/// A replica that is replaced takes no wake-up with it.
 #[tokio::test]
 async fn a_replica_that_ends_hands_its_wake_ups_over() {
     let world = World::new().await;
     let other = world.twin().await;
+    // The older one needs no session of its own; it hides nothing.
+    let quiet = Kind::GetParameterValues(GetParameterValues {
+        paths: vec!["Device.DeviceInfo.".into()],
+    });
+    world.create(quiet).await;
     world.wakeup.will(WakeOutcome::Unreachable, "no answer");
     other.service.create_task(read()).await.unwrap();
     asked(&world, 1).await;
@@ -167,12 +179,26 @@ async fn a_replica_that_ends_hands_its_wake_ups_over() {
     other.end().await;
     world.advance(11);
     asked(&world, 2).await;
-    // What still reached it goes the same way.
+    // What still reached it goes the same way: after five seconds, since the device has accepted.
     tokio::time::sleep(Duration::from_millis(50)).await;
     last.create_task(read()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    world.advance(5);
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        world.advance(1);
+    }
     asked(&world, 3).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_ends_hands_over_whom_it_is_asking() {
+    let world = World::new().await;
+    let other = world.twin().await;
+    world.wakeup.silent.store(true, SeqCst);
+    other.service.create_task(read()).await.unwrap();
+    asked(&world, 1).await;
+    world.wakeup.silent.store(false, SeqCst);
+    other.end().await;
+    asked(&world, 2).await;
 }
 
 #[tokio::test]

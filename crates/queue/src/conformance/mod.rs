@@ -1,6 +1,7 @@
 //! The suite that every backend runs. Each check gets an empty queue; [`all`] runs them all and
 //! panics at the first that fails, with its name.
 
+mod concurrent;
 mod order;
 mod rebuild;
 mod sessions;
@@ -44,7 +45,30 @@ where
     timers::parked_and_unparked(make().await).await;
     timers::delays_are_told_once(make().await).await;
     timers::reminders_are_told_once(make().await).await;
+    timers::a_reminder_outlives_its_task(make().await).await;
     timers::limits_are_kept(make().await).await;
+    let twice = async || {
+        let queue = make().await;
+        [Arc::clone(&queue), queue]
+    };
+    concurrent::claims(&twice().await).await;
+    concurrent::what_is_due_is_told_to_one(&twice().await).await;
+}
+
+/// What two processes do at once. `new` gives two handles of one queue: an empty one each time, with
+/// all buckets suspect.
+pub async fn of_two<F, Fut>(new: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = [Arc<dyn Queue>; 2]>,
+{
+    let make = async || {
+        let queues = new().await;
+        build(&queues[0]).await;
+        queues
+    };
+    concurrent::claims(&make().await).await;
+    concurrent::what_is_due_is_told_to_one(&make().await).await;
 }
 
 const LEASE: Duration = Duration::from_secs(30);

@@ -124,6 +124,30 @@ pub(super) async fn reminders_are_told_once(queue: Arc<dyn Queue>) {
     assert_eq!(due(&queue, at(100)).await, [(id(1), DueKind::Deadline)]);
 }
 
+pub(super) async fn a_reminder_outlives_its_task(queue: Arc<dyn Queue>) {
+    let device = device("a");
+    for task in [id(1), id(2), id(3)] {
+        ok!(queue.enqueue(&device, pending(task)));
+    }
+    ok!(queue.remind(&device, at(10), at(1)));
+    // Cancelled, and ended.
+    ok!(queue.remove(&device, id(1), false));
+    ok!(queue.complete(&device, id(2)));
+    assert_eq!(due(&queue, at(9)).await, []);
+    assert_eq!(due(&queue, at(10)).await, [(id(3), DueKind::Ready)]);
+    assert_eq!(due(&queue, at(20)).await, []);
+    // What was none, nobody has.
+    ok!(queue.enqueue(&device, pending(id(4))));
+    let late = Enqueue {
+        deadline: at(50),
+        priority: 1,
+        ..pending(id(5))
+    };
+    ok!(queue.enqueue(&device, late));
+    ok!(queue.complete(&device, id(5)));
+    assert_eq!(due(&queue, at(60)).await, []);
+}
+
 pub(super) async fn limits_are_kept(queue: Arc<dyn Queue>) {
     for number in 0..50 {
         let task = Enqueue {

@@ -44,6 +44,16 @@ impl Entry {
         }
     }
 
+    /// The same with a reminder at this time, if it is one.
+    pub(super) fn alarm_with(&self, reminder: Timestamp) -> Timestamp {
+        let own = self.next_alarm();
+        match (reminder.is_set(), own.is_set()) {
+            (true, true) => reminder.min(own),
+            (true, false) => reminder,
+            (false, _) => own,
+        }
+    }
+
     pub(super) fn is_ready(&self, now: Timestamp) -> bool {
         matches!(self.phase, Phase::Pending { not_before } if not_before <= now)
     }

@@ -213,11 +213,10 @@ impl Shard {
         };
         let phase = record.tasks[index].phase;
         if force || matches!(phase, Phase::Pending { .. }) {
-            let entry = record.tasks.remove(index);
+            let mut entry = record.tasks.remove(index);
             self.rebuild.ended(task);
-            if entry.alarm.is_set() {
-                self.alarms.remove(&(entry.alarm, task, device.clone()));
-            }
+            pass_on(&mut self.alarms, device, record, &entry);
+            move_alarm(&mut self.alarms, device, &mut entry, Timestamp::ZERO);
             self.ages.remove(&task);
             self.drop_if_idle(device, Timestamp::ZERO);
         }
@@ -288,12 +287,7 @@ impl Shard {
         };
         let mut at = at;
         for entry in record.tasks.iter_mut().filter(|entry| entry.is_ready(now)) {
-            let own = entry.next_alarm();
-            let alarm = match (at.is_set(), own.is_set()) {
-                (true, true) => at.min(own),
-                (true, false) => at,
-                (false, _) => own,
-            };
+            let alarm = entry.alarm_with(at);
             move_alarm(&mut self.alarms, device, entry, alarm);
             // The first one says it for all.
             at = Timestamp::ZERO;
@@ -407,6 +401,24 @@ fn set_alarm(
 ) {
     let alarm = entry.next_alarm();
     move_alarm(alarms, device, entry, alarm);
+}
+
+/// What the device was to be told of by a task that is gone, another one that waits says.
+fn pass_on(
+    alarms: &mut BTreeSet<(Timestamp, TaskId, DeviceKey)>,
+    device: &DeviceKey,
+    record: &mut Record,
+    gone: &Entry,
+) {
+    let is_reminder = gone.alarm.is_set() && gone.alarm != gone.next_alarm();
+    if !is_reminder || !matches!(gone.phase, Phase::Pending { .. }) {
+        return;
+    }
+    let mut waiting = record.tasks.iter_mut();
+    if let Some(entry) = waiting.find(|entry| entry.is_ready(Timestamp::ZERO)) {
+        let alarm = entry.alarm_with(gone.alarm);
+        move_alarm(alarms, device, entry, alarm);
+    }
 }
 
 fn move_alarm(

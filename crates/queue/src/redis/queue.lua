@@ -304,6 +304,21 @@ local function enqueue(k, a)
   return 1
 end
 
+-- What the device was to be told of by a task that is gone, another one that waits says.
+local function pass_on(k, device, record, gone)
+  local at = gone[ALARM]
+  if gone[PHASE] ~= PENDING or at == 0 or at == next_alarm(gone) then
+    return
+  end
+  for _, task in ipairs(record[T]) do
+    if task[PHASE] == PENDING and task[V] == 0 then
+      local own = next_alarm(task)
+      set_alarm(k, device, task, own > 0 and math.min(own, at) or at)
+      return
+    end
+  end
+end
+
 local function remove(k, a)
   local device, id, force = a[1], a[2], a[3] == '1'
   local record, task, index = lookup(k, device, id)
@@ -317,6 +332,7 @@ local function remove(k, a)
   end
   if gone then
     table.remove(record[T], index)
+    pass_on(k, device, record, task)
     set_alarm(k, device, task, 0)
     call('ZREM', k[4], id)
     count(k, task[PHASE], -1)

@@ -162,6 +162,9 @@ async fn a_real_cluster_is_broken_and_mended() {
     };
     let primary = cluster.primary(&of("redis")).await.unwrap();
     cluster.act(&Action::Flush(primary.clone())).await.unwrap();
+    cluster.act(&Action::Fill(primary.clone())).await.unwrap();
+    let drain = Action::Drain(vec![primary.clone()]);
+    cluster.act(&drain).await.unwrap();
     for (member, broken) in [(of("nats")[0].clone(), true), (primary, false)] {
         let (begin, end) = match broken {
             true => (Action::Kill(member.clone()), Action::Start(member)),

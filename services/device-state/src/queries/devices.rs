@@ -62,15 +62,14 @@ impl Core {
         let mut turn = self.turn.lock().await;
         // What waits must not come back after the end.
         self.flush(&mut turn).await?;
-        if self.row(&device).await?.is_none() {
-            return Err(no_device(&device));
-        }
-        if self.parts.is_shared() {
+        let was_there = self.row(&device).await?.is_some();
+        // From before the row goes: nobody may go on believing that it is there.
+        let _changing = self.changing(&[About::device(&device)]).await?;
+        if was_there && self.parts.is_shared() {
             // Who works on the device must forget it, or it would go on writing only what changes.
             self.publish_deleted(&device).await?;
         }
-        // From before the row goes: nobody may go on believing that it is there.
-        let _changing = self.changing(&[About::device(&device)]).await?;
+        // Also of one that is gone: an earlier call may have been cut off in the middle.
         self.forget_noted(&device).await?;
         self.forget_captured(&device).await?;
         let deleted = self.store.delete_device(&device).await;
@@ -79,7 +78,10 @@ impl Core {
         deleted?;
         self.forget_refusals(&device).await?;
         self.forget_life(&device).await?;
-        Ok(ds::DeleteDeviceResponse {})
+        match was_there {
+            true => Ok(ds::DeleteDeviceResponse {}),
+            false => Err(no_device(&device)),
+        }
     }
 
     async fn publish_deleted(&self, device: &DeviceKey) -> Result<()> {

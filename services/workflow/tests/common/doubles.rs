@@ -317,6 +317,8 @@ impl DeviceState for FakeDeviceState {
 pub struct FakeWakeup {
     pub answers: Mutex<Vec<wk::WakeResponse>>,
     pub asked: AtomicU32,
+    /// Devices don't answer, and are waited for.
+    pub silent: AtomicBool,
 }
 
 impl FakeWakeup {
@@ -339,6 +341,9 @@ impl Wakeup for FakeWakeup {
     }
     async fn wake(&self, _: wk::WakeRequest) -> ClientResult<wk::WakeResponse> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.silent.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         let mut answers = self.answers.lock().unwrap();
         let last = wk::WakeResponse {
             outcome: wk::WakeOutcome::Accepted.into(),
