@@ -212,11 +212,16 @@ pub async fn preload(login: &Login, count: usize, seed: u64) -> Result<()> {
 
 /// Has every device inform once more, and waits until all those Informs are acknowledged. False
 /// if some were not within `limit`.
+///
+/// All of them at once are a crowd, of which the server may put some off, and a device that has
+/// failed often before waits for many minutes then: each is told again until it has.
 pub async fn settle(fleet: &Fleet, limit: Duration) -> bool {
+    const AGAIN: Duration = Duration::from_secs(5);
     for device in fleet.devices() {
         device.trigger(SETTLED, "");
     }
     let until = Instant::now() + limit;
+    let mut again = Instant::now() + AGAIN;
     let told = |device: &Device| {
         device.with_ledger(|ledger| {
             let events = ledger
@@ -234,6 +239,13 @@ pub async fn settle(fleet: &Fleet, limit: Duration) -> bool {
             .all(|device| told(device) && !device.in_session())
         {
             return true;
+        }
+        if Instant::now() > again {
+            again = Instant::now() + AGAIN;
+            let late = fleet.devices().iter();
+            for device in late.filter(|device| !told(device) && !device.in_session()) {
+                device.trigger(SETTLED, "");
+            }
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
