@@ -2,15 +2,14 @@
 
 use super::{LEASE, at, id, ok, pending};
 use crate::{Claim, Due, Enqueue, Queue};
-use hearth_types::{DeviceId, DeviceKey, TaskId, TenantId};
+use hearth_types::{DeviceKey, TaskId};
 use std::{collections::BTreeMap, sync::Arc};
 
 const DEVICES: u8 = 20;
 const TASKS: u8 = 5;
 
 fn device(serial: u8) -> DeviceKey {
-    let id = DeviceId::new("001122", "Box", &serial.to_string());
-    DeviceKey::new(TenantId::default(), id.unwrap_or_else(|e| panic!("{e}")))
+    super::device(&serial.to_string())
 }
 
 /// Runs this for both at once, and answers what they had.

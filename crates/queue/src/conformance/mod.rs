@@ -47,12 +47,11 @@ where
     timers::reminders_are_told_once(make().await).await;
     timers::a_reminder_outlives_its_task(make().await).await;
     timers::limits_are_kept(make().await).await;
-    let twice = async || {
-        let queue = make().await;
+    of_two(|| async {
+        let queue = new().await;
         [Arc::clone(&queue), queue]
-    };
-    concurrent::claims(&twice().await).await;
-    concurrent::what_is_due_is_told_to_one(&twice().await).await;
+    })
+    .await;
 }
 
 /// What two processes do at once. `new` gives two handles of one queue: an empty one each time, with

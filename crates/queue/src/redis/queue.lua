@@ -115,6 +115,15 @@ local function next_alarm(task)
   return math.max(task[V], task[DEADLINE])
 end
 
+-- The same with a reminder at this time, if it is one.
+local function alarm_with(task, reminder)
+  local own = next_alarm(task)
+  if reminder > 0 and (own == 0 or reminder < own) then
+    return reminder
+  end
+  return own
+end
+
 local function count(k, phase, by)
   if phase == IN_FLIGHT then
     call('HINCRBY', k[1], 'n', by)
@@ -312,8 +321,7 @@ local function pass_on(k, device, record, gone)
   end
   for _, task in ipairs(record[T]) do
     if task[PHASE] == PENDING and task[V] == 0 then
-      local own = next_alarm(task)
-      set_alarm(k, device, task, own > 0 and math.min(own, at) or at)
+      set_alarm(k, device, task, alarm_with(task, at))
       return
     end
   end
@@ -397,10 +405,7 @@ local function remind(k, a)
   local changed = false
   for _, task in ipairs(record and record[T] or {}) do
     if is_ready(task, now) then
-      local alarm, before = next_alarm(task), task[ALARM]
-      if at > 0 and (alarm == 0 or at < alarm) then
-        alarm = at
-      end
+      local alarm, before = alarm_with(task, at), task[ALARM]
       set_alarm(k, device, task, alarm)
       changed = changed or alarm ~= before
       -- The first one says it for all.
