@@ -162,7 +162,7 @@ pub async fn run(arguments: FaultArguments) -> Result<()> {
         }
     };
     print!("\n{}", report.markdown());
-    match report.failures() {
+    match report.failures(seed) {
         0 => println!("PASSED: nothing lost, nothing doubled (seed {seed})"),
         n => bail!("{n} violations (seed {seed})"),
     }

@@ -257,9 +257,10 @@ impl FaultReport {
         }
     }
 
-    /// What must not be, in all rows; a fault that could not happen counts too.
-    pub fn failures(&self) -> usize {
-        let bad = self.rows.iter();
+    /// What must not be, in the rows of a run with this seed; a fault that could not happen counts too. Those of earlier
+    /// runs, which the report goes on from, were told when they were made.
+    pub fn failures(&self, seed: u64) -> usize {
+        let bad = self.rows.iter().filter(|row| row.seed == seed);
         bad.map(|row| row.violations.len() + usize::from(row.not_run.is_some()))
             .sum()
     }

@@ -185,7 +185,8 @@ mod tests {
         let (chapters, _) = table.split_once("\n\n").unwrap();
         let columns = |line: &str| line.matches('|').count();
         assert!(chapters.lines().all(|line| columns(line) == 14), "{table}");
-        assert_eq!(report.failures(), 3);
+        assert_eq!(report.failures(0), 3);
+        assert_eq!(report.failures(1), 0, "another run's");
         let json = serde_json::to_string(&report).unwrap();
         let again: FaultReport = serde_json::from_str(&json).unwrap();
         assert_eq!(again.markdown(), report.markdown());

@@ -165,11 +165,12 @@ async fn a_device_that_is_on_its_way_is_not_asked_at_once_for_the_next_task() {
 async fn a_replica_that_ends_hands_its_wake_ups_over() {
     let world = World::new().await;
     let other = world.twin().await;
-    // The older one needs no session of its own; it hides nothing.
-    let quiet = Kind::GetParameterValues(GetParameterValues {
-        paths: vec!["Device.DeviceInfo.".into()],
-    });
-    world.create(quiet).await;
+    // The reminder stands at the older one, which itself wakes nobody.
+    let quiet = wf::CreateTaskRequest {
+        no_wake: true,
+        ..read()
+    };
+    world.service.create_task(quiet).await.unwrap();
     world.wakeup.will(WakeOutcome::Unreachable, "no answer");
     other.service.create_task(read()).await.unwrap();
     asked(&world, 1).await;
