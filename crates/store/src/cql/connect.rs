@@ -276,9 +276,20 @@ async fn session(config: &CqlConfig) -> Result<Session, ConnectError> {
         if let (Some(user), Some(password)) = (&config.user, &config.password) {
             builder = builder.user(user, password.expose());
         }
-        let refused = match Box::pin(builder.build()).await {
-            Ok(session) => return Ok(session),
-            Err(error) => told_apart(config, refused(config, &error)).await,
+        let silent = |reason: String| ConnectError::Unreachable {
+            nodes: config.nodes.join(", "),
+            reason,
+        };
+        // The driver sets no end to its first questions about the cluster, and makes a session also
+        // where none of them was answered.
+        let longest = config.connect_timeout.get();
+        let refused = match timeout(longest, Box::pin(builder.build())).await {
+            Err(_) => silent(format!("no answer within {longest:?}")),
+            Ok(Ok(session)) if datacenters(&session).is_empty() => {
+                silent("no node tells what nodes there are".to_owned())
+            }
+            Ok(Ok(session)) => return Ok(session),
+            Ok(Err(error)) => told_apart(config, refused(config, &error)).await,
         };
         if !refused.is_passing() || !patience.wait(&refused).await {
             return Err(refused);

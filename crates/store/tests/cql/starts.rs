@@ -8,6 +8,8 @@ use hearth_store::cql::ConnectError;
 use hearth_store::{CqlConfig, CqlStore, Document, DocumentKind, Store};
 use hearth_telemetry::Registry;
 use hearth_types::{TaskId, TenantId};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::ledger::{as_the_first_tables_have_it, row};
 use super::ring::ring;
@@ -260,4 +262,47 @@ async fn many_starts_through_different_nodes_make_the_tables_once() {
         );
         keyspace.drop().await;
     }
+}
+
+/// A node that is too busy: it takes connections and answers no question about the cluster.
+async fn greet_only(mut stream: TcpStream) -> std::io::Result<()> {
+    const SUPPORTED: u8 = 6;
+    const READY: u8 = 2;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        let [_, _, id_high, id_low, asked, length @ ..] = head;
+        let length = usize::try_from(u32::from_be_bytes(length)).unwrap();
+        stream.read_exact(&mut vec![0; length]).await?;
+        let (answer, body): (u8, &[u8]) = match asked {
+            // OPTIONS: no options.
+            5 => (SUPPORTED, &[0, 0]),
+            // STARTUP and REGISTER.
+            1 | 11 => (READY, &[]),
+            _ => continue,
+        };
+        let length = u8::try_from(body.len()).unwrap();
+        let head = [0x84, 0, id_high, id_low, answer, 0, 0, 0, length];
+        stream.write_all(&[&head, body].concat()).await?;
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_tell_nothing_are_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let busy = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(greet_only(stream));
+        }
+    });
+    let config = CqlConfig {
+        nodes: vec![busy.clone()],
+        connect_timeout: HumanDuration::secs(1),
+        request_timeout: HumanDuration::secs(1),
+        ..CqlConfig::default()
+    };
+    let line = refusal(config).await;
+    assert!(line.contains("no CQL node answers"), "{line}");
+    assert!(line.contains(&busy), "{line}");
 }
