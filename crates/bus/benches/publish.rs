@@ -1,6 +1,8 @@
 //! How many messages a second the bus takes, each durable before its publisher goes on, and what a
 //! message costs in CPU time of this process, with one consumer that keeps up: the embedded bus,
-//! and beside it NATS, where `HEARTH_TEST_NATS` names a server.
+//! and beside it NATS, where `HEARTH_TEST_NATS` names a server; there also with a sole consumer, as
+//! device-state's are, which deletes what it has worked on. `HEARTH_BENCH_REPLICAS` (1) is how many
+//! of the servers have each message.
 //!
 //! `cargo bench -p hearth-bus --bench publish [-- DIRECTORY]`
 #![allow(clippy::unwrap_used)]
@@ -34,11 +36,12 @@ fn main() {
         .build()
         .unwrap();
     println!("{PAYLOAD} bytes a message, files in {}", root.display());
-    println!("bus       publishers  messages/s  CPU µs/message  mean ms");
+    println!("bus        publishers  messages/s  CPU µs/message  mean ms");
     for publishers in [1, 16, 64, 256, 1024] {
         runtime.block_on(async {
             embedded(&root, publishers).await;
-            nats(publishers).await;
+            nats(publishers, false).await;
+            nats(publishers, true).await;
         });
     }
 }
@@ -47,21 +50,24 @@ async fn embedded(root: &std::path::Path, publishers: u32) {
     let directory = tempfile::TempDir::new_in(root).unwrap();
     let engine = Engine::open(EngineOptions::new(directory.path())).unwrap();
     let bus = EmbeddedBus::open(engine, EmbeddedOptions::default());
-    run("embedded", Arc::new(bus.await.unwrap()), publishers).await;
+    run("embedded", Arc::new(bus.await.unwrap()), publishers, false).await;
 }
 
-async fn nats(publishers: u32) {
+async fn nats(publishers: u32, sole: bool) {
     let Ok(server) = std::env::var("HEARTH_TEST_NATS") else {
         return;
     };
     let config = NatsConfig {
         servers: vec![server.clone()],
         prefix: format!("bench-{}", std::process::id()),
+        replicas: std::env::var("HEARTH_BENCH_REPLICAS")
+            .map_or(1, |replicas| replicas.parse().unwrap()),
         ack_timeout: HumanDuration::secs(60),
         ..NatsConfig::default()
     };
     let bus = NatsBus::connect(&config, &Registry::new()).await.unwrap();
-    run("nats", Arc::new(bus), publishers).await;
+    let name = if sole { "nats sole" } else { "nats" };
+    run(name, Arc::new(bus), publishers, sole).await;
     let client = async_nats::connect(server).await.unwrap();
     let context = async_nats::jetstream::new(client);
     for kind in ["events", "dead"] {
@@ -70,8 +76,11 @@ async fn nats(publishers: u32) {
     }
 }
 
-async fn run(name: &str, bus: Arc<dyn Bus>, publishers: u32) {
-    let spec = ConsumerSpec::new("bench", [Stream::Inform]);
+async fn run(name: &str, bus: Arc<dyn Bus>, publishers: u32, sole: bool) {
+    let spec = ConsumerSpec {
+        sole,
+        ..ConsumerSpec::new("bench", [Stream::Inform])
+    };
     let consumer = bus.consumer(spec).await.unwrap();
     let consumed = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&consumed);
@@ -98,7 +107,7 @@ async fn run(name: &str, bus: Arc<dyn Bus>, publishers: u32) {
     consuming.await.unwrap();
     let behind = published.saturating_sub(consumed.load(Relaxed));
     println!(
-        "{name:<8}  {publishers:>10}  {:>10.0}  {:>14.1}  {:>7.2}{}",
+        "{name:<9}  {publishers:>10}  {:>10.0}  {:>14.1}  {:>7.2}{}",
         published as f64 / elapsed,
         cpu * 1e6 / published as f64,
         elapsed * 1e3 * f64::from(publishers) / published as f64,

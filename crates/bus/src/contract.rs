@@ -146,6 +146,10 @@ pub struct ConsumerSpec {
     /// One process after the other fetches, and each goes on where the one before it ended. One
     /// handle fetches at a time.
     pub in_order: bool,
+    /// It is the only one that sees its messages, but for its other parts: a backend whose servers
+    /// may take a message for delivered that was not MAY keep it until it was acknowledged here,
+    /// and deliver it late, behind later ones.
+    pub sole: bool,
     /// A delivery not acknowledged for this long is delivered again.
     pub ack_wait: Duration,
     /// Deliveries before a message becomes a dead letter; at least 1.
@@ -158,7 +162,7 @@ pub struct ConsumerSpec {
 
 impl ConsumerSpec {
     /// A consumer with 30 s to acknowledge, 5 deliveries, 10,000 messages in flight, and 32 MiB in
-    /// a fetch, and no `in_order`.
+    /// a fetch, and neither `in_order` nor `sole`.
     #[must_use]
     pub fn new(name: impl Into<String>, streams: impl Into<Vec<Stream>>) -> Self {
         Self {
@@ -166,6 +170,7 @@ impl ConsumerSpec {
             streams: streams.into(),
             part: None,
             in_order: false,
+            sole: false,
             ack_wait: Duration::from_secs(30),
             max_deliver: 5,
             max_in_flight: 10_000,

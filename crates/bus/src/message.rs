@@ -169,6 +169,9 @@ pub struct Ack {
 pub struct Delivery {
     /// The message's number.
     pub seq: u64,
+    /// The number under which the event came before the bus itself published it once more
+    /// ([`crate::ConsumerSpec::sole`]); mostly `seq`.
+    pub first_seq: u64,
     /// The kind of event.
     pub stream: Stream,
     /// The device that it is about.

@@ -4,6 +4,9 @@
 //! Faults of the server are in `nats_faults.rs`, which starts its own.
 #![allow(clippy::unwrap_used)]
 
+#[path = "nats/sole.rs"]
+mod sole;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

@@ -56,6 +56,7 @@ impl Source {
             };
             ready.push_back(Delivery {
                 seq,
+                first_seq: seq,
                 stream: Stream::Inform,
                 device: device.clone(),
                 time: Timestamp::from_micros(time),

@@ -85,6 +85,7 @@ fn spec(core: &Core, part: Part) -> ConsumerSpec {
         part: shared.then_some(part),
         // A count, and what a value was before, are only right after all that came before.
         in_order: true,
+        sole: true,
         ack_wait: ACK_WAIT,
         max_deliver: MAX_DELIVER,
         max_in_flight: core.config.max_in_flight,

@@ -13,7 +13,7 @@ const MAX_TEXT: usize = 1024;
 const SHOWN_VALUES: usize = 20;
 
 /// The entry at `place` of the event `seq`. The same event applied again makes the same entry:
-/// its number on the bus and the place tell entries of one time apart.
+/// its first number on the bus and the place tell entries of one time apart.
 pub fn row(time: Timestamp, seq: u64, place: usize, entry: &ds::HistoryEntry) -> HistoryRow {
     let place = u64::try_from(place).unwrap_or(PLACES).min(PLACES - 1);
     HistoryRow {

@@ -45,7 +45,7 @@ pub fn change(cx: &Context<'_>, record: &ev::SessionRecord) -> Change {
     record.turns_left_out = record.turns_left_out.saturating_add(turns);
     record.turns.truncate(MAX_TURNS);
     record.end_detail = clip(&record.end_detail);
-    let mut row = history::row(cx.time, cx.seq, 0, &ds::HistoryEntry::default());
+    let mut row = history::row(cx.time, cx.first_seq, 0, &ds::HistoryEntry::default());
     row.path = format!("{PATH}{}", cx.session);
     row.payload = record.encode_to_vec();
     Change {

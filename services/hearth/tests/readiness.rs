@@ -4,14 +4,14 @@
 use crate::apart::api::until;
 use crate::apart::valkey::Valkey;
 use crate::apart::{Process, common};
-use hearth_bus::{Bus, ConsumerSpec, Error, NatsBus, Publish, Stream};
+use async_nats::jetstream;
+use hearth_bus::PARTITIONS;
 use hearth_config::{ByteSize, HumanDuration};
 use hearth_runtime::{Readiness, ServiceState};
 use hearth_server::config::HearthConfig;
 use hearth_server::roles::Role;
 use hearth_sim::faults::proxy::{Mode, Proxy, Route};
-use hearth_telemetry::Registry;
-use hearth_types::{DeviceKey, Timestamp};
+use std::error::Error;
 use std::time::Duration;
 
 /// What a server's line takes, and a role's elsewhere behind it.
@@ -88,26 +88,19 @@ impl Roles {
 
     /// The stream of events is full: no Inform is taken.
     async fn nats(&self, common: &HearthConfig) {
-        let bus = NatsBus::connect(&common.nats, &Registry::new()).await;
-        let bus = bus.unwrap();
-        // What it never fetches stays.
-        let stuck = ConsumerSpec::new("stuck", [Stream::Inform]);
-        bus.consumer(stuck).await.unwrap();
+        let client = async_nats::connect(common.nats.servers.clone());
+        let context = jetstream::new(client.await.unwrap());
+        // No part has it, so that nobody works on it and deletes it.
+        let nobodys = format!("{}.v1.inform.default.{PARTITIONS}", common.nats.prefix);
         for size in [50_000, 500] {
             let refused = loop {
-                let message = Publish {
-                    stream: Stream::Inform,
-                    device: DeviceKey::parse("default", "001122-X-1").unwrap(),
-                    message_id: None,
-                    time: Timestamp::from_micros(1_767_225_600_000_000),
-                    // A dead letter to who reads it.
-                    payload: vec![0xff; size].into(),
-                };
-                if let Err(error) = bus.publish(message).await {
+                let message = context.publish(nobodys.clone(), vec![0xff; size].into());
+                if let Err(error) = message.await.unwrap().await {
                     break error;
                 }
             };
-            assert!(matches!(refused, Error::Full { .. }), "{refused:?}");
+            let refused = format!("{:?}", refused.source());
+            assert!(refused.contains("maximum bytes"), "{refused}");
         }
         fails(&self.gateway, "nats", "the bus is full").await;
         assert!(!self.gateway.readiness.is_ready());
@@ -117,8 +110,9 @@ impl Roles {
             assert!(process.readiness.is_ready());
         }
         assert!(self.api.readiness.is_ready());
-        bus.delete_consumer("stuck").await.unwrap();
-        bus.close().await.unwrap();
+        let events = format!("{}-events", common.nats.prefix);
+        let events = context.get_stream(events).await.unwrap();
+        events.purge().filter(nobodys).await.unwrap();
         self.recover().await;
     }
 

@@ -29,6 +29,7 @@ impl Message {
     pub(crate) fn delivery(&self, seq: u64, deliveries: u32) -> Delivery {
         Delivery {
             seq,
+            first_seq: seq,
             stream: self.stream,
             device: self.device.clone(),
             time: self.time,

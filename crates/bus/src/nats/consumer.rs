@@ -18,6 +18,7 @@ use super::delivered::Held;
 use super::layout;
 use super::link::Trouble;
 use super::pull::{Condemned, MAX_BATCH, Puller, Want};
+use super::sole::Sole;
 use crate::{Consumer, ConsumerSpec, Delivery, Error, Respite, Result};
 
 /// How often it is looked whether missing messages have come.
@@ -46,6 +47,8 @@ pub(crate) struct Member {
     upkeep: Mutex<Option<JoinHandle<()>>>,
     /// While no dead letter can be written.
     respite: Mutex<Respite>,
+    /// Used where the spec says so.
+    sole: Sole,
 }
 
 impl Member {
@@ -68,6 +71,7 @@ impl Member {
             changed: Notify::new(),
             upkeep: Mutex::new(None),
             respite: Mutex::default(),
+            sole: Sole::default(),
         });
         let mut members = core.members.lock();
         // Another handle may have been faster.
@@ -77,8 +81,10 @@ impl Member {
             .clone();
         let mut upkeep = member.upkeep.lock();
         if upkeep.is_none() {
-            let keeping = Arc::clone(&member).keep(Arc::clone(core));
-            *upkeep = Some(tokio::spawn(keeping));
+            let (member, core) = (Arc::clone(&member), Arc::clone(core));
+            *upkeep = Some(tokio::spawn(async move {
+                tokio::join!(member.keep(&core), member.sole.delete(&core));
+            }));
         }
         drop(upkeep);
         Ok(member)
@@ -93,6 +99,7 @@ impl Member {
 
     /// Gives back everything it holds, so that another process gets it at once.
     pub(crate) async fn give_back(&self, core: &Core) -> Result<(), Trouble> {
+        self.sole.settle().await;
         self.stop();
         let replies = self.held.lock().drain();
         for reply in replies {
@@ -102,9 +109,9 @@ impl Member {
     }
 
     /// Renews leases, for as long as the bus is open.
-    async fn keep(self: Arc<Self>, core: Arc<Core>) {
+    async fn keep(&self, core: &Core) {
         loop {
-            let lease = lease(&core, &self.spec.lock());
+            let lease = lease(core, &self.spec.lock());
             sleep(lease / 6).await;
             let ack_wait = self.spec.lock().ack_wait;
             let (now, is_connected) = (Instant::now(), core.link.is_connected());
@@ -126,6 +133,13 @@ impl Member {
             return Ok(Vec::new());
         };
         let max = max.clamp(1, MAX_BATCH);
+        let filters = {
+            let spec = self.spec.lock();
+            spec.sole.then(|| core.names.filters(&spec))
+        };
+        if let Some(filters) = filters {
+            self.sole.look_after(core, &self.name, &filters).await;
+        }
         loop {
             let (max_in_flight, max_deliver, bytes) = {
                 let spec = self.spec.lock();
@@ -178,14 +192,14 @@ impl Member {
         let Some(since) = self.held.lock().awaits(Instant::now()) else {
             return true;
         };
-        let unacknowledged = layout::unacknowledged(&core.link, &core.names, &self.name).await;
+        let place = layout::place(&core.link, &core.names, &self.name).await;
         let longest = LONGEST_GAP.max(lease(core, &self.spec.lock()) * LEASES_OF_GAP);
         let is_over = since.elapsed() >= longest;
         // Counted after the servers did: what is acknowledged or given back meanwhile makes it wait,
         // not go on.
         let mut held = self.held.lock();
         let here = held.here();
-        match unacknowledged {
+        match place.map(|place| place.unacknowledged) {
             Ok(all) if all <= here => {}
             Ok(all) if is_over => {
                 let (consumer, missing) = (self.name.as_str(), all - here);
@@ -275,7 +289,19 @@ impl Member {
             Some(left) => nak(left),
             None => self.try_bury(core, &condemned).await,
         };
-        Ok(core.link.send(condemned.reply, word).await?)
+        let is_over = word == TERM;
+        core.link.send(condemned.reply, word).await?;
+        if is_over {
+            self.ended([condemned.seq]);
+        }
+        Ok(())
+    }
+
+    /// These are worked on, by whoever has told the server so.
+    fn ended(&self, seqs: impl IntoIterator<Item = u64>) {
+        if self.spec.lock().sole {
+            self.sole.ended(seqs);
+        }
     }
 
     /// What the server is to be told of the message.
@@ -318,6 +344,7 @@ impl Member {
             }
             sent.push(seq);
         }
+        self.ended(sent.iter().copied());
         let mut held = self.held.lock();
         sent.into_iter().for_each(|seq| held.done(seq));
         drop(held);
@@ -348,7 +375,7 @@ impl Member {
             return Ok(());
         };
         // It is still in the stream: this consumer needs it.
-        if let Some(raw) = core.raw(&core.names.events_stream(), seq, false).await? {
+        if let Some(raw) = core.raw(&core.names.events_stream(), seq, None).await? {
             let condemned = Condemned {
                 seq,
                 deliveries,
@@ -362,6 +389,7 @@ impl Member {
             self.held.lock().died();
         }
         core.link.send(reply, TERM).await?;
+        self.ended([seq]);
         self.done(seq);
         Ok(())
     }

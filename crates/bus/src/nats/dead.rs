@@ -59,7 +59,7 @@ impl Core {
         let limit = limit.max(1);
         let mut letters = Vec::new();
         let mut from = after.map_or(1, |id| id.saturating_add(1));
-        while let Some(message) = self.raw(&self.names.dead_stream(), from, true).await? {
+        while let Some(message) = self.raw(&self.names.dead_stream(), from, Some(">")).await? {
             if letters.len() == limit {
                 let next = letters.last().map(|letter: &DeadLetter| letter.id);
                 return Ok(DeadLetterPage { letters, next });
@@ -74,7 +74,7 @@ impl Core {
     }
 
     pub(crate) async fn replay_dead_letter(&self, id: u64) -> Result<Ack> {
-        let letter = self.raw(&self.names.dead_stream(), id, false).await?;
+        let letter = self.raw(&self.names.dead_stream(), id, None).await?;
         let letter = letter.ok_or(Error::NotFound("dead letter"))?;
         let Some(subject) = letter.headers.get(SUBJECT).map(HeaderValue::as_str) else {
             let what = format!("dead letter {id} does not say where it came from");
@@ -100,29 +100,39 @@ impl Core {
 
     pub(crate) async fn delete_dead_letter(&self, id: u64) -> Result<()> {
         let stream = self.names.dead_stream();
-        if self.raw(&stream, id, false).await?.is_none() {
+        if self.raw(&stream, id, None).await?.is_none() {
             return Err(Error::NotFound("dead letter"));
         }
-        let what = format!("STREAM.MSG.DELETE.{stream}");
-        let deleted = self.link.api::<Value>(what, &json!({ "seq": id })).await;
+        let deleted = self.delete_message(&stream, id).await;
         self.levels.forget();
-        match deleted {
-            Ok(_) => Ok(()),
+        match deleted? {
+            true => Ok(()),
+            false => Err(Error::NotFound("dead letter")),
+        }
+    }
+
+    /// Deletes a message out of a stream; false: it isn't there.
+    pub(crate) async fn delete_message(&self, stream: &str, seq: u64) -> Result<bool, Trouble> {
+        let what = format!("STREAM.MSG.DELETE.{stream}");
+        // Not overwritten on disk: that would cost as much as writing it did.
+        let asked = json!({ "seq": seq, "no_erase": true });
+        match self.link.api::<Value>(what, &asked).await {
+            Ok(_) => Ok(true),
             Err(trouble) => match trouble.number() {
                 Some(number::NO_MESSAGE | number::SEQUENCE_NOT_FOUND | number::DELETE_FAILED) => {
-                    Err(Error::NotFound("dead letter"))
+                    Ok(false)
                 }
-                _ => Err(trouble.into()),
+                _ => Err(trouble),
             },
         }
     }
 
-    /// A message out of a stream: number `seq`, or the first from there on.
+    /// A message out of a stream: number `seq`, or the first from there on whose subject `next` fits.
     pub(crate) async fn raw(
         &self,
         stream: &str,
         seq: u64,
-        or_later: bool,
+        next: Option<&str>,
     ) -> Result<Option<StreamMessage>> {
         if self.is_closed() {
             return Err(Error::Closed);
@@ -134,8 +144,8 @@ impl Core {
         let stream = self.link.context.get_stream_no_info(stream).await;
         let stream = stream.map_err(|error| client(error.to_string()))?;
         let mut asked = stream.raw_message_builder().sequence(seq);
-        if or_later {
-            asked = asked.next_by_subject(">");
+        if let Some(filter) = next {
+            asked = asked.next_by_subject(filter);
         }
         let timer = self.link.metrics.api_seconds.start_timer();
         let message = asked.send().await;
@@ -158,6 +168,7 @@ fn letter(message: StreamMessage) -> Option<DeadLetter> {
         Ok(meta) => meta,
         Err(_) => wire::meta_of_unreadable(subject)?,
     };
+    let seq = header(SEQ)?.parse().ok()?;
     let micros = message.time.unix_timestamp_nanos() / 1000;
     Some(DeadLetter {
         id: message.sequence,
@@ -165,7 +176,8 @@ fn letter(message: StreamMessage) -> Option<DeadLetter> {
         reason: header(REASON)?.to_owned(),
         died: Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX)),
         message: Delivery {
-            seq: header(SEQ)?.parse().ok()?,
+            seq,
+            first_seq: meta.first_seq.unwrap_or(seq),
             deliveries: header(DELIVERIES)?.parse().ok()?,
             stream: meta.stream,
             device: meta.device,
@@ -177,7 +189,7 @@ fn letter(message: StreamMessage) -> Option<DeadLetter> {
 }
 
 /// The headers whose names don't begin so.
-fn without(headers: &HeaderMap, prefix: &str) -> HeaderMap {
+pub(crate) fn without(headers: &HeaderMap, prefix: &str) -> HeaderMap {
     let mut kept = HeaderMap::new();
     for (name, values) in headers.iter() {
         let text: &str = name.as_ref();

@@ -156,6 +156,7 @@ impl Held {
             self.redelivered += u64::from(n > 1);
             deliveries.push(Delivery {
                 seq,
+                first_seq: message.meta.first_seq.unwrap_or(seq),
                 stream: message.meta.stream,
                 device: message.meta.device,
                 time: message.meta.time,

@@ -3,8 +3,10 @@
 //! All kinds are in one stream: only so do a device's messages keep their order over kinds, and
 //! have numbers that grow. Its retention is by interest: a message stays until each consumer that
 //! is registered has acknowledged it. Without any consumer it would be dropped at once, so a
-//! consumer that never fetches (`_unclaimed`) is there until the first real one comes.
+//! consumer that never fetches (`_unclaimed`) is there until the first real one comes. Where that is
+//! a sole one ([`ConsumerSpec::sole`]) it stays: what ends a message is then its deletion.
 
+use async_nats::jetstream::consumer;
 use async_nats::jetstream::stream::Info;
 use hearth_runtime::Patience;
 use serde::Deserialize;
@@ -159,11 +161,25 @@ fn all_parts(name: &str, parts: u16, known: &[String]) -> Option<bool> {
     Some((0..parts).all(has))
 }
 
-/// How many messages were delivered to a consumer, in any process, and are not acknowledged.
-pub(crate) async fn unacknowledged(link: &Link, names: &Names, name: &str) -> Result<u64, Trouble> {
+/// Where a consumer is.
+pub(crate) struct Place {
+    /// Messages delivered, in any process, and not acknowledged.
+    pub(crate) unacknowledged: u64,
+    /// Up to this number none is delivered any more.
+    pub(crate) passed: u64,
+}
+
+pub(crate) async fn place(link: &Link, names: &Names, name: &str) -> Result<Place, Trouble> {
     let what = format!("CONSUMER.INFO.{}.{name}", names.events_stream());
-    let levels: ConsumerLevels = link.api(what, &Value::Null).await?;
-    Ok(levels.num_ack_pending)
+    let info: consumer::Info = link.api(what, &Value::Null).await?;
+    let unacknowledged = u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX);
+    Ok(Place {
+        unacknowledged,
+        passed: match unacknowledged {
+            0 => info.delivered.stream_sequence,
+            _ => info.ack_floor.stream_sequence,
+        },
+    })
 }
 
 /// Every registered consumer whose server answers.
@@ -241,7 +257,7 @@ async fn make_unclaimed(link: &Link, names: &Names, from: &str) -> Result<(), Tr
     let config = json!({
         "durable_name": UNCLAIMED,
         "name": UNCLAIMED,
-        "description": "Keeps events until the first consumer is registered",
+        "description": "Keeps events until they are deleted, or each has a consumer",
         "ack_policy": "none",
         "deliver_policy": from,
     });
@@ -264,6 +280,7 @@ pub(crate) async fn register(
     ack_wait: std::time::Duration,
 ) -> Result<(), Trouble> {
     let metadata = match spec.part {
+        _ if spec.sole => json!({}),
         None => json!({ CLAIMS: "all" }),
         Some(part) => json!({ PARTS: part.of.to_string() }),
     };
@@ -279,8 +296,16 @@ pub(crate) async fn register(
         "filter_subjects": names.filters(spec),
         "metadata": metadata,
     });
+    if spec.sole {
+        // A version before sole consumers removed it.
+        let known = names_of_consumers(link, names).await?;
+        if !known.iter().any(|name| name == UNCLAIMED) {
+            make_unclaimed(link, names, "all").await?;
+        }
+    }
     create_consumer(link, names, &spec.name, config).await?;
     let claimed = match spec.part {
+        _ if spec.sole => false,
         None => true,
         Some(part) => {
             let known = names_of_consumers(link, names).await?;

@@ -31,8 +31,13 @@ const PULL_SECONDS: MetricDef = MetricDef::histogram(
 );
 const API_SECONDS: MetricDef = MetricDef::histogram(
     "hearth_nats_api_seconds",
-    "Seconds of a request to JetStream about streams, consumers or dead letters",
+    "Seconds of a request to JetStream about streams, consumers or single messages, such as \
+     deleting an event",
     buckets::FAST_SECONDS,
+);
+const PASSED: MetricDef = MetricDef::counter(
+    "hearth_nats_passed_over_total",
+    "Events that NATS had passed over without delivering them, and that were published once more",
 );
 
 /// All metrics of the backend.
@@ -44,6 +49,7 @@ pub const METRICS: &[MetricDef] = &[
     PUBLISH_RETRIES,
     PULL_SECONDS,
     API_SECONDS,
+    PASSED,
 ];
 
 pub(crate) struct Metrics {
@@ -54,6 +60,7 @@ pub(crate) struct Metrics {
     pub(crate) publish_retries: IntCounter,
     pub(crate) pull_seconds: Histogram,
     pub(crate) api_seconds: Histogram,
+    pub(crate) passed: IntCounter,
 }
 
 impl Metrics {
@@ -66,6 +73,7 @@ impl Metrics {
             publish_retries: registry.counter(&PUBLISH_RETRIES)?,
             pull_seconds: registry.histogram(&PULL_SECONDS)?,
             api_seconds: registry.histogram(&API_SECONDS)?,
+            passed: registry.counter(&PASSED)?,
         })
     }
 }

@@ -6,6 +6,7 @@
 //! - `wire`: subjects, headers, answers.
 //! - `publisher`: messages under way until they are on disk; `probe`: whether they would be taken.
 //! - `pull`, `delivered`, `consumer`: asking for messages, leases, acknowledgements.
+//! - `sole`: deleting what was acknowledged, and what the servers passed over.
 //! - `dead`, `tail`, `stats`: dead letters, watching, levels.
 
 mod config;
@@ -20,6 +21,7 @@ mod metrics;
 mod probe;
 mod publisher;
 mod pull;
+mod sole;
 mod stats;
 mod tail;
 mod wire;

@@ -62,6 +62,7 @@ impl Watcher {
         {
             events.push(TailEvent::Message(Delivery {
                 seq,
+                first_seq: meta.first_seq.unwrap_or(seq),
                 stream: meta.stream,
                 device: meta.device,
                 time: meta.time,

@@ -11,6 +11,8 @@ use crate::{ConsumerSpec, PARTITIONS, Publish, Stream, partition};
 
 const DEVICE: HeaderName = HeaderName::from_static("Hearth-Device");
 const TIME: HeaderName = HeaderName::from_static("Hearth-Time");
+/// The number of a message before it was published once more.
+pub(crate) const FIRST_SEQ: HeaderName = HeaderName::from_static("Hearth-First-Seq");
 
 /// The names that a prefix gives.
 #[derive(Debug, Clone)]
@@ -108,6 +110,8 @@ pub(crate) struct Meta {
     pub(crate) stream: Stream,
     pub(crate) device: DeviceKey,
     pub(crate) time: Timestamp,
+    /// The number that it had before it was published once more.
+    pub(crate) first_seq: Option<u64>,
     /// The span in which it was published.
     pub(crate) traceparent: Option<String>,
 }
@@ -132,6 +136,9 @@ pub(crate) fn meta(subject: &str, headers: Option<&HeaderMap>) -> Result<Meta, S
         stream,
         device: DeviceKey::new(tenant, device),
         time: Timestamp::from_micros(time),
+        first_seq: headers
+            .get(FIRST_SEQ)
+            .and_then(|seq| seq.as_str().parse().ok()),
         traceparent: headers
             .get(TRACEPARENT)
             .map(|context| clean(context.as_str())),
@@ -147,6 +154,7 @@ pub(crate) fn meta_of_unreadable(subject: &str) -> Option<Meta> {
         stream,
         device: DeviceKey::new(tenant, device),
         time: Timestamp::ZERO,
+        first_seq: None,
         traceparent: None,
     })
 }

@@ -77,7 +77,7 @@ impl Core {
             let entry = history::entry(cx.time, cx.session, "inform", &summary);
             change
                 .history
-                .push(history::row(cx.time, cx.seq, 0, &entry));
+                .push(history::row(cx.time, cx.first_seq, 0, &entry));
         }
         if is_new {
             let registered = known.lock().registered;

@@ -56,6 +56,8 @@ pub struct Context<'a> {
     pub device: &'a DeviceKey,
     pub time: Timestamp,
     pub seq: u64,
+    /// What tells its entries in the history apart from others'.
+    pub first_seq: u64,
     /// The part whose consumer the event came from.
     pub part: u16,
     /// How often it was delivered.
@@ -139,6 +141,7 @@ impl Core {
             device,
             time,
             seq: delivery.seq,
+            first_seq: delivery.first_seq,
             part,
             deliveries: delivery.deliveries,
             session: &event.session,

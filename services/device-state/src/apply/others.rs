@@ -91,7 +91,7 @@ fn one(cx: &Context<'_>, kind: &str, summary: &str, task: String) -> Change {
     let mut entry = history::entry(cx.time, cx.session, kind, summary);
     entry.task = task;
     Change {
-        history: vec![history::row(cx.time, cx.seq, 0, &entry)],
+        history: vec![history::row(cx.time, cx.first_seq, 0, &entry)],
         ..Change::default()
     }
 }

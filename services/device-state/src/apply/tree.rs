@@ -104,7 +104,7 @@ impl Core {
         entry.path.clone_from(&object);
         change
             .history
-            .push(history::row(cx.time, cx.seq, 0, &entry));
+            .push(history::row(cx.time, cx.first_seq, 0, &entry));
         change.deletes.push((object, cx.time));
         Ok(change)
     }

@@ -141,7 +141,7 @@ impl Core {
                 found.changed += 1;
                 let mut entry = value_entry(cx, &value, was, report.source);
                 entry.task.clone_from(&report.task);
-                let row = history::row(cx.time, cx.seq, place + 1, &entry);
+                let row = history::row(cx.time, cx.first_seq, place + 1, &entry);
                 change.history.push(row);
             }
             change.parameters.push((value.path, cx.time, cell));
@@ -314,7 +314,7 @@ fn read_entry(cx: &Context<'_>, values: &[ParameterValue], task: &str) -> hearth
     }
     entry.set_source(ValueSource::Read);
     task.clone_into(&mut entry.task);
-    history::row(cx.time, cx.seq, 0, &entry)
+    history::row(cx.time, cx.first_seq, 0, &entry)
 }
 
 fn value_entry(
