@@ -4,14 +4,14 @@
 use crate::apart::api::until;
 use crate::apart::valkey::Valkey;
 use crate::apart::{Process, common};
-use async_nats::jetstream;
-use hearth_bus::PARTITIONS;
+use hearth_bus::{Bus, Error, NatsBus, Publish, Stream};
 use hearth_config::{ByteSize, HumanDuration};
 use hearth_runtime::{Readiness, ServiceState};
 use hearth_server::config::HearthConfig;
 use hearth_server::roles::Role;
 use hearth_sim::faults::proxy::{Mode, Proxy, Route};
-use std::error::Error;
+use hearth_telemetry::Registry;
+use hearth_types::{DeviceKey, Timestamp};
 use std::time::Duration;
 
 /// What a server's line takes, and a role's elsewhere behind it.
@@ -88,19 +88,23 @@ impl Roles {
 
     /// The stream of events is full: no Inform is taken.
     async fn nats(&self, common: &HearthConfig) {
-        let client = async_nats::connect(common.nats.servers.clone());
-        let context = jetstream::new(client.await.unwrap());
-        // No part has it, so that nobody works on it and deletes it.
-        let nobodys = format!("{}.v1.inform.default.{PARTITIONS}", common.nats.prefix);
+        let bus = NatsBus::connect(&common.nats, &Registry::new()).await;
+        let bus = bus.unwrap();
         for size in [50_000, 500] {
             let refused = loop {
-                let message = context.publish(nobodys.clone(), vec![0xff; size].into());
-                if let Err(error) = message.await.unwrap().await {
+                let message = Publish {
+                    stream: Stream::Inform,
+                    device: DeviceKey::parse("default", "001122-X-1").unwrap(),
+                    message_id: None,
+                    time: Timestamp::from_micros(1_767_225_600_000_000),
+                    // A dead letter to who reads it. With no room for more of those, it stays.
+                    payload: vec![0xff; size].into(),
+                };
+                if let Err(error) = bus.publish(message).await {
                     break error;
                 }
             };
-            let refused = format!("{:?}", refused.source());
-            assert!(refused.contains("maximum bytes"), "{refused}");
+            assert!(matches!(refused, Error::Full { .. }), "{refused:?}");
         }
         fails(&self.gateway, "nats", "the bus is full").await;
         assert!(!self.gateway.readiness.is_ready());
@@ -110,10 +114,13 @@ impl Roles {
             assert!(process.readiness.is_ready());
         }
         assert!(self.api.readiness.is_ready());
-        let events = format!("{}-events", common.nats.prefix);
-        let events = context.get_stream(events).await.unwrap();
-        events.purge().filter(nobodys).await.unwrap();
+        bus.close().await.unwrap();
+        // What an operator does: more room for dead letters.
+        let mut roomy = common.nats.clone();
+        roomy.dead_letter_bytes = ByteSize::mib(8);
+        let bus = NatsBus::connect(&roomy, &Registry::new()).await.unwrap();
         self.recover().await;
+        bus.close().await.unwrap();
     }
 
     /// CQL doesn't answer.
@@ -149,7 +156,7 @@ async fn each_server_is_told_by_those_that_use_it() {
     common.cql.request_timeout = HumanDuration::secs(2);
     common.redis.nodes = vec![redis.url()];
     common.nats.max_bytes = ByteSize::mib(1);
-    common.nats.dead_letter_bytes = ByteSize::mib(8);
+    common.nats.dead_letter_bytes = ByteSize::mib(1);
     let roles = Roles::start(&mut common).await;
 
     roles.redis(&redis).await;

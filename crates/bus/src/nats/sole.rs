@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout};
 use super::core::{Core, LOOK};
 use super::dead::without;
 use super::layout;
+use super::link::Trouble;
 use super::publisher::Outgoing;
 use super::wire::FIRST_SEQ;
 use crate::Result;
@@ -37,6 +38,8 @@ const MOST: usize = 1000;
 const AT_ONCE: usize = 16;
 /// Deletions between two looks at what is to be deleted.
 const BATCH: usize = 1024;
+/// With more than this to delete, that comes first: each look would read all of it.
+const FEW: usize = 64;
 
 #[derive(Default)]
 pub(crate) struct Sole {
@@ -97,11 +100,14 @@ impl Sole {
     /// Publishes again what consumer `name` was never given, if it is time to look for that.
     pub(crate) async fn look_after(&self, core: &Core, name: &str, filters: &[String]) {
         let looked = *self.looked.lock();
-        if looked.is_some_and(|(at, _)| at.elapsed() < PAUSE) {
+        if looked.is_some_and(|(at, _)| at.elapsed() < PAUSE) || self.ended.lock().len() > FEW {
             return;
         }
         let upto = looked.map_or(0, |(_, passed)| passed);
-        match self.try_look_after(core, name, filters, upto).await {
+        // Who fetches waits for this. What is left when time is over is found at the next look.
+        let looked = timeout(LOOK, self.try_look_after(core, name, filters, upto)).await;
+        let too_late = || Err(Trouble::TimedOut(LOOK).into());
+        match looked.unwrap_or_else(|_| too_late()) {
             Ok(0) => {}
             Ok(passed) => {
                 tracing::warn!(
